@@ -1,0 +1,1 @@
+//! The agent's durable store: commits, chain, key file.

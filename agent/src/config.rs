@@ -1,0 +1,1 @@
+//! The configuration: the file's shape, then the validated one.

@@ -1,0 +1,1 @@
+//! Joins a collector with a token and renews the certificate.

@@ -1,0 +1,1 @@
+//! Posted events and lines of files as records.

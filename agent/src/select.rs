@@ -1,0 +1,1 @@
+//! What is kept: Management unless configured otherwise; what is turned away is counted.

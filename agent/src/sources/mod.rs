@@ -1,0 +1,29 @@
+//! The sources. Each starts from a cursor, yields observations into the intake and stops when told to.
+//!
+//! Contract: a source never drops what it has read; where something was lost before it could be read, it sends a
+//! [`crate::observation::Loss`]. It never waits on anything but its input, the intake and the stop handle.
+
+pub mod audit;
+
+pub mod journal;
+
+pub mod file;
+
+pub mod api;
+
+use crate::observation::SourceName;
+
+/// Why a source can't start, or ended. `Display` says what to do; the agent goes on with the others.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The host does not offer it, or a permission is missing: reported by `check`, `status` and a record.
+    #[error("source {source_name} is off: {why}")]
+    Unavailable { source_name: SourceName, why: String },
+    #[error("source {source_name} failed while {doing}")]
+    Failed {
+        source_name: SourceName,
+        doing: String,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

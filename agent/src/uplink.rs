@@ -1,0 +1,1 @@
+//! Sends sealed batches to a collector and stores its receipts.

@@ -1,0 +1,1 @@
+//! CloudTrail's API, the S3 face and STS on one port.

@@ -1,0 +1,1 @@
+//! What operators set: trails, access keys, tokens, agents.

@@ -1,0 +1,1 @@
+//! Recent events by attribute. Derived from the ledger, rebuildable.

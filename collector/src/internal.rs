@@ -1,0 +1,1 @@
+//! The internal stream: the collector's own actions, in the ledger through the same chain writer.

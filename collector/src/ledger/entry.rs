@@ -1,0 +1,62 @@
+//! One committed batch as its consumers read it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edgetrail_proto::chain::{Binding, Hash, Header, Open, Seal};
+use edgetrail_proto::facets::Facets;
+use edgetrail_proto::identity::{AgentId, StreamId};
+
+/// A stream as it was opened. Never changes.
+#[derive(Debug)]
+pub struct StreamInfo {
+    pub stream: StreamId,
+    pub agent: AgentId,
+    pub open: Open,
+    /// The open's bytes, its signature by the certificate's key and the certificate chain (leaf first, DER).
+    pub open_bytes: Bytes,
+    pub open_signature: Bytes,
+    pub certificate_chain: Vec<Bytes>,
+    pub binding: Binding,
+    /// The collector's own stream.
+    pub internal: bool,
+}
+
+/// A committed batch.
+#[derive(Debug)]
+pub struct Entry {
+    /// ledger_index: +1 per batch, from 0.
+    pub index: u64,
+    /// Commit time, Unix nanoseconds.
+    pub t_received: u64,
+    pub stream: Arc<StreamInfo>,
+    pub header: Header,
+    /// H_k.
+    pub hash: Hash,
+    pub seal: Seal,
+    /// In the order of the batch; empty for a heartbeat or close.
+    pub records: Vec<EntryRecord>,
+}
+
+/// One record of a committed batch.
+#[derive(Debug)]
+pub struct EntryRecord {
+    /// Exactly as the agent made them.
+    pub bytes: Bytes,
+    /// Parsed once, at ingest; `Err` names why the record is quarantined and goes to no ordinary trail.
+    pub facets: Result<Facets, Quarantine>,
+}
+
+/// Why a record inside a good batch is delivered to no ordinary trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    NotJson(String),
+    OverLimit { bytes: usize },
+    OutsideBinding { account: String, region: String },
+}
+
+impl Entry {
+    pub fn stream_id(&self) -> StreamId {
+        self.header.stream
+    }
+}

@@ -1,0 +1,1 @@
+//! Who may connect: the built-in CA, join tokens, certificates, receipt keys.

@@ -1,0 +1,1 @@
+//! Wires the stages, owns every task, stops them in the order of the flow.

@@ -1,0 +1,1 @@
+//! Where trails deliver: S3 or a directory.

@@ -1,0 +1,92 @@
+//! What a sender of batches must be able to say of its store: the agent's buffer today, a relay's store later.
+//!
+//! The uplink never touches the store otherwise. All calls may block on disk; the uplink makes them off the runtime.
+
+use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
+use edgetrail_proto::identity::StreamId;
+
+/// A stream's open with all that proves it, as it was recorded when the stream began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The encoded open.
+    pub open: Vec<u8>,
+    pub binding: Vec<u8>,
+    /// ECDSA P-256 SHA-256 (ASN.1) by the leaf certificate's key over `open`.
+    pub signature: Vec<u8>,
+    /// Leaf first, DER.
+    pub certificate_chain: Vec<Vec<u8>>,
+}
+
+/// One stream that the sender holds, for the resume.
+#[derive(Clone, Debug)]
+pub struct HeldStream {
+    pub stream: StreamId,
+    pub opening: Opening,
+    /// Kept for ever: the take-up evidence.
+    pub last_receipted: Option<(Header, Seal, Receipt)>,
+    /// Every sealed batch without a receipt, in order.
+    pub unreceipted: Vec<(u64, Hash)>,
+    pub closed: bool,
+}
+
+/// A sealed batch, ready to send. Its records were re-hashed against the header when it was read.
+#[derive(Clone, Debug)]
+pub struct OutgoingBatch {
+    pub header: Header,
+    pub seal: Seal,
+    /// The records framed as [`crate::body`] says, not compressed.
+    pub body: Vec<u8>,
+    /// A push caller waits for the receipt.
+    pub caller_waits: bool,
+}
+
+/// What the collector said of a stream on resuming; drives rollback detection in the store.
+#[derive(Clone, Debug)]
+pub struct CollectorPosition {
+    pub stream: StreamId,
+    pub recorded: bool,
+    pub head: Option<(u64, Hash)>,
+    pub bound: Option<u64>,
+    pub superseded: bool,
+}
+
+/// What the store did with the collector's positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// The chain contains the collector's head: go on sending.
+    Continue,
+    /// A successor stream was opened (rollback, or restored behind a later stream): resume again.
+    Successor,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// A stored batch no longer hashes to its root: the store reports the hole and rehomes; resume again.
+    #[error("batch {k} of stream {stream} is damaged in the buffer")]
+    Damaged { stream: StreamId, k: u64 },
+    #[error("the buffer can't be read or written")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The sender's store.
+pub trait Outbox: Send + Sync + 'static {
+    /// All streams, oldest first; the last is the current one.
+    fn held(&self) -> Result<Vec<HeldStream>, OutboxError>;
+
+    /// The batch k of a stream if it is sealed and its key file entry is durable (CHAIN §3), else `None`.
+    fn batch(&self, stream: StreamId, k: u64) -> Result<Option<OutgoingBatch>, OutboxError>;
+
+    /// Stores a receipt that the uplink has verified, before it is used; then releases the batches it covers.
+    /// A receipt whose head is not in the sender's own chain is refused and changes nothing.
+    fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError>;
+
+    /// Compares the collector's positions with the sender's chains and opens a successor where CHAIN §2 asks for one.
+    /// `latest` is the collector's latest stream of this agent.
+    fn reconcile(&self, latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError>;
+
+    /// Told that two branches exist: nothing is opened by itself until a re-join. CHAIN §4.
+    fn forked(&self, stream: StreamId) -> Result<(), OutboxError>;
+
+    /// Changes whenever a batch has become sendable or a stream was opened.
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+}

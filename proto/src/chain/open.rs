@@ -1,0 +1,135 @@
+//! The signed statement that begins a stream. CHAIN §1.
+
+use super::Hash;
+use super::ratchet::PublicKey;
+use crate::identity::{AgentId, StreamId};
+
+const DOMAIN: &[u8; 18] = b"edgetrail/open/v1\n";
+
+/// Bytes of an encoded open.
+pub const OPEN_BYTES: usize = 18 + 16 + 16 + 32 + 16 + 8 + 32 + 1 + 8 + 32 + 32;
+
+/// Why a stream was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Join = 0,
+    AfterClose = 1,
+    BufferOrKeyLost = 2,
+    Rollback = 3,
+    Fork = 4,
+    RestoredBehindLater = 5,
+}
+
+/// The stream that this one follows, and its last batch as the agent knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    pub stream: StreamId,
+    /// [`Predecessor::NO_BATCH`] when the stream was opened and never sealed a batch.
+    pub k: u64,
+    pub hash: Hash,
+}
+
+/// Who begins a stream, bound to what, after which stream, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub stream: StreamId,
+    pub agent: AgentId,
+    /// Checks the seal of batch 0.
+    pub first_key: PublicKey,
+    pub predecessor: Option<Predecessor>,
+    pub cause: Cause,
+    /// Unix time in nanoseconds, host clock.
+    pub t_opened: u64,
+    /// SHA-256 of the binding's bytes, which travel beside the open.
+    pub binding: Hash,
+    /// SHA-256 of the agent's leaf certificate, DER.
+    pub certificate: Hash,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("an open is {OPEN_BYTES} bytes long, this one {bytes}")]
+    Length { bytes: usize },
+    #[error("the bytes do not begin as an open of version 1")]
+    Domain,
+    #[error("{0} is no cause for an open")]
+    Cause(u8),
+}
+
+impl Predecessor {
+    /// `prev_k` of a predecessor that never sealed a batch; `prev_H` is then its H_{-1}. CHAIN §3.
+    pub const NO_BATCH: u64 = u64::MAX;
+}
+
+impl TryFrom<u8> for Cause {
+    type Error = OpenError;
+
+    fn try_from(byte: u8) -> Result<Self, OpenError> {
+        Ok(match byte {
+            0 => Self::Join,
+            1 => Self::AfterClose,
+            2 => Self::BufferOrKeyLost,
+            3 => Self::Rollback,
+            4 => Self::Fork,
+            5 => Self::RestoredBehindLater,
+            other => return Err(OpenError::Cause(other)),
+        })
+    }
+}
+
+impl Open {
+    /// H_{-1}: what batch 0's header names as the head before it.
+    pub fn hash(&self) -> Hash {
+        Hash::of(&self.encode())
+    }
+
+    pub fn encode(&self) -> [u8; OPEN_BYTES] {
+        let (prev_stream, prev_k, prev_hash) = match &self.predecessor {
+            Some(p) => (*p.stream.as_bytes(), p.k, p.hash),
+            None => ([0; 16], 0, Hash::ZERO),
+        };
+        let mut out = super::header::Out::<OPEN_BYTES>::new();
+        out.put(DOMAIN);
+        out.put(self.stream.as_bytes());
+        out.put(self.agent.as_bytes());
+        out.put(&self.first_key.0);
+        out.put(&prev_stream);
+        out.put(&prev_k.to_be_bytes());
+        out.put(&prev_hash.0);
+        out.put(&[self.cause as u8]);
+        out.put(&self.t_opened.to_be_bytes());
+        out.put(&self.binding.0);
+        out.put(&self.certificate.0);
+        out.finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
+        let mut bytes = super::header::In::new::<OPEN_BYTES>(bytes).ok_or(OpenError::Length { bytes: bytes.len() })?;
+        if &bytes.take::<18>() != DOMAIN {
+            return Err(OpenError::Domain);
+        }
+        let stream = StreamId::from_bytes(bytes.take());
+        let agent = AgentId::from_bytes(bytes.take());
+        let first_key = PublicKey(bytes.take());
+        let prev_stream: [u8; 16] = bytes.take();
+        let prev_k = bytes.u64();
+        let prev_hash = Hash(bytes.take());
+        let cause = Cause::try_from(bytes.take::<1>()[0])?;
+        let predecessor = (prev_stream != [0; 16]).then(|| Predecessor {
+            stream: StreamId::from_bytes(prev_stream),
+            k: prev_k,
+            hash: prev_hash,
+        });
+        let t_opened = bytes.u64();
+        Ok(Self {
+            stream,
+            agent,
+            first_key,
+            predecessor,
+            cause,
+            t_opened,
+            binding: Hash(bytes.take()),
+            certificate: Hash(bytes.take()),
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! What is indexed of a record.
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facets {}
