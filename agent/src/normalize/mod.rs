@@ -42,6 +42,8 @@ pub struct Draft {
 pub enum Made {
     /// Made here: may still be redacted and cut.
     Record(Box<Record>),
+    /// Made here and already written, within its limits: compact JSON that redaction rewrites only where it finds a secret.
+    Written(Vec<u8>),
     /// Made elsewhere in CloudTrail's format: keeps its own bytes and identity.
     Foreign(Vec<u8>),
 }

@@ -9,6 +9,8 @@ pub mod journal;
 
 pub mod file;
 
+pub mod event;
+
 pub mod api;
 
 use crate::observation::SourceName;
