@@ -1,4 +1,0 @@
-//! What is indexed of a record.
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facets {}
