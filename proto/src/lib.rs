@@ -18,6 +18,8 @@ pub mod merkle;
 
 pub mod chain;
 
+pub mod keys;
+
 pub mod digest;
 
 pub mod proof;
