@@ -20,8 +20,7 @@ pub enum FileError {
 /// Every certificate of a PEM file, in order.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let failed = |source| FileError::Pem { path: path.to_owned(), source };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
     if certificates.is_empty() { Err(FileError::Empty { path: path.to_owned() }) } else { Ok(certificates) }
 }
 
