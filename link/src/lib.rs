@@ -10,8 +10,6 @@ pub mod body;
 
 pub mod tls;
 
-pub mod receipt_keys;
-
 pub mod outbox;
 
 pub mod uplink;

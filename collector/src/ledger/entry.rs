@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use edgetrail_proto::chain::{Binding, Hash, Header, Open, Seal};
-use edgetrail_proto::facets::Facets;
+use edgetrail_proto::facets::{Facets, FacetsError};
 use edgetrail_proto::identity::{AgentId, StreamId};
 
 /// A stream as it was opened. Never changes.
@@ -58,5 +58,23 @@ pub enum Quarantine {
 impl Entry {
     pub fn stream_id(&self) -> StreamId {
         self.header.stream
+    }
+
+    pub fn record_bytes(&self) -> usize {
+        self.records.iter().map(|record| record.bytes.len()).sum()
+    }
+}
+
+impl EntryRecord {
+    /// Reads a record's facets and compares them with what its stream is bound to: the one place where a record is
+    /// quarantined, so that ingest and a later re-read say the same. Every record is kept, whatever this finds.
+    pub fn judge(bytes: Bytes, binding: &Binding) -> Self {
+        let facets = match Facets::parse(&bytes) {
+            Ok(facets) if binding.allows(&facets.account, &facets.region) => Ok(facets),
+            Ok(Facets { account, region, .. }) => Err(Quarantine::OutsideBinding { account, region }),
+            Err(FacetsError::TooLarge { bytes }) => Err(Quarantine::OverLimit { bytes }),
+            Err(error) => Err(Quarantine::NotJson(error.to_string())),
+        };
+        Self { bytes, facets }
     }
 }

@@ -4,7 +4,346 @@
 //! its body. Bodies lie, compressed as received, in append-only segment files that are fsynced before that
 //! transaction. A receipt exists only for what this made durable. The ledger knows none of its consumers: they read it
 //! from cursors of their own and say how far they have passed.
+//!
+//! ```text
+//! ledger/ledger.sqlite            streams and heads, batch index with headers and seals (kept for ever), forks' evidence
+//! ledger/segments/NNNNNNNN.seg    bodies; released when every consumer has passed them and retention allows
+//! ```
 
+mod commit;
 mod entry;
+mod open;
+mod opens;
+mod read;
+mod segments;
+mod store;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use edgetrail_proto::chain::{Hash, Head, Receipt, ReceiptSigner};
+use edgetrail_proto::identity::{AgentId, StreamId};
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use commit::{CommitError, Committed, Incoming, Opened};
+pub use edgetrail_link::body::Encoding;
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
+pub use open::LedgerTask;
+pub use read::IndexEntry;
+
+use tail::Tail;
+use writer::Request;
+
+/// A stream's state is kept by this many; beyond, the rows are read again. About 2 KiB each.
+const INFOS_MAX: usize = 8192;
+
+/// Segments are looked through for release at most this often.
+const RELEASE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Unix nanoseconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A crash that a test makes happen.
+pub(crate) type Failpoint = Box<dyn Fn(Step) -> Result<(), LedgerError> + Send>;
+
+/// How far a group commit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Written,
+    Synced,
+    Committed,
+}
+
+pub struct LedgerOptions {
+    pub signer: Arc<ReceiptSigner>,
+    /// Who must have passed a segment before it is released.
+    pub consumers: Vec<String>,
+    /// A segment stays at least this long after its last commit.
+    pub retention: Duration,
+    /// Recent entries held in memory, in bytes.
+    pub tail_bytes: usize,
+    /// Batches waiting for the writer, in bytes.
+    pub queue_bytes: usize,
+    pub segment_bytes: u64,
+    pub clock: Clock,
+    pub(crate) failpoint: Option<Failpoint>,
+}
+
+/// The handle: cheap to clone. Reading calls block on disk; committing ones are asynchronous.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    /// One permit per KiB that waits for the writer.
+    queue: Arc<Semaphore>,
+    queue_permits: u32,
+}
+
+/// A batch that waits for its commit. Dropping it takes nothing back.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Committed, CommitError>>);
+
+/// A stream as the ledger knows it.
+#[derive(Clone, Debug)]
+pub struct StreamState {
+    pub info: Arc<StreamInfo>,
+    pub head: Head,
+    pub superseded_by: Option<StreamId>,
+    /// Of a superseded stream: the last k it may still bring; `None`: not even batch 0.
+    pub bound: Option<u64>,
+    pub frozen: bool,
+}
+
+/// What the handles and the writer have in common.
+struct Shared {
+    segments_dir: PathBuf,
+    signer: Arc<ReceiptSigner>,
+    /// Reads only; the writer has a connection of its own.
+    reader: Mutex<Connection>,
+    tail: Mutex<Tail>,
+    infos: Mutex<HashMap<StreamId, Arc<StreamInfo>>>,
+    next_index: watch::Sender<u64>,
+    consumers: Mutex<Consumers>,
+    retention: Duration,
+    clock: Clock,
+}
+
+/// The next index that each consumer needs.
+struct Consumers {
+    next: HashMap<String, u64>,
+    asked: Instant,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the ledger's database can't be read or written")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{} can't be read or written", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// What is on disk is unknown now: the process must end and recover.
+    #[error("{} could not be synced to disk; the collector stops and recovers at the next start", path.display())]
+    Sync { path: PathBuf, source: std::io::Error },
+    #[error("{what} in {}: restore the ledger directory from a copy, or move it away to start a new ledger", path.display())]
+    Damaged { what: &'static str, path: PathBuf },
+    #[error("the {what} in row {row} of the ledger's database is damaged: restore the ledger directory from a copy")]
+    DamagedRow { what: &'static str, row: i64 },
+    #[error("the bodies at ledger index {index} were released: every consumer had passed them")]
+    Released { index: u64 },
+    #[error("a body of {bytes} bytes does not fit a frame")]
+    TooLong { bytes: usize },
+    #[error("SQLite {version} is too old: 3.51.3 or newer is required")]
+    SqliteTooOld { version: i32 },
+    #[error("the group of commits failed: {reason}")]
+    Refused { reason: String },
+    #[error("the ledger has stopped")]
+    Stopped,
+}
+
+impl LedgerError {
+    /// Whether the writer may go on and the sender come back: false when it is unknown what is on disk.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => !matches!(
+                error.sqlite_error_code(),
+                Some(
+                    rusqlite::ErrorCode::SystemIoFailure
+                        | rusqlite::ErrorCode::DatabaseCorrupt
+                        | rusqlite::ErrorCode::NotADatabase
+                )
+            ),
+            Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } => true,
+            Self::Sync { .. } | Self::Damaged { .. } | Self::DamagedRow { .. } | Self::SqliteTooOld { .. } | Self::Stopped => {
+                false
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// Opens or creates the ledger in `dir`, cuts off what no commit names, verifies every head, starts the writer.
+    pub fn open(dir: &Path, options: LedgerOptions) -> Result<(Ledger, LedgerTask), LedgerError> {
+        open::open(dir, options)
+    }
+
+    pub fn stream(&self, id: StreamId) -> Result<Option<StreamState>, LedgerError> {
+        Ok(store::stream(&self.shared.reader(), id)?.map(|row| self.shared.known(row.state)))
+    }
+
+    /// Oldest first; the latest is the one that nothing supersedes.
+    pub fn streams_of(&self, agent: AgentId) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::streams_of(&self.shared.reader(), agent)?;
+        Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
+    }
+
+    /// Every stream on record, oldest first.
+    pub fn streams(&self) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::streams(&self.shared.reader())?;
+        Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
+    }
+
+    /// Records an open and supersedes what it follows, in one transaction. The same open twice is nothing.
+    ///
+    /// That the open, its signature, certificate and binding belong together is the caller's to have verified.
+    pub async fn record_open(&self, info: StreamInfo) -> Result<Opened, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::Open { info: Arc::new(info), answer }, answered).await
+    }
+
+    /// Commits the next batch of a stream. That its chain verifies is the caller's to have checked.
+    pub async fn commit(&self, batch: Incoming) -> Result<Committed, CommitError> {
+        self.put(batch).await?.committed().await
+    }
+
+    /// Puts a batch before the writer without waiting for the commit: batches put one after the other are committed in
+    /// that order, so that a stream may have several in flight. Waits while the queue is full.
+    pub async fn put(&self, batch: Incoming) -> Result<Pending, CommitError> {
+        let stopped = || CommitError::Unavailable(LedgerError::Stopped);
+        let kib = (batch.body.len() + batch.records.iter().map(|record| record.bytes.len()).sum::<usize>()) / 1024 + 1;
+        let permits = u32::try_from(kib).unwrap_or(u32::MAX).min(self.queue_permits);
+        let permit = self.queue.clone().acquire_many_owned(permits).await.map_err(|_closed| stopped())?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Commit { batch: Box::new(batch), answer, permit };
+        self.requests.send(request).await.map_err(|_closed| stopped())?;
+        Ok(Pending(answered))
+    }
+
+    /// Freezes every stream of an agent, for a fork that no batch shows: CHAIN §4, the last case of FORK.
+    pub async fn freeze(&self, info: Arc<StreamInfo>) -> Result<(), CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::Freeze { info, answer }, answered).await
+    }
+
+    /// The receipt for what was committed: the same bytes whenever it is made again.
+    pub fn sign(&self, committed: &Committed) -> Receipt {
+        let Committed { stream, k, hash, index, t_received } = *committed;
+        self.shared.signer.sign(stream, k, hash, index, t_received)
+    }
+
+    /// The receipt for batch k, if it is in the ledger.
+    pub fn receipt(&self, stream: StreamId, k: u64) -> Result<Option<Receipt>, LedgerError> {
+        Ok(self.committed(stream, k)?.map(|committed| self.sign(&committed)))
+    }
+
+    /// H_k, if batch k is in the ledger.
+    pub fn batch_hash(&self, stream: StreamId, k: u64) -> Result<Option<Hash>, LedgerError> {
+        Ok(self.committed(stream, k)?.map(|committed| committed.hash))
+    }
+
+    pub fn committed(&self, stream: StreamId, k: u64) -> Result<Option<Committed>, LedgerError> {
+        let reader = self.shared.reader();
+        match store::stream(&reader, stream)? {
+            Some(row) => store::committed(&reader, row.id, stream, k),
+            None => Ok(None),
+        }
+    }
+
+    /// The index that the next batch will get: everything below is durable and readable.
+    pub fn next_index(&self) -> u64 {
+        *self.shared.next_index.borrow()
+    }
+
+    /// Changes after each fsync; the value is [`Ledger::next_index`].
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.next_index.subscribe()
+    }
+
+    /// A consumer durably needs nothing before `index` any more. One that is not in the options is ignored.
+    pub fn passed(&self, consumer: &str, index: u64) {
+        let mut consumers = self.shared.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = consumers.next.get_mut(consumer) {
+            *next = index.max(*next);
+        }
+        if consumers.asked.elapsed() < RELEASE_INTERVAL {
+            return;
+        }
+        consumers.asked = Instant::now();
+        let below = consumers.next.values().copied().min().unwrap_or(0);
+        let retention = u64::try_from(self.shared.retention.as_nanos()).unwrap_or(u64::MAX);
+        let received_before = (self.shared.clock)().saturating_sub(retention);
+        // A full queue is no loss: the next report asks again.
+        let _asked = self.requests.try_send(Request::Release { below, received_before });
+    }
+
+    async fn submit<T>(&self, request: Request, answered: oneshot::Receiver<Result<T, CommitError>>) -> Result<T, CommitError> {
+        let stopped = || CommitError::Unavailable(LedgerError::Stopped);
+        self.requests.send(request).await.map_err(|_closed| stopped())?;
+        answered.await.map_err(|_dropped| stopped())?
+    }
+}
+
+impl Pending {
+    /// Returns once the batch is durable, or why nothing was committed.
+    pub async fn committed(self) -> Result<Committed, CommitError> {
+        self.0.await.map_err(|_dropped| CommitError::Unavailable(LedgerError::Stopped))?
+    }
+}
+
+impl LedgerOptions {
+    /// What a collector runs with.
+    pub fn new(signer: Arc<ReceiptSigner>) -> Self {
+        Self {
+            signer,
+            consumers: Vec::new(),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            tail_bytes: 64 * 1024 * 1024,
+            queue_bytes: 64 * 1024 * 1024,
+            segment_bytes: segments::SEGMENT_BYTES,
+            clock: Arc::new(wall_clock),
+            failpoint: None,
+        }
+    }
+}
+
+impl Shared {
+    /// Makes a committed group visible: entries first, so that whoever is woken finds them.
+    fn publish(&self, entries: Vec<Arc<Entry>>, next_index: u64) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.into_iter().for_each(|entry| tail.push(entry));
+        drop(tail);
+        self.next_index.send_if_modified(|next| std::mem::replace(next, next_index) != next_index);
+    }
+
+    /// One `StreamInfo` for all entries of a stream, however often its row is read.
+    fn info(&self, info: Arc<StreamInfo>) -> Arc<StreamInfo> {
+        let mut infos = self.infos.lock().unwrap_or_else(PoisonError::into_inner);
+        if infos.len() >= INFOS_MAX && !infos.contains_key(&info.stream) {
+            infos.clear();
+        }
+        infos.entry(info.stream).or_insert(info).clone()
+    }
+
+    fn known(&self, state: StreamState) -> StreamState {
+        StreamState { info: self.info(state.info), ..state }
+    }
+
+    fn reader(&self) -> std::sync::MutexGuard<'_, Connection> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("next_index", &self.next_index()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for LedgerOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerOptions")
+            .field("consumers", &self.consumers)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+fn wall_clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

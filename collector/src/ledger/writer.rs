@@ -1,0 +1,264 @@
+//! The one thread that writes the ledger: all that waits goes into one fsync and one transaction.
+//!
+//! ```text
+//! take what waits → judge each inside the transaction → append bodies → fdatasync → COMMIT (WAL, FULL) → tail → answers
+//! ```
+//!
+//! An fsync that fails leaves unknown what is on disk: the thread ends, the process with it, and the next start
+//! recovers. A full disk or a failed statement refuses the group and the ledger goes on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::commit::{Judgement, head_after, judge_batch};
+use super::opens::{OpenJudgement, judge_open};
+use super::segments::{self, Segments};
+use super::{Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, store};
+
+/// Most requests that share one transaction. Bodies are bounded by the queue's bytes.
+const GROUP_MAX: usize = 512;
+
+/// What waits for the writer. The permit counts its bytes against the queue until it is answered.
+pub(super) enum Request {
+    Commit { batch: Box<Incoming>, answer: oneshot::Sender<Result<Committed, CommitError>>, permit: OwnedSemaphorePermit },
+    Open { info: Arc<StreamInfo>, answer: oneshot::Sender<Result<Opened, CommitError>> },
+    Freeze { info: Arc<StreamInfo>, answer: oneshot::Sender<Result<(), CommitError>> },
+    Release { below: u64, received_before: u64 },
+    Stop,
+}
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) segments: Segments,
+    pub(super) segments_dir: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) next_index: u64,
+    pub(super) last_received: u64,
+    pub(super) clock: Clock,
+    pub(super) failpoint: Option<Failpoint>,
+}
+
+/// An answer that is given once the transaction is durable.
+enum Answer {
+    Committed(oneshot::Sender<Result<Committed, CommitError>>, Result<Committed, CommitError>),
+    Opened(oneshot::Sender<Result<Opened, CommitError>>, Result<Opened, CommitError>),
+    Frozen(oneshot::Sender<Result<(), CommitError>>, Result<(), CommitError>),
+}
+
+impl Writer {
+    /// Until stopped, or an error after which nothing may be written.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Result<(), LedgerError> {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while requests.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            let stop = group.iter().any(|request| matches!(request, Request::Stop));
+            self.commit_group(group.drain(..))?;
+            if stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_group(&mut self, group: impl Iterator<Item = Request>) -> Result<(), LedgerError> {
+        let mark = self.segments.mark();
+        let first_index = self.next_index;
+        let mut answers = Vec::new();
+        let mut entries = Vec::new();
+        let mut permits = Vec::new();
+        let mut releases = Vec::new();
+        let mut failed = self.connection.execute_batch("BEGIN IMMEDIATE").err().map(LedgerError::from);
+        for request in group {
+            match request {
+                Request::Commit { batch, answer, permit } => {
+                    permits.push(permit);
+                    let result = self.judge(&mut failed, |writer| writer.commit(*batch, &mut entries));
+                    answers.push(Answer::Committed(answer, result));
+                }
+                Request::Open { info, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.open(&info));
+                    answers.push(Answer::Opened(answer, result));
+                }
+                Request::Freeze { info, answer } => {
+                    let result = self.judge(&mut failed, |writer| Ok(Ok(store::freeze_agent(&writer.connection, info.agent)?)));
+                    answers.push(Answer::Frozen(answer, result));
+                }
+                Request::Release { below, received_before } => releases.push((below, received_before)),
+                Request::Stop => {}
+            }
+        }
+        if failed.is_none() {
+            failed = self.make_durable().err();
+        }
+        if let Some(error) = failed {
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            tracing::error!(error = &error as &dyn std::error::Error, "ledger refused a group of commits");
+            // Nothing of the group is in the ledger: the senders keep their batches and come back.
+            if !self.connection.is_autocommit() {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
+            self.segments.rewind(mark)?;
+            self.next_index = first_index;
+            for answer in answers {
+                answer.refuse(&error);
+            }
+            return Ok(());
+        }
+        // From here on a crash recovers to a ledger that has the whole group: consumers and senders may know.
+        self.shared.publish(entries, self.next_index);
+        for answer in answers {
+            answer.give();
+        }
+        drop(permits);
+        for (below, received_before) in releases {
+            self.release(below, received_before)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one request inside the transaction; after a failure the rest of the group is not tried.
+    fn judge<T>(
+        &mut self,
+        failed: &mut Option<LedgerError>,
+        request: impl FnOnce(&mut Self) -> Result<Result<T, CommitError>, LedgerError>,
+    ) -> Result<T, CommitError> {
+        if failed.is_none() {
+            match request(self) {
+                Ok(result) => return result,
+                Err(error) => *failed = Some(error),
+            }
+        }
+        // Replaced by `Answer::refuse` with the group's error.
+        Err(CommitError::Unavailable(LedgerError::Stopped))
+    }
+
+    fn commit(
+        &mut self,
+        incoming: Incoming,
+        entries: &mut Vec<Arc<Entry>>,
+    ) -> Result<Result<Committed, CommitError>, LedgerError> {
+        let (stream, k) = (incoming.header.stream, incoming.header.k);
+        let Some(row) = store::stream(&self.connection, stream)? else {
+            return Ok(Err(CommitError::Unknown { stream }));
+        };
+        let fork = |writer: &mut Self, incoming: &Incoming| {
+            let now = writer.now();
+            store::keep_evidence(&writer.connection, incoming, now)?;
+            store::freeze_agent(&writer.connection, row.state.info.agent)?;
+            Ok(Err(CommitError::Fork { stream, k }))
+        };
+        match judge_batch(&row.state, row.superseded_at, &incoming.header) {
+            Judgement::Frozen => return Ok(Err(CommitError::Frozen { agent: row.state.info.agent })),
+            Judgement::Closed => return Ok(Err(CommitError::Closed { stream })),
+            Judgement::Expect => return Ok(Err(CommitError::Expect { head: Box::new(row.state.head) })),
+            Judgement::Fork => return fork(self, &incoming),
+            Judgement::Past => {
+                return match store::committed(&self.connection, row.id, stream, k)? {
+                    Some(committed) if committed.hash == incoming.hash => Ok(Err(CommitError::Duplicate(committed))),
+                    _ => fork(self, &incoming),
+                };
+            }
+            Judgement::Next => {}
+        }
+        let committed = Committed { stream, k, hash: incoming.hash, index: self.next_index, t_received: self.now() };
+        let after = head_after(&incoming);
+        if !store::advance(&self.connection, row.id, &row.state.head, &after)? {
+            return Ok(Err(CommitError::Expect { head: Box::new(row.state.head) }));
+        }
+        let position = self.segments.append(committed.index, &incoming.body)?;
+        store::insert_batch(&self.connection, row.id, &committed, &incoming, position)?;
+        self.next_index += 1;
+        entries.push(Arc::new(Entry {
+            index: committed.index,
+            t_received: committed.t_received,
+            stream: self.shared.info(row.state.info),
+            header: incoming.header,
+            hash: incoming.hash,
+            seal: incoming.seal,
+            records: incoming.records,
+        }));
+        Ok(Ok(committed))
+    }
+
+    fn open(&mut self, info: &StreamInfo) -> Result<Result<Opened, CommitError>, LedgerError> {
+        let mut streams: Vec<_> = store::streams_of(&self.connection, info.agent)?.into_iter().map(|row| row.state).collect();
+        if let Some(known) = store::stream(&self.connection, info.stream)? {
+            // The same open twice is nothing; another one under the same id is a second branch from the start.
+            if known.state.info.open_bytes == info.open_bytes {
+                return Ok(Ok(Opened { superseded: known.state.superseded_by.is_some() }));
+            }
+            store::freeze_agent(&self.connection, known.state.info.agent)?;
+            return Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }));
+        }
+        streams.retain(|state| state.info.stream != info.stream);
+        match judge_open(&info.open, &streams) {
+            OpenJudgement::Frozen => Ok(Err(CommitError::Frozen { agent: info.agent })),
+            OpenJudgement::Behind { latest } => Ok(Err(CommitError::Behind { latest })),
+            OpenJudgement::Late { by, bound, superseded_at } => {
+                store::insert_stream(&self.connection, info, Some((by, superseded_at, bound)))?;
+                Ok(Ok(Opened { superseded: true }))
+            }
+            OpenJudgement::Current { supersedes } => {
+                store::insert_stream(&self.connection, info, None)?;
+                for former in supersedes {
+                    store::supersede(&self.connection, former.stream, former.bound, info.stream, info.open.t_opened)?;
+                }
+                Ok(Ok(Opened { superseded: false }))
+            }
+        }
+    }
+
+    /// Bodies first: a row must never name a frame that a crash could take away.
+    fn make_durable(&mut self) -> Result<(), LedgerError> {
+        self.reach(Step::Written)?;
+        self.segments.sync()?;
+        // From here on a crash leaves frames that no row names: recovery cuts them off.
+        self.reach(Step::Synced)?;
+        self.connection.execute_batch("COMMIT")?;
+        self.reach(Step::Committed)
+    }
+
+    /// Removes segments that every consumer has passed. File first: a row whose file is gone is met again and forgotten.
+    fn release(&mut self, below: u64, received_before: u64) -> Result<(), LedgerError> {
+        for segment in store::releasable(&self.connection, below, received_before)? {
+            segments::remove(&self.segments_dir, segment)?;
+            store::forget_segment(&self.connection, segment)?;
+            tracing::info!(segment, "released a segment that every consumer has passed");
+        }
+        Ok(())
+    }
+
+    /// Commit time: the clock's, but never before an earlier commit's.
+    fn now(&mut self) -> u64 {
+        self.last_received = self.last_received.max((self.clock)());
+        self.last_received
+    }
+
+    fn reach(&self, step: Step) -> Result<(), LedgerError> {
+        self.failpoint.as_ref().map_or(Ok(()), |failpoint| failpoint(step))
+    }
+}
+
+impl Answer {
+    /// A caller that went away is no concern: what it asked for is durable.
+    fn give(self) {
+        match self {
+            Self::Committed(answer, result) => drop(answer.send(result)),
+            Self::Opened(answer, result) => drop(answer.send(result)),
+            Self::Frozen(answer, result) => drop(answer.send(result)),
+        }
+    }
+
+    fn refuse(self, error: &LedgerError) {
+        let unavailable = CommitError::Unavailable(LedgerError::Refused { reason: error.to_string() });
+        match self {
+            Self::Committed(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::Opened(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::Frozen(answer, _) => drop(answer.send(Err(unavailable))),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Mutual TLS, and who the peer is.
