@@ -180,10 +180,13 @@ pub fn unique16(trail_arn: &str, created: u64, counter: u64) -> String {
     let mut hasher = Sha256::new();
     hasher.update(trail_arn.as_bytes());
     hasher.update(created.to_be_bytes());
-    let digest: [u8; 32] = hasher.finalize().into();
-    let [a, b, c, d, ..] = digest;
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hasher.finalize());
     let first_30_bits = u64::from(u32::from_be_bytes([a, b, c, d]) >> 2);
-    let character = |bits: u64, place: u32| char::from(ALPHABET[usize::from((bits >> (5 * place)) as u8 & 31)]);
+    let character = |bits: u64, place: u32| {
+        // The lowest byte, of which five bits are an index below 32.
+        let [.., byte] = (bits >> (5 * place)).to_be_bytes();
+        char::from(ALPHABET[usize::from(byte & 31)])
+    };
     let trail = (0..6).rev().map(|place| character(first_30_bits, place));
     let count = (0..10).rev().map(|place| character(counter, place));
     trail.chain(count).collect()

@@ -1,0 +1,274 @@
+//! Which records are wanted: CloudTrail's basic and advanced event selectors, as pure matching over facets.
+//!
+//! An event is selected when any selector matches. A gap is always selected. Insights events answer to Insights
+//! selectors, not to these: none of these matches them.
+
+mod advanced;
+
+pub use advanced::{AdvancedSelector, Field, FieldSelector};
+
+use serde::{Deserialize, Serialize};
+
+use crate::facets::{Category, Facets};
+
+/// Most basic selectors of a trail. Source: CloudTrail's quota.
+pub const BASIC_SELECTORS_MAX: usize = 5;
+
+/// Most values over all data resources of a trail, not counting those that mean all. Source: CloudTrail's quota.
+pub const DATA_RESOURCES_MAX: usize = 250;
+
+/// Most values over all conditions of a trail's advanced selectors. Source: CloudTrail's quota.
+pub const ADVANCED_VALUES_MAX: usize = 500;
+
+/// What a trail or an agent selects: one kind of selector or the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Selectors {
+    #[serde(rename = "EventSelectors")]
+    Basic(Vec<BasicSelector>),
+    #[serde(rename = "AdvancedEventSelectors")]
+    Advanced(Vec<AdvancedSelector>),
+}
+
+/// CloudTrail's `EventSelector`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+pub struct BasicSelector {
+    pub read_write_type: ReadWriteType,
+    pub include_management_events: bool,
+    pub data_resources: Vec<DataResource>,
+    /// Sources whose management events are not wanted.
+    pub exclude_management_event_sources: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadWriteType {
+    #[default]
+    All,
+    ReadOnly,
+    /// Also what does not say whether it only reads.
+    WriteOnly,
+}
+
+/// CloudTrail's `DataResource`: the resources of one type whose data events are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+pub struct DataResource {
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// ARNs; for objects, prefixes of ARNs.
+    pub values: Vec<String>,
+}
+
+/// Why selectors are refused; the API's `InvalidEventSelectorsException`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    #[error("{0} event selectors are given, at most {BASIC_SELECTORS_MAX} are allowed")]
+    TooManySelectors(usize),
+    #[error("{0} data resources are given, at most {DATA_RESOURCES_MAX} are allowed")]
+    TooManyResources(usize),
+    #[error("{0} values are given, at most {ADVANCED_VALUES_MAX} are allowed")]
+    TooManyValues(usize),
+    #[error(
+        "`{0}` is no type of a data resource: use AWS::S3::Object, AWS::Lambda::Function or AWS::DynamoDB::Table, or advanced selectors"
+    )]
+    ResourceType(String),
+    #[error(
+        "the management events of `{0}` can't be excluded: only those of kms.amazonaws.com and rdsdata.amazonaws.com, or use advanced selectors"
+    )]
+    ExcludedSource(String),
+    #[error("the selector `{0}` needs eventCategory with one Equals value: Management, Data or NetworkActivity")]
+    Category(String),
+    #[error("the selector `{selector}` of category {category} needs `{field}`")]
+    Missing { selector: String, category: String, field: Field },
+    #[error("the selector `{selector}` of category {category} can't select by `{field}`")]
+    NotAllowed { selector: String, category: String, field: Field },
+    #[error("the selector `{selector}` names `{field}` twice: put its values into one condition")]
+    Twice { selector: String, field: Field },
+    #[error("the selector `{selector}` gives `{field}` no operator with values, or other values or operators than it takes")]
+    Operators { selector: String, field: Field },
+}
+
+impl Selectors {
+    pub fn selects(&self, facets: &Facets) -> bool {
+        if facets.is_gap() {
+            return true;
+        }
+        match self {
+            Self::Basic(selectors) => selectors.iter().any(|selector| selector.matches(facets)),
+            Self::Advanced(selectors) => selectors.iter().any(|selector| selector.matches(facets)),
+        }
+    }
+
+    /// Whether CloudTrail would take these for a trail.
+    pub fn validate(&self) -> Result<(), SelectorError> {
+        match self {
+            Self::Basic(selectors) => validate_basic(selectors),
+            Self::Advanced(selectors) => advanced::validate(selectors),
+        }
+    }
+}
+
+impl Default for Selectors {
+    /// What a trail has before anybody selects: all management events.
+    fn default() -> Self {
+        Self::Basic(vec![BasicSelector::default()])
+    }
+}
+
+impl Default for BasicSelector {
+    fn default() -> Self {
+        Self {
+            read_write_type: ReadWriteType::All,
+            include_management_events: true,
+            data_resources: Vec::new(),
+            exclude_management_event_sources: Vec::new(),
+        }
+    }
+}
+
+impl BasicSelector {
+    fn matches(&self, facets: &Facets) -> bool {
+        let read_write = match self.read_write_type {
+            ReadWriteType::All => true,
+            ReadWriteType::ReadOnly => facets.read_only == Some(true),
+            ReadWriteType::WriteOnly => facets.read_only != Some(true),
+        };
+        read_write
+            && match facets.category {
+                Category::Management => {
+                    self.include_management_events && !self.exclude_management_event_sources.contains(&facets.source)
+                }
+                Category::Data => self.data_resources.iter().any(|wanted| wanted.matches(facets)),
+                _ => false,
+            }
+    }
+}
+
+impl DataResource {
+    fn matches(&self, facets: &Facets) -> bool {
+        let of_kind = facets.resources.iter().filter(|(kind, _)| *kind == self.kind);
+        of_kind.into_iter().any(|(_, arn)| self.values.iter().any(|value| self.covers(value, arn)))
+    }
+
+    fn covers(&self, value: &str, arn: &str) -> bool {
+        let by_prefix = means_all(value) || self.kind == "AWS::S3::Object";
+        if by_prefix { arn.starts_with(value) } else { arn == value }
+    }
+}
+
+/// `arn:PARTITION:SERVICE`, with or without closing colons: every resource of the service.
+fn means_all(value: &str) -> bool {
+    value.trim_end_matches(':').split(':').count() == 3
+}
+
+fn validate_basic(selectors: &[BasicSelector]) -> Result<(), SelectorError> {
+    if selectors.len() > BASIC_SELECTORS_MAX {
+        return Err(SelectorError::TooManySelectors(selectors.len()));
+    }
+    let resources = || selectors.iter().flat_map(|selector| &selector.data_resources);
+    let values = resources().flat_map(|resource| &resource.values).filter(|value| !means_all(value)).count();
+    if values > DATA_RESOURCES_MAX {
+        return Err(SelectorError::TooManyResources(values));
+    }
+    let known = ["AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"];
+    if let Some(other) = resources().find(|resource| !known.contains(&resource.kind.as_str())) {
+        return Err(SelectorError::ResourceType(other.kind.clone()));
+    }
+    let mut excluded = selectors.iter().flat_map(|selector| &selector.exclude_management_event_sources);
+    match excluded.find(|source| !["kms.amazonaws.com", "rdsdata.amazonaws.com"].contains(&source.as_str())) {
+        Some(other) => Err(SelectorError::ExcludedSource(other.clone())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(category: Category, read_only: bool, resources: &[(&str, &str)]) -> Facets {
+        Facets {
+            category,
+            read_only: Some(read_only),
+            source: "kms.amazonaws.com".to_owned(),
+            resources: resources.iter().map(|(kind, arn)| ((*kind).to_owned(), (*arn).to_owned())).collect(),
+            ..Facets::default()
+        }
+    }
+
+    fn basic(selector: BasicSelector) -> Selectors {
+        Selectors::Basic(vec![selector])
+    }
+
+    #[test]
+    fn the_default_is_all_management_events_and_no_others() {
+        let selectors = Selectors::default();
+        assert!(selectors.selects(&event(Category::Management, true, &[])));
+        for category in [Category::Data, Category::NetworkActivity, Category::Insight, Category::Other("x".to_owned())] {
+            assert!(!selectors.selects(&event(category, false, &[])));
+        }
+    }
+
+    #[test]
+    fn a_gap_is_selected_by_no_selector_at_all() {
+        let gap = Facets { source: "agent.edgetrail".to_owned(), name: "ReportGap".to_owned(), ..Facets::default() };
+        assert!(Selectors::Basic(Vec::new()).selects(&gap) && Selectors::Advanced(Vec::new()).selects(&gap));
+    }
+
+    #[test]
+    fn read_and_write_are_told_apart() {
+        let only = |read_write_type| basic(BasicSelector { read_write_type, ..BasicSelector::default() });
+        for (read_write_type, read, write) in [(ReadWriteType::ReadOnly, true, false), (ReadWriteType::WriteOnly, false, true)] {
+            assert_eq!(only(read_write_type).selects(&event(Category::Management, true, &[])), read);
+            assert_eq!(only(read_write_type).selects(&event(Category::Management, false, &[])), write);
+            let unsaid = Facets { read_only: None, ..event(Category::Management, true, &[]) };
+            assert_eq!(only(read_write_type).selects(&unsaid), write, "what does not say that it reads may write");
+        }
+    }
+
+    #[test]
+    fn excluded_sources_lose_their_management_events() {
+        let excluding = |source: &str| {
+            basic(BasicSelector { exclude_management_event_sources: vec![source.to_owned()], ..BasicSelector::default() })
+        };
+        assert!(!excluding("kms.amazonaws.com").selects(&event(Category::Management, true, &[])));
+        assert!(excluding("rdsdata.amazonaws.com").selects(&event(Category::Management, true, &[])));
+        assert!(matches!(excluding("sudo.linux").validate(), Err(SelectorError::ExcludedSource(_))));
+    }
+
+    #[test]
+    fn data_resources_match_objects_by_prefix_and_functions_whole() {
+        let wanted = |kind: &str, value: &str| {
+            let resource = DataResource { kind: kind.to_owned(), values: vec![value.to_owned()] };
+            basic(BasicSelector { data_resources: vec![resource], ..BasicSelector::default() })
+        };
+        let object =
+            event(Category::Data, true, &[("AWS::S3::Bucket", "arn:aws:s3:::b"), ("AWS::S3::Object", "arn:aws:s3:::b/x")]);
+        assert!(wanted("AWS::S3::Object", "arn:aws:s3:::b/").selects(&object));
+        assert!(wanted("AWS::S3::Object", "arn:aws:s3").selects(&object));
+        assert!(!wanted("AWS::S3::Object", "arn:aws:s3:::c/").selects(&object));
+        assert!(!wanted("AWS::Lambda::Function", "arn:aws:s3").selects(&object));
+        let function = event(Category::Data, true, &[("AWS::Lambda::Function", "arn:aws:lambda:r:111122223333:function:f1")]);
+        assert!(wanted("AWS::Lambda::Function", "arn:aws:lambda:r:111122223333:function:f1").selects(&function));
+        assert!(!wanted("AWS::Lambda::Function", "arn:aws:lambda:r:111122223333:function:f").selects(&function));
+        assert!(wanted("AWS::Lambda::Function", "arn:aws:lambda").selects(&function));
+        assert!(wanted("Host::File", "x").validate().is_err());
+    }
+
+    #[test]
+    fn quotas_of_basic_selectors_hold() {
+        assert_eq!(Selectors::Basic(vec![BasicSelector::default(); 6]).validate(), Err(SelectorError::TooManySelectors(6)));
+        let of = |value: &str, n| DataResource { kind: "AWS::S3::Object".to_owned(), values: vec![value.to_owned(); n] };
+        let with = |resource| basic(BasicSelector { data_resources: vec![resource], ..BasicSelector::default() });
+        assert_eq!(with(of("arn:aws:s3:::b/", 251)).validate(), Err(SelectorError::TooManyResources(251)));
+        assert_eq!(with(of("arn:aws:s3", 251)).validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_apis_json_is_read() {
+        let json = r#"{"EventSelectors":[{"ReadWriteType":"WriteOnly","IncludeManagementEvents":false,
+            "DataResources":[{"Type":"AWS::S3::Object","Values":["arn:aws:s3:::b/"]}]}]}"#;
+        let selectors: Selectors = serde_json::from_str(json).unwrap();
+        assert!(!selectors.selects(&event(Category::Management, false, &[])));
+        assert!(selectors.selects(&event(Category::Data, false, &[("AWS::S3::Object", "arn:aws:s3:::b/x")])));
+    }
+}
