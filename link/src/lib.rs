@@ -10,6 +10,8 @@ pub mod body;
 
 pub mod tls;
 
+pub mod receipt_keys;
+
 pub mod outbox;
 
 pub mod uplink;

@@ -1,0 +1,110 @@
+//! Which receipt keys are trusted: those that the CA has signed, each for its time.
+//!
+//! A statement is checked once, when it is taken up; a receipt counts only under a key that is held here and was valid
+//! at the receipt's own time.
+
+use std::collections::HashMap;
+
+use edgetrail_proto::chain::{Hash, PublicKey, Receipt, ReceiptError};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::wire;
+
+const DOMAIN: &[u8; 25] = b"edgetrail/receipt-key/v1\n";
+
+/// Most keys that a home's collectors have together: one a collector, two while it rotates.
+pub const RECEIPT_KEYS_MAX: usize = 1024;
+
+/// The CA's statement that a key signs receipts from one time to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptKey {
+    pub public_key: PublicKey,
+    /// Unix nanoseconds.
+    pub not_before: u64,
+    pub not_after: u64,
+    /// ECDSA P-256 SHA-256 (ASN.1) over [`ReceiptKey::message`].
+    pub ca_signature: Vec<u8>,
+}
+
+/// The keys that a sender trusts.
+#[derive(Clone, Debug, Default)]
+pub struct ReceiptKeys(HashMap<Hash, ReceiptKey>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptKeyError {
+    #[error("a receipt key is 32 bytes long, this one {bytes}")]
+    Length { bytes: usize },
+    #[error("no trusted root has signed the receipt key")]
+    Signature,
+    #[error("more than {RECEIPT_KEYS_MAX} receipt keys are offered")]
+    TooMany,
+    #[error("the receipt's key {0} is not trusted; if the collector was re-installed, join again")]
+    Unknown(Hash),
+    #[error("the receipt's time lies outside the validity of its key {0}")]
+    OutsideValidity(Hash),
+    #[error("the receipt does not hold")]
+    Receipt(#[source] ReceiptError),
+}
+
+impl ReceiptKey {
+    /// What the CA signs: `"edgetrail/receipt-key/v1\n" ‖ public_key ‖ not_before u64 ‖ not_after u64`.
+    pub fn message(public_key: &PublicKey, not_before: u64, not_after: u64) -> Vec<u8> {
+        [DOMAIN.as_slice(), &public_key.0, &not_before.to_be_bytes(), &not_after.to_be_bytes()].concat()
+    }
+
+    pub fn from_wire(key: &wire::ReceiptKey) -> Result<Self, ReceiptKeyError> {
+        let length = ReceiptKeyError::Length { bytes: key.public_key.len() };
+        let public_key = PublicKey(key.public_key.as_ref().try_into().map_err(|_| length)?);
+        Ok(Self { public_key, not_before: key.not_before, not_after: key.not_after, ca_signature: key.ca_signature.to_vec() })
+    }
+
+    pub fn to_wire(&self) -> wire::ReceiptKey {
+        wire::ReceiptKey {
+            public_key: self.public_key.0.to_vec().into(),
+            not_before: self.not_before,
+            not_after: self.not_after,
+            ca_signature: self.ca_signature.clone().into(),
+        }
+    }
+
+    fn is_signed_by(&self, root: &CertificateDer<'_>) -> bool {
+        let Ok((_, root)) = X509Certificate::from_der(root) else { return false };
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &root.public_key().subject_public_key.data);
+        key.verify(&Self::message(&self.public_key, self.not_before, self.not_after), &self.ca_signature).is_ok()
+    }
+}
+
+impl ReceiptKeys {
+    /// Takes a key up if one of `roots` has signed it.
+    pub fn add(&mut self, key: ReceiptKey, roots: &[CertificateDer<'_>]) -> Result<(), ReceiptKeyError> {
+        let id = Hash::of(&key.public_key.0);
+        if self.0.get(&id) == Some(&key) {
+            return Ok(());
+        }
+        if self.0.len() >= RECEIPT_KEYS_MAX {
+            return Err(ReceiptKeyError::TooMany);
+        }
+        if !roots.iter().any(|root| key.is_signed_by(root)) {
+            return Err(ReceiptKeyError::Signature);
+        }
+        self.0.insert(id, key);
+        Ok(())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &ReceiptKey> {
+        self.0.values()
+    }
+
+    /// Reads a receipt that may be trusted: signed by a key held here, at a time when the key was valid.
+    pub fn verify(&self, encoded: &[u8]) -> Result<Receipt, ReceiptKeyError> {
+        let receipt = Receipt::decode(encoded).map_err(ReceiptKeyError::Receipt)?;
+        let key = self.0.get(&receipt.key).ok_or(ReceiptKeyError::Unknown(receipt.key))?;
+        if !(key.not_before..=key.not_after).contains(&receipt.t_received) {
+            return Err(ReceiptKeyError::OutsideValidity(receipt.key));
+        }
+        receipt.verify(&key.public_key).map_err(ReceiptKeyError::Receipt)?;
+        Ok(receipt)
+    }
+}

@@ -1,1 +1,0 @@
-//! Mutual TLS, and who the peer is.

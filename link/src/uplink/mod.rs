@@ -1,0 +1,185 @@
+//! The sending end of the wire: connect, resume, keep a window of batches in flight, store receipts.
+//!
+//! A batch leaves the store only against a receipt that verified under a key that the CA has signed. Whatever goes
+//! wrong on the way (a cut, a refusal, a collector that stands elsewhere than thought), the answer is the same: end
+//! the session, wait a little, resume by naming everything. Nothing is remembered between sessions but the store.
+
+mod backoff;
+mod connect;
+mod session;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use edgetrail_proto::identity::StreamId;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use connect::{ConnectError, Endpoint, EndpointError, channel};
+pub use session::SessionError;
+
+use self::backoff::Backoff;
+use self::session::{Session, SessionEnd};
+use crate::outbox::Outbox;
+use crate::receipt_keys::ReceiptKeys;
+
+/// After a stop, what is sealed may still go out for this long.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What the sender shows and what it trusts. Replaced as a whole at renewal and re-join.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub tls: Arc<ClientConfig>,
+    pub roots: Vec<CertificateDer<'static>>,
+    pub receipt_keys: ReceiptKeys,
+}
+
+/// What an uplink is made of.
+#[derive(Debug)]
+pub struct UplinkOptions {
+    /// In order of preference; the first that answers is taken.
+    pub endpoints: Vec<Endpoint>,
+    pub credentials: watch::Receiver<Arc<Credentials>>,
+    pub agent_version: String,
+}
+
+/// How the uplink stands, for `status`.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The endpoint that a session is open with.
+    pub connected: Option<Endpoint>,
+    pub last_receipt: Option<ReceiptSeen>,
+    /// Batches sent and without a receipt.
+    pub in_flight: usize,
+    /// What went wrong last, and since when nothing has worked. Cleared by a completed resume.
+    pub trouble: Option<Trouble>,
+    /// The collector holds two branches of a stream: join again with a token.
+    pub forked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptSeen {
+    pub stream: StreamId,
+    pub k: u64,
+    /// Commit time at the collector, Unix nanoseconds.
+    pub t_received: u64,
+    pub seen: SystemTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// With its causes, outermost first.
+    pub error: String,
+    pub since: SystemTime,
+}
+
+/// The sending end; [`Uplink::run`] is its one task.
+pub struct Uplink {
+    outbox: Arc<dyn Outbox>,
+    options: UplinkOptions,
+    status: watch::Sender<Status>,
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uplink").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Uplink {
+    pub fn new(outbox: Arc<dyn Outbox>, options: UplinkOptions) -> (Self, watch::Receiver<Status>) {
+        let (status, receiver) = watch::channel(Status::default());
+        (Self { outbox, options, status }, receiver)
+    }
+
+    /// Sends until stopped; then what is sealed goes out for at most a few seconds more, if a session is open.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let drained = stop.clone();
+        let deadline = async move {
+            drained.cancelled().await;
+            tokio::time::sleep(DRAIN_TIME_MAX).await;
+        };
+        tokio::select! {
+            () = self.sessions(&stop) => {}
+            () = deadline => tracing::warn!("stopped with batches that have no receipt; they go out at the next start"),
+        }
+        self.status.send_modify(|status| status.connected = None);
+    }
+
+    /// One session after another until stopped.
+    async fn sessions(&mut self, stop: &CancellationToken) {
+        let mut backoff = Backoff::default();
+        let mut preference = 0;
+        while !stop.is_cancelled() {
+            let Some(endpoint) = self.options.endpoints.get(preference).cloned() else {
+                // All endpoints have failed, or there is none.
+                preference = 0;
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next_wait()) => {}
+                    () = stop.cancelled() => {}
+                    // New credentials may be just what was missing. Without a sender there will be none: wait.
+                    Ok(()) = self.options.credentials.changed() => backoff.reset(),
+                }
+                continue;
+            };
+            let credentials = Arc::clone(&self.options.credentials.borrow_and_update());
+            let session = Session {
+                outbox: &self.outbox,
+                credentials: &credentials,
+                agent_version: &self.options.agent_version,
+                status: &self.status,
+                stop,
+            };
+            let progress = session::Progress::default();
+            let ended = tokio::select! {
+                ended = session.run(&endpoint, &progress) => ended,
+                Ok(()) = self.options.credentials.changed() => Ok(SessionEnd::Resume),
+            };
+            self.status.send_modify(|status| {
+                status.connected = None;
+                status.in_flight = 0;
+            });
+            if progress.made() {
+                backoff.reset();
+            }
+            // Past the last endpoint stands the pause; after it the first is tried again.
+            let pause = self.options.endpoints.len();
+            preference = match ended {
+                Ok(SessionEnd::Drained) => return,
+                Ok(SessionEnd::Resume) => pause,
+                Err(error) => {
+                    self.report(&endpoint, &error);
+                    if matches!(error, SessionError::Forked { .. }) {
+                        backoff.rest();
+                    }
+                    if progress.made() || matches!(error, SessionError::Forked { .. }) { pause } else { preference + 1 }
+                }
+            };
+        }
+    }
+
+    fn report(&self, endpoint: &Endpoint, error: &SessionError) {
+        let text = with_causes(error);
+        tracing::warn!(%endpoint, error = text, "uplink session ended");
+        self.status.send_modify(|status| {
+            status.forked |= matches!(error, SessionError::Forked { .. });
+            let since = status.trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
+            status.trouble = Some(Trouble { error: text, since });
+        });
+    }
+}
+
+/// An error and its causes in one line, for the one place that shows it.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

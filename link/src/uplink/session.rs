@@ -1,0 +1,445 @@
+//! One session: from the resume to the first thing that goes wrong.
+//!
+//! Two halves run beside one another and share only what is in flight. The sending half walks the streams, oldest
+//! first: the open where it is not recorded yet, then one batch after another while the window has room. The receiving
+//! half verifies and stores receipts. Batches of a stream are sent in order and without gaps.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use edgetrail_proto::chain::Hash;
+use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::limits::{BATCHES_NAMED_MAX, STREAMS_NAMED_MAX};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, connect};
+use crate::body::Encoder;
+use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
+use crate::receipt_keys::{ReceiptKey, ReceiptKeyError, ReceiptKeys};
+use crate::wire::{self, from_agent, from_collector};
+
+/// Most batches in flight, whatever the collector allows: at 100 ms of round trip and full batches, 160 MiB/s.
+const WINDOW_MAX: usize = 16;
+
+/// Messages made and not yet on the wire. Small: each may be a compressed MiB.
+const QUEUE_MESSAGES: usize = 2;
+
+/// A collector answers a resume and an open out of its head; later than this, something is wrong with it.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Why a session ended without a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionEnd {
+    /// Stopped, and everything that could be sent has its receipt.
+    Drained,
+    /// Something moved on one side: name everything again.
+    Resume,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("the collector can't be reached")]
+    Connect(#[source] ConnectError),
+    #[error("the collector ended the session")]
+    Ended(#[source] Box<tonic::Status>),
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the collector did not answer within {ANSWER_TIME_MAX:?}")]
+    Unanswered,
+    #[error("the collector refused ({reason:?}): {message}")]
+    Refused { reason: wire::RefusalReason, message: String },
+    #[error("the collector holds another branch of stream {stream}; join again with a token")]
+    Forked { stream: StreamId },
+    #[error("the collector's message is not what the protocol allows here: {0}")]
+    Protocol(&'static str),
+    #[error("a receipt can't be trusted")]
+    Receipt(#[source] ReceiptKeyError),
+    #[error("the sender's store failed")]
+    Outbox(#[source] OutboxError),
+    #[error("the compressor can't be set up")]
+    Compressor(#[source] std::io::Error),
+    #[error("a call to the sender's store ended in a panic")]
+    Panicked,
+}
+
+/// Whether a session got anything done (an open recorded, a receipt stored): decides how soon the next one follows.
+#[derive(Debug, Default)]
+pub(super) struct Progress(AtomicBool);
+
+impl Progress {
+    pub(super) fn made(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn make(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Session<'a> {
+    pub(super) outbox: &'a Arc<dyn Outbox>,
+    pub(super) credentials: &'a Credentials,
+    pub(super) agent_version: &'a str,
+    pub(super) status: &'a watch::Sender<Status>,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// What both halves know.
+#[derive(Debug, Default)]
+struct Flight {
+    /// Sent and without a receipt, in the order of sending.
+    batches: VecDeque<(StreamId, u64)>,
+    /// Opens that the collector has recorded in this session.
+    opened: Vec<StreamId>,
+}
+
+/// One stream that is to be sent.
+#[derive(Debug)]
+struct Course {
+    stream: StreamId,
+    /// To be recorded first.
+    opening: Option<Opening>,
+    next_k: u64,
+    /// The last k that the collector still takes.
+    bound: Option<u64>,
+}
+
+type Wire = mpsc::Sender<wire::FromAgent>;
+
+impl Session<'_> {
+    pub(super) async fn run(self, endpoint: &Endpoint, progress: &Progress) -> Result<SessionEnd, SessionError> {
+        let connecting = connect::channel(endpoint, Arc::clone(&self.credentials.tls));
+        let channel = tokio::select! {
+            channel = connecting => channel.map_err(SessionError::Connect)?,
+            () = self.stop.cancelled() => return Ok(SessionEnd::Drained),
+        };
+        let mut client = wire::ingest_client::IngestClient::new(channel);
+        let (to_collector, queue) = mpsc::channel(QUEUE_MESSAGES);
+        let held = self.blocking(|outbox| outbox.held()).await?;
+        send(&to_collector, from_agent::Message::Resume(self.resume(&held))).await?;
+        let attached = tokio::time::timeout(ANSWER_TIME_MAX, client.attach(ReceiverStream::new(queue)));
+        let attached = attached.await.map_err(|_| SessionError::Unanswered)?.map_err(ended)?;
+        let mut inbound = attached.into_inner();
+
+        let resumed = match tokio::time::timeout(ANSWER_TIME_MAX, next_message(&mut inbound)).await {
+            Err(_) => return Err(SessionError::Unanswered),
+            Ok(message) => match message? {
+                from_collector::Message::Resumed(resumed) => resumed,
+                from_collector::Message::Refusal(refusal) => return Err(self.refused(refusal).await),
+                _ => return Err(SessionError::Protocol("a resume is answered by resumed")),
+            },
+        };
+        let (keys, courses) = match self.take_up(&resumed, held).await? {
+            Some(taken_up) => taken_up,
+            None => return Ok(SessionEnd::Resume),
+        };
+        let window = usize::try_from(resumed.window).unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX);
+        self.status.send_modify(|status| {
+            status.connected = Some(endpoint.clone());
+            status.trouble = None;
+            status.forked = false;
+        });
+        tracing::info!(%endpoint, streams = courses.len(), window, "resumed");
+
+        let (flight, _) = watch::channel(Flight::default());
+        tokio::select! {
+            end = self.send_courses(courses, window, &to_collector, &flight) => end,
+            end = self.receive(&mut inbound, &keys, &flight, progress) => end,
+        }
+    }
+
+    /// Names everything, the newest where there is more than a message holds.
+    fn resume(&self, held: &[HeldStream]) -> wire::Resume {
+        let mut room = BATCHES_NAMED_MAX;
+        let mut streams: Vec<wire::HeldStream> = held
+            .iter()
+            .rev()
+            .take(STREAMS_NAMED_MAX)
+            .map(|stream| {
+                let named = stream.unreceipted.len().min(room);
+                room -= named;
+                wire::HeldStream {
+                    opening: Some(opening_to_wire(&stream.opening)),
+                    last_receipted: stream.last_receipted.as_ref().map(|(header, seal, receipt)| wire::LastReceipted {
+                        header: header.encode().to_vec().into(),
+                        seal: seal.0.to_vec().into(),
+                        receipt: receipt.encode().into(),
+                    }),
+                    unreceipted: stream
+                        .unreceipted
+                        .iter()
+                        .skip(stream.unreceipted.len() - named)
+                        .map(|(k, hash)| wire::NamedBatch { k: *k, hash: hash.0.to_vec().into() })
+                        .collect(),
+                }
+            })
+            .collect();
+        streams.reverse();
+        wire::Resume { agent_version: self.agent_version.to_owned(), streams }
+    }
+
+    /// Stores the receipts that came with the positions, lets the store compare, and plans what is to be sent.
+    /// `None` where the store opened a successor.
+    async fn take_up(
+        &self,
+        resumed: &wire::Resumed,
+        held: Vec<HeldStream>,
+    ) -> Result<Option<(ReceiptKeys, VecDeque<Course>)>, SessionError> {
+        let mut keys = self.credentials.receipt_keys.clone();
+        for key in &resumed.receipt_keys {
+            if let Err(error) = ReceiptKey::from_wire(key).and_then(|key| keys.add(key, &self.credentials.roots)) {
+                tracing::warn!(%error, "a receipt key that the collector offers is not taken");
+            }
+        }
+        let mut positions = Vec::with_capacity(resumed.streams.len());
+        for position in &resumed.streams {
+            if !position.receipt.is_empty() {
+                self.store_receipt(&position.receipt, &keys).await?;
+            }
+            positions.push(position_from_wire(position)?);
+        }
+        let latest = match resumed.latest_stream.as_ref() {
+            [] => None,
+            bytes => Some(stream_from_wire(bytes)?),
+        };
+        let compared = positions.clone();
+        if self.blocking(move |outbox| outbox.reconcile(latest, &compared)).await? == Reconciled::Successor {
+            return Ok(None);
+        }
+        let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
+        let courses = held.into_iter().filter_map(|held| course(held, &positions)).collect();
+        Ok(Some((keys, courses)))
+    }
+
+    async fn send_courses(
+        &self,
+        mut courses: VecDeque<Course>,
+        window: usize,
+        to_collector: &Wire,
+        flight: &watch::Sender<Flight>,
+    ) -> Result<SessionEnd, SessionError> {
+        let mut encoder = Encoder::new().map_err(SessionError::Compressor)?;
+        let mut changes = self.outbox.changes();
+        while let Some(mut course) = courses.pop_front() {
+            if let Some(opening) = course.opening.take() {
+                send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
+                let mut opened = flight.subscribe();
+                let answered = opened.wait_for(|flight| flight.opened.contains(&course.stream));
+                tokio::time::timeout(ANSWER_TIME_MAX, answered)
+                    .await
+                    .map_err(|_| SessionError::Unanswered)?
+                    .map_err(|_| SessionError::Closed)?;
+            }
+            while course.bound.is_none_or(|bound| course.next_k <= bound) {
+                let room = flight.subscribe().wait_for(|flight| flight.batches.len() < window).await.is_ok();
+                if !room {
+                    return Err(SessionError::Closed);
+                }
+                changes.borrow_and_update();
+                let (stream, k) = (course.stream, course.next_k);
+                let (encoded, back) = self.blocking(move |outbox| load(outbox, stream, k, encoder)).await?;
+                encoder = back;
+                if let Some(batch) = encoded {
+                    flight.send_modify(|flight| flight.batches.push_back((stream, k)));
+                    self.status.send_modify(|status| status.in_flight = flight.borrow().batches.len());
+                    send(to_collector, from_agent::Message::Batch(batch)).await?;
+                    course.next_k += 1;
+                    continue;
+                }
+                // Nothing more of this stream now. An earlier one is done; the current one waits for its next batch.
+                if !courses.is_empty() {
+                    break;
+                }
+                if self.stop.is_cancelled() {
+                    return self.drained(flight).await;
+                }
+                tokio::select! {
+                    changed = changes.changed() => changed.map_err(|_| SessionError::Closed)?,
+                    () = self.stop.cancelled() => continue,
+                }
+                if let Some(successors) = self.successors(stream, course.next_k).await? {
+                    courses.extend(successors);
+                }
+            }
+            if courses.is_empty() {
+                // Beyond its bound: the successor that follows is not known yet.
+                changes.changed().await.map_err(|_| SessionError::Closed)?;
+                return Ok(SessionEnd::Resume);
+            }
+        }
+        // A sender that never opened a stream: wait until it does.
+        tokio::select! {
+            changed = changes.changed() => changed.map(|()| SessionEnd::Resume).map_err(|_| SessionError::Closed),
+            () = self.stop.cancelled() => Ok(SessionEnd::Drained),
+        }
+    }
+
+    /// Streams opened after `stream` in this session, once `stream` has nothing more to send.
+    async fn successors(&self, stream: StreamId, next_k: u64) -> Result<Option<Vec<Course>>, SessionError> {
+        self.blocking(move |outbox| {
+            let held = outbox.held()?;
+            let later = held.iter().position(|held| held.stream == stream).map_or(0, |at| at + 1);
+            let successors: Vec<Course> = held.into_iter().skip(later).filter_map(|held| course(held, &HashMap::new())).collect();
+            // Asked in this order: once a successor is there, its predecessor seals nothing more.
+            let done = !successors.is_empty() && outbox.batch(stream, next_k)?.is_none();
+            Ok(done.then_some(successors))
+        })
+        .await
+    }
+
+    async fn drained(&self, flight: &watch::Sender<Flight>) -> Result<SessionEnd, SessionError> {
+        let all = flight.subscribe().wait_for(|flight| flight.batches.is_empty()).await.is_ok();
+        if all { Ok(SessionEnd::Drained) } else { Err(SessionError::Closed) }
+    }
+
+    async fn receive(
+        &self,
+        inbound: &mut Streaming<wire::FromCollector>,
+        keys: &ReceiptKeys,
+        flight: &watch::Sender<Flight>,
+        progress: &Progress,
+    ) -> Result<SessionEnd, SessionError> {
+        loop {
+            match next_message(inbound).await? {
+                from_collector::Message::Receipt(encoded) => {
+                    let (stream, k) = self.store_receipt(&encoded, keys).await?;
+                    progress.make();
+                    flight.send_modify(|flight| {
+                        // Cumulative: it covers everything of its stream up to k.
+                        flight.batches.retain(|(sent, sent_k)| *sent != stream || *sent_k > k);
+                    });
+                    self.status.send_modify(|status| status.in_flight = flight.borrow().batches.len());
+                }
+                from_collector::Message::Opened(opened) => {
+                    let stream = stream_from_wire(&opened.stream)?;
+                    progress.make();
+                    flight.send_modify(|flight| flight.opened.push(stream));
+                }
+                from_collector::Message::Expect(expect) => {
+                    let head = expect.head.map(|head| head.k);
+                    tracing::info!(stream = ?stream_from_wire(&expect.stream)?, ?head, "the collector stands elsewhere");
+                    return Ok(SessionEnd::Resume);
+                }
+                from_collector::Message::Refusal(refusal) => return Err(self.refused(refusal).await),
+                from_collector::Message::Resumed(_) => return Err(SessionError::Protocol("resumed comes once")),
+            }
+        }
+    }
+
+    /// Verifies a receipt and makes it durable; only then may anybody act on it.
+    async fn store_receipt(&self, encoded: &[u8], keys: &ReceiptKeys) -> Result<(StreamId, u64), SessionError> {
+        let receipt = keys.verify(encoded).map_err(SessionError::Receipt)?;
+        let (stream, k, t_received) = (receipt.stream, receipt.k, receipt.t_received);
+        self.blocking(move |outbox| outbox.store_receipt(&receipt)).await?;
+        let seen = ReceiptSeen { stream, k, t_received, seen: SystemTime::now() };
+        self.status.send_modify(|status| status.last_receipt = Some(seen));
+        Ok((stream, k))
+    }
+
+    async fn refused(&self, refusal: wire::Refusal) -> SessionError {
+        let reason = refusal.reason();
+        if reason != wire::RefusalReason::Fork {
+            return SessionError::Refused { reason, message: refusal.message };
+        }
+        let stream = match stream_from_wire(&refusal.stream) {
+            Ok(stream) => stream,
+            Err(error) => return error,
+        };
+        match self.blocking(move |outbox| outbox.forked(stream)).await {
+            Ok(()) => SessionError::Forked { stream },
+            Err(error) => error,
+        }
+    }
+
+    /// A call to the store, off the runtime.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Outbox) -> Result<T, OutboxError> + Send + 'static,
+    ) -> Result<T, SessionError> {
+        let outbox = Arc::clone(self.outbox);
+        let called = tokio::task::spawn_blocking(move || call(outbox.as_ref())).await;
+        called.map_err(|_| SessionError::Panicked)?.map_err(SessionError::Outbox)
+    }
+}
+
+/// Where sending a stream begins. `None` where the collector takes nothing more of it.
+fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Option<Course> {
+    let position = positions.get(&held.stream);
+    let recorded = position.is_some_and(|position| position.recorded);
+    let head = position.and_then(|position| position.head);
+    let bound = position.and_then(|position| position.bound);
+    if position.is_some_and(|position| position.superseded && position.bound.is_none()) {
+        return None;
+    }
+    let next_k = head.map_or(0, |(k, _)| k.saturating_add(1));
+    Some(Course { stream: held.stream, opening: (!recorded).then_some(held.opening), next_k, bound })
+}
+
+/// Reads and compresses one batch, both once, at the time of sending.
+fn load(
+    outbox: &dyn Outbox,
+    stream: StreamId,
+    k: u64,
+    mut encoder: Encoder,
+) -> Result<(Option<wire::Batch>, Encoder), OutboxError> {
+    let Some(OutgoingBatch { header, seal, body, caller_waits }) = outbox.batch(stream, k)? else {
+        return Ok((None, encoder));
+    };
+    let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let (encoding, body) = encoder.encode(body);
+    let batch = wire::Batch {
+        header: header.encode().to_vec().into(),
+        seal: seal.0.to_vec().into(),
+        encoding: encoding.to_wire(),
+        body: body.into(),
+        body_bytes,
+        caller_waits,
+    };
+    Ok((Some(batch), encoder))
+}
+
+async fn send(to_collector: &Wire, message: from_agent::Message) -> Result<(), SessionError> {
+    to_collector.send(wire::FromAgent { message: Some(message) }).await.map_err(|_| SessionError::Closed)
+}
+
+async fn next_message(inbound: &mut Streaming<wire::FromCollector>) -> Result<from_collector::Message, SessionError> {
+    let message = inbound.message().await.map_err(ended)?.ok_or(SessionError::Closed)?;
+    message.message.ok_or(SessionError::Protocol("an empty message, or one of a later version"))
+}
+
+fn ended(status: tonic::Status) -> SessionError {
+    SessionError::Ended(Box::new(status))
+}
+
+fn opening_to_wire(opening: &Opening) -> wire::Opening {
+    wire::Opening {
+        open: opening.open.clone().into(),
+        binding: opening.binding.clone().into(),
+        signature: opening.signature.clone().into(),
+        certificate_chain: opening.certificate_chain.iter().map(|certificate| certificate.clone().into()).collect(),
+    }
+}
+
+fn stream_from_wire(bytes: &[u8]) -> Result<StreamId, SessionError> {
+    let bytes = bytes.try_into().map_err(|_| SessionError::Protocol("a stream id is 16 bytes long"))?;
+    Ok(StreamId::from_bytes(bytes))
+}
+
+fn position_from_wire(position: &wire::StreamPosition) -> Result<CollectorPosition, SessionError> {
+    let head = match &position.head {
+        Some(head) => {
+            let hash = Hash::from_slice(&head.hash).ok_or(SessionError::Protocol("a hash is 32 bytes long"))?;
+            Some((head.k, hash))
+        }
+        None => None,
+    };
+    let stream = stream_from_wire(&position.stream)?;
+    let (recorded, bound, superseded) = (position.recorded, position.bound, position.superseded);
+    Ok(CollectorPosition { stream, recorded, head, bound, superseded })
+}
