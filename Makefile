@@ -1,0 +1,46 @@
+# Edgetrail: `make run` and `make test` are all that a fresh machine needs besides Rust, a C compiler, make and Python.
+
+PYTHON ?= python3
+VENV   := $(CURDIR)/.venv
+CARGO  ?= cargo
+DIR    ?= .edgetrail
+export PATH := $(VENV)/bin:$(PATH)
+
+.PHONY: help build run test check unit e2e bench setup clean deny
+
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## all three binaries, unoptimised
+	$(CARGO) build --locked --workspace --bins
+
+run: ## builds, then starts collector and agent on this machine, loopback only
+	$(CARGO) build --locked --release --workspace --bins
+	@exec "$$($(CARGO) metadata --no-deps --format-version 1 | $(PYTHON) -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')"/release/edgetrail-collector quickstart --dir "$(DIR)" $(ARGS)
+
+setup: ## what the tests need besides the compiler: peer tools from the system's packages and the AWS CLI in .venv
+	tests/setup
+
+check: ## formatting, lints, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(MAKE) deny
+
+deny: ## licences, bans and sources of all dependencies, where cargo-deny is installed
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check licenses bans sources; \
+	else echo "cargo-deny is not installed: licences not checked (cargo install --locked cargo-deny)"; fi
+	@! $(CARGO) tree --locked --workspace -i aws-lc-rs >/dev/null 2>&1 || { echo "a second TLS provider (aws-lc-rs) is in the tree"; exit 1; }
+	@! $(CARGO) tree --locked --workspace -i openssl-sys >/dev/null 2>&1 || { echo "OpenSSL is in the tree"; exit 1; }
+
+test: setup build ## the short tier of all tests
+	$(PYTHON) tests/chain/vectors.py --check
+	tests/run-tests
+
+bench: ## whole journey and micro-benchmarks; the figures stand in docs/performance.md
+	$(CARGO) build --locked --profile dist --workspace --bins
+	$(CARGO) bench --locked -p edgetrail-proto
+	tests/bench/run
+
+clean:
+	$(CARGO) clean
+	rm -rf "$(VENV)"
