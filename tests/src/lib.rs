@@ -1,1 +1,9 @@
+//! What the whole-process tests share: deployments of the real binaries, a caller of the agent's socket, the real AWS
+//! CLI, and an oracle that reads only what was delivered: log files and digests, never a database.
 #![forbid(unsafe_code)]
+
+pub mod aws;
+pub mod delivered;
+pub mod posting;
+pub mod process;
+pub mod wait;
