@@ -1,1 +1,24 @@
-#![forbid(unsafe_code)]
+//! The auditor's tool: verifies a trail from its objects and public keys alone.
+//!
+//! [`store`] reads objects, [`keys`] what the auditor brings, [`digests`] and [`logs`] check what CloudTrail's own format
+//! promises, [`opening`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it all, and
+//! [`report`] says two things: whether anything was altered, and whether anything is missing. It shares no code with the
+//! collector but `proto`.
+
+pub mod store;
+
+pub mod keys;
+
+pub mod gzip;
+
+pub mod digests;
+
+pub mod logs;
+
+pub mod opening;
+
+pub mod streams;
+
+pub mod trail;
+
+pub mod report;

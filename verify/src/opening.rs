@@ -1,0 +1,124 @@
+//! Whether a stream's open was made by the agent it names: signature, certificate, binding.
+
+use edgetrail_proto::chain::{Binding, Hash, Open};
+use edgetrail_proto::identity::AgentIdentity;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+
+use crate::report::Check;
+
+/// Longest certificate chain that is followed.
+const CHAIN_LENGTH_MAX: usize = 8;
+
+/// What a proof file holds of a stream's open.
+#[derive(Debug)]
+pub struct Statement<'a> {
+    pub open: &'a [u8],
+    pub binding: &'a [u8],
+    pub signature: &'a [u8],
+    /// Leaf first, DER.
+    pub certificate_chain: &'a [Vec<u8>],
+}
+
+/// An open that was checked, but for what the caller passed no roots for.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub open: Open,
+    pub binding: Binding,
+}
+
+/// The first check that the statement fails, with what is wrong.
+pub type Broken = (Check, String);
+
+/// Checks a statement. Without `roots` the certificate chain is followed to its own end only.
+pub fn check(statement: &Statement<'_>, roots: &[Vec<u8>]) -> Result<Opened, Broken> {
+    let open = Open::decode(statement.open).map_err(|error| (Check::OpenFormat, error.to_string()))?;
+    let binding = Binding::parse(statement.binding).map_err(|error| (Check::OpenFormat, error.to_string()))?;
+    if binding.hash() != open.binding {
+        return Err((Check::OpenBinding, "the binding is not the one that the open names".to_owned()));
+    }
+    let leaf_der = statement.certificate_chain.first().ok_or((Check::OpenCertificate, "there is no certificate".to_owned()))?;
+    if Hash::of(leaf_der) != open.certificate {
+        return Err((Check::OpenCertificate, "the certificate is not the one that the open names".to_owned()));
+    }
+    let leaf = certificate(leaf_der)?;
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, leaf.public_key().subject_public_key.data.as_ref());
+    if key.verify(statement.open, statement.signature).is_err() {
+        return Err((Check::OpenSignature, "the certificate's key did not make the signature".to_owned()));
+    }
+    let identity = identity(&leaf)?;
+    if identity.agent != open.agent {
+        return Err((Check::OpenCertificate, format!("the certificate names agent {}, the open {}", identity.agent, open.agent)));
+    }
+    follow_chain(statement.certificate_chain, roots, open.t_opened)?;
+    Ok(Opened { open, binding })
+}
+
+/// The SPIFFE id: the one URI among the certificate's alternative names. The common name is never looked at.
+fn identity(leaf: &X509Certificate<'_>) -> Result<AgentIdentity, Broken> {
+    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
+    let uris: Vec<&str> = names
+        .into_iter()
+        .flatten()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    let [uri] = uris[..] else {
+        return Err((Check::OpenCertificate, format!("the certificate has {} URI names where one is due", uris.len())));
+    };
+    uri.parse().map_err(|error: edgetrail_proto::identity::IdentityError| (Check::OpenCertificate, error.to_string()))
+}
+
+/// Each certificate is signed by the next, and the last one is, or is signed by, a root; all valid when the stream was opened.
+fn follow_chain(chain: &[Vec<u8>], roots: &[Vec<u8>], t_opened: u64) -> Result<(), Broken> {
+    let broken = |detail: String| Err((Check::OpenCertificate, detail));
+    if chain.len() > CHAIN_LENGTH_MAX {
+        return broken(format!("the chain has {} certificates, more than {CHAIN_LENGTH_MAX}", chain.len()));
+    }
+    let seconds = i64::try_from(t_opened / 1_000_000_000).unwrap_or(i64::MAX);
+    let opened = ASN1Time::from_timestamp(seconds).map_err(|_| (Check::OpenCertificate, "t_opened is no time".to_owned()))?;
+    let certificates = chain.iter().map(|der| certificate(der)).collect::<Result<Vec<_>, _>>()?;
+    for (index, one) in certificates.iter().enumerate() {
+        if !one.validity().is_valid_at(opened) {
+            return broken(format!("certificate {index} was not valid when the stream was opened"));
+        }
+        if let Some(next) = certificates.get(index + 1)
+            && (one.issuer() != next.subject() || one.verify_signature(Some(next.public_key())).is_err())
+        {
+            return broken(format!("certificate {index} is not signed by the one after it"));
+        }
+    }
+    if roots.is_empty() {
+        return Ok(());
+    }
+    let last_der = chain.last().map(Vec::as_slice).unwrap_or_default();
+    let Some(last) = certificates.last() else { return broken("there is no certificate".to_owned()) };
+    for root_der in roots {
+        let root = certificate(root_der)?;
+        let leads_to =
+            root_der == last_der || (last.issuer() == root.subject() && last.verify_signature(Some(root.public_key())).is_ok());
+        if leads_to && root.validity().is_valid_at(opened) {
+            return Ok(());
+        }
+    }
+    broken("the chain leads to none of the roots given".to_owned())
+}
+
+fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, Broken> {
+    match X509Certificate::from_der(der) {
+        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        _ => Err((Check::OpenCertificate, "a certificate can't be read".to_owned())),
+    }
+}
+
+/// Whether one of the roots signed `message` with ECDSA P-256 SHA-256.
+pub fn signed_by_a_root(message: &[u8], signature: &[u8], roots: &[Vec<u8>]) -> bool {
+    roots.iter().any(|der| {
+        certificate(der).is_ok_and(|root| {
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, root.public_key().subject_public_key.data.as_ref());
+            key.verify(message, signature).is_ok()
+        })
+    })
+}

@@ -1,0 +1,285 @@
+//! `edgetrail-verify trail`: from all objects of a trail to the two verdicts.
+//!
+//! Nothing is taken on trust but the keys: everything is recomputed from the objects. Objects are read one at a time and
+//! in order, so that memory does not grow with the trail.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use edgetrail_proto::chain::Hash;
+use edgetrail_proto::digest::ProofRef;
+use edgetrail_proto::keys::{Kind, ObjectKey};
+use edgetrail_proto::proof::Proof;
+
+use crate::digests::{self, ChainId, Loaded, check_link, missing_time};
+use crate::gzip::unpack;
+use crate::keys::Keys;
+use crate::logs;
+use crate::report::{Check, Report};
+use crate::store::{Place, Store, StoreError};
+use crate::streams::{Delivered, Streams};
+
+/// What part of the trail is judged. Unix nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Window {
+    /// Digests that end at or before it are passed over.
+    pub from: Option<u64>,
+    /// Digests that end after it are passed over.
+    pub to: Option<u64>,
+    /// The newest digest must not end before it.
+    pub as_of: Option<u64>,
+}
+
+/// Told as the work goes on, for a progress line.
+pub trait Progress {
+    fn digest(&mut self, done: usize, of: usize);
+}
+
+/// All objects of a trail, sorted by what they are.
+#[derive(Debug, Default)]
+struct Inventory {
+    digests: BTreeMap<ChainId, BTreeMap<u64, Place>>,
+    logs: BTreeSet<Place>,
+    proofs: BTreeSet<Place>,
+}
+
+/// A log record's leaf and where it stands.
+struct Found {
+    leaf: Hash,
+    file: usize,
+    index: usize,
+}
+
+pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut dyn Progress) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    if keys.roots.is_empty() {
+        report.find(Check::RootsNotGiven, "keys", "add the collector's CA with --ca to have them checked");
+    }
+    let mut inventory = Inventory::of(store.list().await?);
+    let total = inventory.digests.values().map(BTreeMap::len).sum();
+    let mut done = 0;
+    if total == 0 {
+        report.find(Check::NoDigests, "the whole trail", "nothing can be said about anything in it");
+    }
+    for (chain, digests) in std::mem::take(&mut inventory.digests) {
+        let mut walk =
+            Walk { store, keys, chain: &chain, inventory: &mut inventory, streams: Streams::default(), listed: BTreeSet::new() };
+        let mut previous: Option<(Loaded, bool)> = None;
+        for (end, place) in digests {
+            done += 1;
+            progress.digest(done, total);
+            let inside = window.from.is_none_or(|from| end > from) && window.to.is_none_or(|to| end <= to);
+            if !inside {
+                walk.pass_over(&place).await?;
+                continue;
+            }
+            report.seen.digests += 1;
+            let Some(object) = store.get(&place).await? else {
+                report.find(Check::DigestMissing, &place, "it vanished while it was read");
+                continue;
+            };
+            let Some(loaded) = digests::load(&place, &object, keys, &mut report) else { continue };
+            match &previous {
+                Some((before, stopped)) => check_link(before, &loaded, *stopped, &mut report),
+                None => check_first(&loaded, window, &mut report),
+            }
+            let stopped = walk.digest(&loaded, &mut report).await?;
+            previous = Some((loaded, stopped));
+        }
+        if let Some((newest, stopped)) = &previous {
+            walk.streams.finish(&chain, newest.end, &mut report);
+            check_newest(&chain, newest, *stopped, window, &mut report);
+        }
+    }
+    for log in &inventory.logs {
+        report.find(Check::LogUnlisted, log, "");
+    }
+    for proof in &inventory.proofs {
+        report.find(Check::ProofUnlisted, proof, "");
+    }
+    Ok(report)
+}
+
+/// The oldest digest seen must begin a chain, or the one it names lies before the window asked for.
+fn check_first(first: &Loaded, window: Window, report: &mut Report) {
+    let named = (&first.digest.previous_digest_s3_bucket, &first.digest.previous_digest_s3_object);
+    if let (Some(bucket), Some(key)) = named
+        && window.from.is_none_or(|from| first.start > from)
+    {
+        let named = Place { bucket: bucket.clone(), key: key.clone() };
+        report.find(Check::DigestMissing, named, format_args!("named by {}", first.place));
+        if let Some(from) = window.from {
+            report.find(Check::DigestGap, &first.place, missing_time(from, first.start));
+        }
+    }
+}
+
+/// A trail whose tail was cut off looks whole: only the time that the auditor expects tells.
+fn check_newest(chain: &ChainId, newest: &Loaded, stopped: bool, window: Window, report: &mut Report) {
+    if let Some(as_of) = window.as_of
+        && newest.end < as_of
+        && !stopped
+    {
+        report.find(Check::NewestStale, chain, missing_time(newest.end, as_of));
+    }
+}
+
+struct Walk<'a> {
+    store: &'a Store,
+    keys: &'a Keys,
+    chain: &'a ChainId,
+    inventory: &'a mut Inventory,
+    streams: Streams,
+    listed: BTreeSet<Place>,
+}
+
+impl Walk<'_> {
+    /// Checks a digest's log files and proof; whether its trail was stopped in them.
+    async fn digest(&mut self, loaded: &Loaded, report: &mut Report) -> Result<bool, StoreError> {
+        let mut found = Vec::new();
+        let mut stopped = false;
+        let mut places = Vec::new();
+        for listed in &loaded.digest.log_files {
+            let place = Place { bucket: listed.s3_bucket.clone(), key: listed.s3_object.clone() };
+            self.inventory.logs.remove(&place);
+            if !self.listed.insert(place.clone()) {
+                report.find(Check::LogTwice, &place, format_args!("again by {}", loaded.place));
+            }
+            report.seen.log_files += 1;
+            let Some(object) = self.store.get(&place).await? else {
+                report.find(Check::LogMissing, &place, format_args!("listed by {}", loaded.place));
+                continue;
+            };
+            let Some(file) = logs::check(&place, &object, listed, &loaded.place, report) else { continue };
+            let number = places.len();
+            found.extend(file.leaves.iter().enumerate().map(|(index, leaf)| Found { leaf: *leaf, file: number, index }));
+            stopped |= file.stopped.iter().any(|name| self.is_this_trail(name));
+            for own in &file.reports {
+                let check = if own.rehomed { Check::Rehomed } else { Check::Gap };
+                report.find(check, format_args!("record {} of {place}", own.index), &own.detail);
+            }
+            places.push(place);
+        }
+        if let Some(delivered) = self.proof(loaded, report).await? {
+            compare(&found, &places, &delivered, report);
+        }
+        Ok(stopped)
+    }
+
+    async fn proof(&mut self, loaded: &Loaded, report: &mut Report) -> Result<Option<Vec<Delivered>>, StoreError> {
+        let Some(ProofRef { s3_bucket, s3_object, hash_value, .. }) = &loaded.digest.edgetrail_proof else {
+            report.find(Check::ProofUnnamed, &loaded.place, "");
+            return Ok(None);
+        };
+        let place = Place { bucket: s3_bucket.clone(), key: s3_object.clone() };
+        self.inventory.proofs.remove(&place);
+        report.seen.proofs += 1;
+        let Some(object) = self.store.get(&place).await? else {
+            report.find(Check::ProofMissing, &place, format_args!("named by {}", loaded.place));
+            return Ok(None);
+        };
+        let unpacked = match unpack(&object.bytes) {
+            Ok(unpacked) if unpacked.trailing == 0 => unpacked,
+            Ok(unpacked) => {
+                report.find(Check::ProofFormat, &place, format_args!("{} bytes follow the gzip stream", unpacked.trailing));
+                return Ok(None);
+            }
+            Err(error) => {
+                report.find(Check::ProofFormat, &place, error);
+                return Ok(None);
+            }
+        };
+        if Hash::of(&unpacked.bytes).to_hex() != *hash_value {
+            report.find(Check::ProofHash, &place, format_args!("named by {}", loaded.place));
+            return Ok(None);
+        }
+        match Proof::from_json(&unpacked.bytes) {
+            Ok(proof) => Ok(Some(self.streams.check(&place, self.chain, &proof, &self.keys.roots, report))),
+            Err(error) => {
+                report.find(Check::ProofFormat, &place, error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Objects of a digest outside the window are listed, but not judged.
+    async fn pass_over(&mut self, place: &Place) -> Result<(), StoreError> {
+        let Some(object) = self.store.get(place).await? else { return Ok(()) };
+        let mut unjudged = Report::default();
+        if let Some(loaded) = digests::load(place, &object, self.keys, &mut unjudged) {
+            for listed in &loaded.digest.log_files {
+                self.inventory.logs.remove(&Place { bucket: listed.s3_bucket.clone(), key: listed.s3_object.clone() });
+            }
+            if let Some(proof) = &loaded.digest.edgetrail_proof {
+                self.inventory.proofs.remove(&Place { bucket: proof.s3_bucket.clone(), key: proof.s3_object.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// StopLogging names its trail by name or ARN.
+    fn is_this_trail(&self, name: &str) -> bool {
+        name == self.chain.trail || name.rsplit_once(":trail/").is_some_and(|(_, trail)| trail == self.chain.trail)
+    }
+}
+
+/// The window's records and the leaves that the proof says were delivered are the same, in the same order.
+fn compare(found: &[Found], places: &[Place], delivered: &[Delivered], report: &mut Report) {
+    let same_order = found.len() == delivered.len() && found.iter().zip(delivered).all(|(f, d)| f.leaf == d.leaf);
+    if same_order {
+        report.seen.records_proven += found.len() as u64;
+        return;
+    }
+    let mut due: HashMap<Hash, Vec<&Delivered>> = HashMap::new();
+    for leaf in delivered.iter().rev() {
+        due.entry(leaf.leaf).or_default().push(leaf);
+    }
+    let mut all_proven = true;
+    for Found { leaf, file, index } in found {
+        if due.get_mut(leaf).and_then(Vec::pop).is_some() {
+            report.seen.records_proven += 1;
+        } else {
+            all_proven = false;
+            let place = places.get(*file).map(Place::to_string).unwrap_or_default();
+            report.find(Check::RecordUnproven, format_args!("record {index} of {place}"), format_args!("leaf hash {leaf}"));
+        }
+    }
+    let mut missing: Vec<&Delivered> = due.into_values().flatten().collect();
+    missing.sort_by_key(|leaf| (leaf.stream, leaf.seq));
+    for Delivered { leaf, stream, seq } in &missing {
+        report.find(Check::RecordMissing, format_args!("seq {seq} of stream {stream}"), format_args!("leaf hash {leaf}"));
+    }
+    if all_proven && missing.is_empty() {
+        report.find(
+            Check::LedgerOrder,
+            places.first().map(Place::to_string).unwrap_or_default(),
+            "records stand in another order",
+        );
+    }
+}
+
+impl Inventory {
+    fn of(places: Vec<Place>) -> Self {
+        let mut inventory = Self::default();
+        for place in places {
+            // An object that no digest could list is not a log file by its name; it is reported with those that none lists.
+            let Some(key) = ObjectKey::parse(&place.key) else {
+                inventory.logs.insert(place);
+                continue;
+            };
+            match key.kind {
+                Kind::Digest => {
+                    if let Some(chain) = ChainId::of_key(&key) {
+                        inventory.digests.entry(chain).or_default().insert(key.time, place);
+                    }
+                }
+                Kind::Proof => {
+                    inventory.proofs.insert(place);
+                }
+                Kind::Log | Kind::Insight | Kind::NetworkActivity => {
+                    inventory.logs.insert(place);
+                }
+            }
+        }
+        inventory
+    }
+}
