@@ -6,10 +6,9 @@
 use std::collections::HashMap;
 
 use edgetrail_proto::chain::{Hash, PublicKey, Receipt, ReceiptError};
-use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::tls::signed_by;
 use crate::wire;
 
 const DOMAIN: &[u8; 25] = b"edgetrail/receipt-key/v1\n";
@@ -70,9 +69,7 @@ impl ReceiptKey {
     }
 
     fn is_signed_by(&self, root: &CertificateDer<'_>) -> bool {
-        let Ok((_, root)) = X509Certificate::from_der(root) else { return false };
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &root.public_key().subject_public_key.data);
-        key.verify(&Self::message(&self.public_key, self.not_before, self.not_after), &self.ca_signature).is_ok()
+        signed_by(root, &Self::message(&self.public_key, self.not_before, self.not_after), &self.ca_signature)
     }
 }
 

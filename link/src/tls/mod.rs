@@ -14,11 +14,12 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use files::{FileError, read_certificates, read_key};
 pub use incoming::{Connection, ConnectionInfo, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, Incoming};
-pub use peer::{Admission, Peer, PeerError, identity_of, validity_of};
+pub use peer::{Admission, Peer, PeerError, identity_of, signed_by, validity_of};
 pub use pin::{CaPin, PinError};
 
 /// HTTP/2's protocol name, RFC 9113 §3.1: gRPC needs it.
@@ -87,10 +88,7 @@ pub fn ingest_config(
     agent_roots: &[CertificateDer<'static>],
     admission: Arc<dyn Admission>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(agent_roots)?), provider())
-        .build()
-        .map_err(TlsError::Verifier)?;
-    let verifier = Arc::new(peer::AdmittingVerifier::new(chain_verifier, admission));
+    let verifier = Arc::new(peer::AdmittingVerifier::new(agent_chain_verifier(agent_roots)?, admission));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Identity)?
@@ -102,6 +100,11 @@ pub fn ingest_config(
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
+}
+
+/// Judges an agent's chain at a given time, outside a handshake: for the chain that an open carries.
+pub fn agent_chain_verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(roots)?), provider()).build().map_err(TlsError::Verifier)
 }
 
 /// The API port's side: server-authenticated, HTTP/1.1 and HTTP/2, TLS 1.2 too since CloudTrail's clients may need it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use edgetrail_proto::identity::{AgentIdentity, IdentityError};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -58,6 +59,13 @@ pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<(i64, i64), PeerE
     let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| PeerError::Malformed)?;
     let validity = certificate.validity();
     Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+/// Whether the certificate's key made this signature: ECDSA P-256 SHA-256, ASN.1. Says nothing of the certificate.
+pub fn signed_by(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
+    let key = &certificate.public_key().subject_public_key.data;
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(message, signature).is_ok()
 }
 
 impl Peer {

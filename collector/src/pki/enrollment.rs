@@ -1,0 +1,1 @@
+//! The Enrollment service: a token becomes a certificate, a certificate its successor.

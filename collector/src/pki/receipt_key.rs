@@ -1,0 +1,104 @@
+//! The key that signs receipts: an Ed25519 seed in `receipt.key`, with the CA's statement on it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_proto::chain::{PublicKey, ReceiptSigner, Seed};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::authority::{Authority, IssueError};
+use super::files::{self, FileError};
+
+const FILE: &str = "receipt.key";
+
+/// Receipts are checked long after: the key's validity ends with the CA's.
+const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+
+/// The statement begins this long before it is made: a step back of the collector's clock makes no receipt void.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptKeyError {
+    #[error("the receipt key's file is not usable")]
+    File(#[source] FileError),
+    #[error("{} is damaged; restore it, or remove it: a new key is made and agents take it up by themselves", path.display())]
+    Damaged { path: PathBuf },
+    #[error("no random bytes are to be had: {0}")]
+    Random(getrandom::Error),
+    #[error("the CA can't sign the receipt key")]
+    Statement(#[source] IssueError),
+}
+
+/// The file's shape.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Stored {
+    seed: String,
+    not_before: u64,
+    not_after: u64,
+    ca_signature: String,
+}
+
+pub(super) struct ReceiptKeyFile {
+    seed: Seed,
+    statement: ReceiptKey,
+}
+
+impl std::fmt::Debug for ReceiptKeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiptKeyFile").field("public_key", &self.statement.public_key).finish_non_exhaustive()
+    }
+}
+
+impl ReceiptKeyFile {
+    pub(super) fn open(directory: &Path, authority: &Authority) -> Result<Self, ReceiptKeyError> {
+        let path = directory.join(FILE);
+        match files::read(&path).map_err(ReceiptKeyError::File)? {
+            Some(bytes) => Self::parse(&Zeroizing::new(bytes)).ok_or(ReceiptKeyError::Damaged { path }),
+            None => Self::create(&path, authority),
+        }
+    }
+
+    pub(super) fn signer(&self) -> ReceiptSigner {
+        ReceiptSigner::from_seed(&self.seed.0)
+    }
+
+    pub(super) fn statement(&self) -> &ReceiptKey {
+        &self.statement
+    }
+
+    fn create(path: &Path, authority: &Authority) -> Result<Self, ReceiptKeyError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut_slice()).map_err(ReceiptKeyError::Random)?;
+        let public_key = ReceiptSigner::from_seed(&seed).public_key();
+        let now = SystemTime::now();
+        let (not_before, not_after) = (unix_ns(now - CLOCK_TOLERANCE), unix_ns(now + LIFE));
+        let statement =
+            authority.sign_receipt_key(public_key, not_before, not_after).map_err(ReceiptKeyError::Statement)?;
+        let stored =
+            Stored { seed: hex::encode(seed.as_slice()), not_before, not_after, ca_signature: BASE64.encode(&statement.ca_signature) };
+        let unwritable = |source: serde_json::Error| FileError::Write { path: path.to_owned(), source: source.into() };
+        let bytes = serde_json::to_vec(&stored).map_err(unwritable).map_err(ReceiptKeyError::File)?;
+        files::write(path, &Zeroizing::new(bytes)).map_err(ReceiptKeyError::File)?;
+        Ok(Self { seed: Seed(seed), statement })
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        let mut seed = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(&stored.seed, seed.as_mut_slice()).ok()?;
+        let public_key: PublicKey = ReceiptSigner::from_seed(&seed).public_key();
+        let ca_signature = BASE64.decode(&stored.ca_signature).ok()?;
+        let statement = ReceiptKey { public_key, not_before: stored.not_before, not_after: stored.not_after, ca_signature };
+        Some(Self { seed: Seed(seed), statement })
+    }
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
