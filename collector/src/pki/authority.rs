@@ -10,8 +10,8 @@ use edgetrail_link::tls::{self, Identity, PeerError, TlsError};
 use edgetrail_proto::chain::PublicKey;
 use edgetrail_proto::identity::{AgentIdentity, TrustDomain};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SigningKey,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SigningKey,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -307,7 +307,8 @@ mod tests {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (ours, theirs) = (authority(here.path()), authority(there.path()));
         let now = SystemTime::now();
-        let foreign = theirs.issue_agent(&theirs.check_request(&request(CertificateParams::default())).unwrap(), &identity(), now);
+        let foreign =
+            theirs.issue_agent(&theirs.check_request(&request(CertificateParams::default())).unwrap(), &identity(), now);
         assert!(matches!(ours.agent_of(&foreign.unwrap(), now), Err(ChainError::Chain(_))));
         let server = ours.issue_server(&["collector.example".to_owned()], now).unwrap();
         assert!(ours.agent_of(&server.chain, now).is_err());

@@ -77,10 +77,13 @@ impl ReceiptKeyFile {
         let public_key = ReceiptSigner::from_seed(&seed).public_key();
         let now = SystemTime::now();
         let (not_before, not_after) = (unix_ns(now - CLOCK_TOLERANCE), unix_ns(now + LIFE));
-        let statement =
-            authority.sign_receipt_key(public_key, not_before, not_after).map_err(ReceiptKeyError::Statement)?;
-        let stored =
-            Stored { seed: hex::encode(seed.as_slice()), not_before, not_after, ca_signature: BASE64.encode(&statement.ca_signature) };
+        let statement = authority.sign_receipt_key(public_key, not_before, not_after).map_err(ReceiptKeyError::Statement)?;
+        let stored = Stored {
+            seed: hex::encode(seed.as_slice()),
+            not_before,
+            not_after,
+            ca_signature: BASE64.encode(&statement.ca_signature),
+        };
         let unwritable = |source: serde_json::Error| FileError::Write { path: path.to_owned(), source: source.into() };
         let bytes = serde_json::to_vec(&stored).map_err(unwritable).map_err(ReceiptKeyError::File)?;
         files::write(path, &Zeroizing::new(bytes)).map_err(ReceiptKeyError::File)?;
