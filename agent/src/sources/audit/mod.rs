@@ -1,5 +1,14 @@
 //! The kernel's audit records: read from the multicast group beside a running auditd, or from audit.log.
 
-/// The records of one audit event, joined by their serial.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Event {}
+pub mod assembler;
+
+pub mod fields;
+
+pub mod kinds;
+
+pub mod record;
+
+pub mod serials;
+
+pub use assembler::{Assembler, Event, Origin};
+pub use record::{RawRecord, RecordType, Stamp, Stamped};

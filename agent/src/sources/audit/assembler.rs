@@ -1,0 +1,350 @@
+//! Joins the records of one serial to an event.
+//!
+//! An event is complete with its end mark (EOE; in audit.log, which mostly has none, PROCTITLE), with its only record
+//! where the type stands alone, or when nothing more came for [`JOIN_MAX`]. Bounded in events, bytes and bytes of one
+//! event: what must give way is emitted incomplete, never dropped; what one event has too much is counted in it. Pure:
+//! the caller says what time it is.
+//!
+//! sudo names the command before the user it runs as: its event is held back, at most [`JOIN_MAX`], until the record
+//! that names that user arrives, which then stands in [`Event::related`].
+
+use std::collections::VecDeque;
+
+use super::fields::Fields;
+use super::kinds;
+use super::record::{RawRecord, Stamp, Stamped};
+
+/// The records of one audit event, joined by their serial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub stamp: Stamp,
+    pub records: Vec<RawRecord>,
+    /// Records of other events that say more of the same act.
+    pub related: Vec<RawRecord>,
+    /// False where records of a system call were still missing when it had to go.
+    pub complete: bool,
+    /// Records beyond [`EVENT_BYTES_MAX`] that are not in `records`.
+    pub cut: Cut,
+    /// 0, or how many parts of this serial went out before it.
+    pub part: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+/// Where the records come from; it decides what ends an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Kernel,
+    /// auditd does not write every EOE.
+    Log,
+}
+
+#[derive(Debug)]
+pub struct Assembler {
+    origin: Origin,
+    /// Oldest first.
+    pending: VecDeque<Pending>,
+    bytes: usize,
+    /// Serials that went out before their end mark, with the parts they had: a late record becomes another part.
+    emitted: VecDeque<(u32, u32)>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    event: Event,
+    bytes: usize,
+    /// Milliseconds of the caller's clock.
+    deadline: u64,
+    /// The process whose next record names the target user, where the event waits for that.
+    awaits: Option<u32>,
+}
+
+/// Longest wait for the rest of an event, milliseconds. The kernel writes an event's records in one go at the system
+/// call's end; only what is written in the middle of one (LOGIN, AVC) can lie open, for as long as the call takes.
+pub const JOIN_MAX: u64 = 500;
+
+/// An event this much older than the newest, by their stamps, is not waited for: audit.log read at full speed.
+const JOIN_STAMPS_MAX: u64 = 2000;
+
+/// Most events being joined. A host with this many system calls audited at one instant has more than 500 CPUs.
+const PENDING_MAX: usize = 512;
+
+/// Most bytes being joined.
+const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most bytes of one event: four times the largest record that is made of it.
+pub const EVENT_BYTES_MAX: usize = 4 * edgetrail_proto::limits::RECORD_BYTES_MAX;
+
+/// Serials remembered after they went out without an end mark.
+const EMITTED_MAX: usize = 256;
+
+impl Event {
+    /// Its name within the source, the same however it was read.
+    pub fn position(&self) -> String {
+        match self.part {
+            0 => self.stamp.to_string(),
+            part => format!("{}/{part}", self.stamp),
+        }
+    }
+
+    /// The first record of a type.
+    pub fn record(&self, kind: u16) -> Option<&RawRecord> {
+        self.records.iter().find(|record| record.is(kind))
+    }
+}
+
+impl Assembler {
+    pub fn new(origin: Origin) -> Self {
+        Self { origin, pending: VecDeque::new(), bytes: 0, emitted: VecDeque::new() }
+    }
+
+    /// Takes a record in; `out` gets what became complete, or had to give way.
+    pub fn push(&mut self, stamped: Stamped, now: u64, out: &mut Vec<Event>) {
+        let Stamped { stamp, record } = stamped;
+        let newest = stamp.unix_milliseconds();
+        self.emit_while(out, |oldest| oldest.event.stamp.unix_milliseconds().saturating_add(JOIN_STAMPS_MAX) < newest);
+        if !record.joins() {
+            let event = Event::of(stamp, record);
+            self.single(event, now, out);
+        } else if record.is(kinds::EOE) {
+            self.end(stamp, out);
+        } else {
+            self.join(stamp, record, now, out);
+        }
+        self.make_room(out);
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn deadline(&self) -> Option<u64> {
+        self.pending.iter().map(|pending| pending.deadline).min()
+    }
+
+    /// Emits what waited long enough.
+    pub fn expire(&mut self, now: u64, out: &mut Vec<Event>) {
+        while let Some(at) = self.pending.iter().position(|pending| pending.deadline <= now) {
+            self.emit(at, out);
+        }
+    }
+
+    /// What is half-joined, for the cursor: all of it as records, oldest first.
+    pub fn half_joined(&self) -> impl Iterator<Item = (Stamp, &RawRecord)> {
+        self.pending.iter().flat_map(|pending| pending.event.records.iter().map(|record| (pending.event.stamp, record)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// A record that stands alone; it may be what a sudo event waits for, or such an event itself.
+    fn single(&mut self, event: Event, now: u64, out: &mut Vec<Event>) {
+        let Some(record) = event.records.first() else { return };
+        if record.is(kinds::CRED_REFR) || record.is(kinds::USER_START) || record.is(kinds::USER_END) {
+            let text = record.text();
+            let pid = Fields::parse(&text).number::<u32>("pid");
+            if let Some(at) = self.pending.iter().position(|pending| pending.awaits.is_some() && pending.awaits == pid) {
+                if let Some(pending) = self.pending.get_mut(at) {
+                    pending.event.related.push(record.clone());
+                }
+                self.emit(at, out);
+            }
+        } else if record.is(kinds::USER_CMD)
+            && let Some(pid) = awaited_pid(record)
+        {
+            let bytes = record.text.len();
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.pending.push_back(Pending { event, bytes, deadline: now.saturating_add(JOIN_MAX), awaits: Some(pid) });
+            return;
+        }
+        out.push(event);
+    }
+
+    fn join(&mut self, stamp: Stamp, record: RawRecord, now: u64, out: &mut Vec<Event>) {
+        let ends = self.origin == Origin::Log && record.is(kinds::PROCTITLE);
+        let at = match self.find(stamp) {
+            Some(at) => at,
+            None => {
+                let part = self.parts_before(stamp.serial);
+                let event = Event { part, ..Event::empty(stamp) };
+                self.pending.push_back(Pending { event, bytes: 0, deadline: now.saturating_add(JOIN_MAX), awaits: None });
+                self.pending.len().saturating_sub(1)
+            }
+        };
+        if let Some(pending) = self.pending.get_mut(at) {
+            let bytes = record.text.len();
+            if pending.bytes.saturating_add(bytes) > EVENT_BYTES_MAX {
+                pending.event.cut.records += 1;
+                pending.event.cut.bytes = pending.event.cut.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+            } else {
+                pending.bytes += bytes;
+                self.bytes = self.bytes.saturating_add(bytes);
+                pending.event.records.push(record);
+            }
+        }
+        if ends {
+            self.finish(at, out);
+        }
+    }
+
+    fn end(&mut self, stamp: Stamp, out: &mut Vec<Event>) {
+        // An end mark of an event that is out already says nothing new.
+        if let Some(at) = self.find(stamp) {
+            self.finish(at, out);
+        }
+    }
+
+    fn find(&self, stamp: Stamp) -> Option<usize> {
+        self.pending.iter().rposition(|pending| pending.event.stamp == stamp)
+    }
+
+    fn finish(&mut self, at: usize, out: &mut Vec<Event>) {
+        if let Some(pending) = self.pending.remove(at) {
+            self.bytes = self.bytes.saturating_sub(pending.bytes);
+            out.push(Event { complete: true, ..pending.event });
+        }
+    }
+
+    /// Sends an event out before its end mark. It lacks something only if it is a system call's and the kernel's own
+    /// stream, which always has the mark, did not show it.
+    fn emit(&mut self, at: usize, out: &mut Vec<Event>) {
+        let Some(Pending { mut event, bytes, awaits, .. }) = self.pending.remove(at) else { return };
+        self.bytes = self.bytes.saturating_sub(bytes);
+        event.complete = self.origin == Origin::Log || event.record(kinds::SYSCALL).is_none();
+        if awaits.is_none() && self.origin == Origin::Kernel {
+            if self.emitted.len() >= EMITTED_MAX {
+                self.emitted.pop_front();
+            }
+            self.emitted.push_back((event.stamp.serial, event.part.saturating_add(1)));
+        }
+        out.push(event);
+    }
+
+    fn parts_before(&self, serial: u32) -> u32 {
+        self.emitted.iter().rev().find(|(emitted, _)| *emitted == serial).map_or(0, |(_, parts)| *parts)
+    }
+
+    fn emit_while(&mut self, out: &mut Vec<Event>, gives_way: impl Fn(&Pending) -> bool) {
+        while self.pending.front().is_some_and(&gives_way) {
+            self.emit(0, out);
+        }
+    }
+
+    fn make_room(&mut self, out: &mut Vec<Event>) {
+        while self.pending.len() > PENDING_MAX || self.bytes > PENDING_BYTES_MAX {
+            self.emit(0, out);
+        }
+    }
+}
+
+impl Event {
+    fn empty(stamp: Stamp) -> Self {
+        Self { stamp, records: Vec::new(), related: Vec::new(), complete: true, cut: Cut::default(), part: 0 }
+    }
+
+    fn of(stamp: Stamp, record: RawRecord) -> Self {
+        Self { records: vec![record], ..Self::empty(stamp) }
+    }
+}
+
+/// The process of a successful sudo command, whose target user comes with its next record.
+fn awaited_pid(record: &RawRecord) -> Option<u32> {
+    let text = record.text();
+    let fields = Fields::parse(&text);
+    (fields.succeeded() == Some(true)).then(|| fields.number("pid")).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stamped(kind: u16, serial: u32, text: &str) -> Stamped {
+        Stamped::from_kernel(kind, format!("audit(100.{:03}:{serial}): {text}", serial % 1000).as_bytes()).unwrap()
+    }
+
+    fn serials(out: &[Event]) -> Vec<u32> {
+        out.iter().map(|event| event.stamp.serial).collect()
+    }
+
+    #[test]
+    fn interleaved_events_are_joined_by_serial() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Kernel), Vec::new());
+        for (kind, serial) in [(kinds::SYSCALL, 1), (kinds::SYSCALL, 2), (kinds::CWD, 1), (kinds::EOE, 2), (kinds::EOE, 1)] {
+            assembler.push(stamped(kind, serial, "pid=1"), 0, &mut out);
+        }
+        assert_eq!(serials(&out), [2, 1]);
+        assert!(out.iter().all(|event| event.complete && event.part == 0));
+        assert_eq!(out[1].records.len(), 2);
+        assert!(assembler.is_empty());
+    }
+
+    #[test]
+    fn an_event_without_end_goes_out_incomplete_and_its_rest_as_another_part() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Kernel), Vec::new());
+        assembler.push(stamped(kinds::SYSCALL, 1, "pid=1"), 0, &mut out);
+        assembler.expire(JOIN_MAX - 1, &mut out);
+        assert!(out.is_empty());
+        assembler.expire(JOIN_MAX, &mut out);
+        assert!(!out[0].complete);
+        assembler.push(stamped(kinds::CWD, 1, "cwd=\"/\""), JOIN_MAX, &mut out);
+        assembler.push(stamped(kinds::EOE, 1, ""), JOIN_MAX, &mut out);
+        assert_eq!((out[0].position().as_str(), out[1].position().as_str()), ("100.001:1", "100.001:1/1"));
+    }
+
+    #[test]
+    fn sudo_waits_for_the_user_it_runs_as() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Kernel), Vec::new());
+        assembler.push(stamped(kinds::USER_CMD, 1, "pid=9 msg='cmd=\"id\" res=success'"), 0, &mut out);
+        assembler.push(stamped(kinds::CRED_REFR, 2, "pid=8 msg='acct=\"bob\" res=success'"), 0, &mut out);
+        assembler.push(stamped(kinds::CRED_REFR, 3, "pid=9 msg='acct=\"root\" res=success'"), 0, &mut out);
+        assert_eq!(serials(&out), [2, 1, 3]);
+        assert!(out[1].related[0].text().contains("root"));
+        assembler.push(stamped(kinds::USER_CMD, 4, "pid=9 msg='cmd=\"id\" res=failed'"), 0, &mut out);
+        assert_eq!(serials(&out), [2, 1, 3, 4], "a refused command runs as nobody");
+    }
+
+    #[test]
+    fn a_log_without_end_marks_is_joined_too() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Log), Vec::new());
+        assembler.push(stamped(kinds::SYSCALL, 1, "pid=1"), 0, &mut out);
+        assembler.push(stamped(kinds::PROCTITLE, 1, "proctitle=\"a\""), 0, &mut out);
+        assembler.push(stamped(kinds::SYSCALL, 2, "pid=1"), 0, &mut out);
+        let later = Stamped::from_kernel(kinds::SYSCALL, b"audit(103.000:3): pid=1").unwrap();
+        assembler.push(later, 0, &mut out);
+        assert_eq!(serials(&out), [1, 2]);
+    }
+
+    #[test]
+    fn one_event_can_not_take_all_memory() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Kernel), Vec::new());
+        let text = "x".repeat(EVENT_BYTES_MAX / 2 - 100);
+        for _ in 0..5 {
+            assembler.push(stamped(kinds::EXECVE, 1, &text), 0, &mut out);
+        }
+        assembler.push(stamped(kinds::EOE, 1, ""), 0, &mut out);
+        assert_eq!((out[0].records.len(), out[0].cut.records), (2, 3));
+    }
+
+    proptest! {
+        /// Whatever arrives in whatever order: every record is in exactly one event or counted as cut.
+        #[test]
+        fn no_record_is_lost_or_doubled(steps in proptest::collection::vec((0u16..6, 1u32..40, 0u64..700), 1..600)) {
+            let kinds = [kinds::SYSCALL, kinds::CWD, kinds::PROCTITLE, kinds::EOE, kinds::USER_CMD, kinds::CRED_REFR];
+            let (mut assembler, mut out, mut now, mut sent) = (Assembler::new(Origin::Kernel), Vec::new(), 0, 0);
+            for (kind, serial, wait) in steps {
+                now += wait;
+                let kind = kinds[usize::from(kind)];
+                sent += usize::from(kind != kinds::EOE);
+                assembler.push(stamped(kind, serial, "pid=1 msg='res=success'"), now, &mut out);
+                assembler.expire(now, &mut out);
+            }
+            assembler.expire(u64::MAX, &mut out);
+            prop_assert!(assembler.is_empty());
+            prop_assert_eq!(out.iter().map(|event| event.records.len()).sum::<usize>(), sent);
+        }
+    }
+}
