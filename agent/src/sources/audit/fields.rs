@@ -40,8 +40,33 @@ pub struct Fields<'a> {
 /// Keys whose bare values are hex where the writer did not trust them. Source: audit_log_untrustedstring's callers in
 /// the kernel, audit_encode_nv_string's in user space.
 pub const ENCODED: &[&str] = &[
-    "acct", "cmd", "comm", "cwd", "data", "dir", "exe", "file", "grp", "invalid_context", "key", "list_name", "name", "new-disk", "new-fs",
-    "new_name", "ocomm", "old-disk", "old-fs", "path", "proctitle", "profile", "root_dir", "sw", "unit", "vm", "watch",
+    "acct",
+    "cmd",
+    "comm",
+    "cwd",
+    "data",
+    "dir",
+    "exe",
+    "file",
+    "grp",
+    "invalid_context",
+    "key",
+    "list_name",
+    "name",
+    "new-disk",
+    "new-fs",
+    "new_name",
+    "ocomm",
+    "old-disk",
+    "old-fs",
+    "path",
+    "proctitle",
+    "profile",
+    "root_dir",
+    "sw",
+    "unit",
+    "vm",
+    "watch",
 ];
 
 impl RawRecord {
@@ -215,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_program_can_not_stand_for_the_kernel() {
-        let fields = Fields::parse("pid=7 uid=1000 auid=1000 ses=3 msg='op=x auid=0 ses=1 acct=\"root\" exe=\"/bin/x\" res=success'");
+        let fields =
+            Fields::parse("pid=7 uid=1000 auid=1000 ses=3 msg='op=x auid=0 ses=1 acct=\"root\" exe=\"/bin/x\" res=success'");
         assert_eq!(fields.raw("auid"), Some("1000"));
         assert_eq!(fields.get("acct").as_deref(), Some("root"));
         assert_eq!(fields.succeeded(), Some(true));
