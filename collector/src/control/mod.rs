@@ -1,1 +1,116 @@
-//! What operators set: trails, access keys, tokens, agents.
+//! What operators set: access keys, tokens, agents, trails.
+//!
+//! All of it lies in `control.sqlite`, mode 0600: verifying a SigV4 signature takes the secret itself, so access keys
+//! lie there readable to the collector's user. Tokens lie there only as Argon2id hashes. The commands write to the same
+//! file as a running collector; [`Control::run`] notices within [`POLL_INTERVAL`].
+
+mod access_keys;
+mod agents;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod trails;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use edgetrail_proto::identity::AgentId;
+use rusqlite::Connection;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use access_keys::AccessKey;
+pub use agents::Agent;
+pub use tokens::{Grant, NewToken, Token};
+pub use trails::TrailConfig;
+
+/// What another process changed is noticed this fast. Source: a revocation takes effect in ≤ 5 s.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The handle: cheap to clone. Calls block for one short statement, a token's for its Argon2 hash as well.
+#[derive(Clone)]
+pub struct Control {
+    connection: Arc<Mutex<Connection>>,
+    revoked: Arc<watch::Sender<BTreeSet<AgentId>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error("the collector's settings can't be read or written")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{path} can't be prepared: the collector's user must own it")]
+    File { path: String, source: std::io::Error },
+    #[error("the {what} in the settings is damaged: restore control.sqlite from a copy")]
+    Damaged { what: &'static str },
+    /// The cause stands in the text: its type is no `std::error::Error` here.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    #[error("the token can't be hashed")]
+    Hash,
+    /// One text for every cause: a caller without a token learns nothing.
+    #[error("the token is not valid: it is unknown, used up or expired; make a new one with `edgetrail-collector token create`")]
+    Token,
+    #[error("no agent {agent} has joined")]
+    NoAgent { agent: AgentId },
+    #[error("there is no access key {id}")]
+    NoAccessKey { id: String },
+}
+
+impl Control {
+    /// Opens or creates `control.sqlite` in the state directory.
+    pub fn open(dir: &Path) -> Result<Self, ControlError> {
+        let connection = store::open(&dir.join("control.sqlite"))?;
+        let revoked = agents::revoked(&connection)?;
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), revoked: Arc::new(watch::Sender::new(revoked)) })
+    }
+
+    /// Who may not connect any more: changes as soon as a revocation is noticed.
+    pub fn revoked(&self) -> watch::Receiver<BTreeSet<AgentId>> {
+        self.revoked.subscribe()
+    }
+
+    /// Notices what other processes change, until stopped.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ControlError> {
+        let mut seen = None;
+        loop {
+            let control = self.clone();
+            let version = store::data_version(&control.lock())?;
+            if seen.replace(version) != Some(version) {
+                control.publish_revoked()?;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+            }
+        }
+    }
+
+    fn publish_revoked(&self) -> Result<(), ControlError> {
+        let revoked = agents::revoked(&self.lock())?;
+        self.revoked.send_if_modified(|known| {
+            let changed = *known != revoked;
+            *known = revoked;
+            changed
+        });
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Control")
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ControlError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(ControlError::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,54 @@
+//! The file behind [`super::Control`]: its schema, its mode, and the pragmas that make it safe to share.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::ControlError;
+
+/// How long a command waits for the collector's transaction, and the other way round.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Times are Unix nanoseconds; scopes are JSON arrays of [account, region].
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS access_keys (
+  id TEXT PRIMARY KEY, secret TEXT NOT NULL, account TEXT NOT NULL, name TEXT NOT NULL, created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS tokens (
+  id TEXT PRIMARY KEY, hash TEXT NOT NULL, uses_left INTEGER NOT NULL, expires INTEGER NOT NULL,
+  scopes TEXT NOT NULL, gateway INTEGER NOT NULL, created INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS agents (
+  id BLOB PRIMARY KEY, host TEXT NOT NULL, version TEXT NOT NULL, scopes TEXT NOT NULL, gateway INTEGER NOT NULL,
+  certificate_serial TEXT NOT NULL, certificate_expires INTEGER NOT NULL,
+  joined INTEGER NOT NULL, revoked INTEGER, last_seen INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS trails (arn TEXT PRIMARY KEY, name TEXT NOT NULL, config TEXT NOT NULL) STRICT;
+";
+
+pub(super) fn open(path: &Path) -> Result<Connection, ControlError> {
+    let file_error = |source| ControlError::File { path: path.display().to_string(), source };
+    // Made before SQLite does, so that no moment exists in which others can read it. SQLite gives its WAL the same mode.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(file_error)?;
+    let mode = file.metadata().map_err(file_error)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(file_error)?;
+    }
+    drop(file);
+
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+/// Changes whenever another connection has committed.
+pub(super) fn data_version(connection: &Connection) -> Result<i64, ControlError> {
+    Ok(connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+}

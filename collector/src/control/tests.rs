@@ -1,0 +1,132 @@
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use edgetrail_proto::identity::{AccountId, AgentId, Region};
+
+use super::*;
+use crate::sinks::SinkConfig;
+
+fn scope() -> (AccountId, Region) {
+    ("111122223333".parse().unwrap(), "dc-local-1".parse().unwrap())
+}
+
+fn agent(number: u8) -> Agent {
+    Agent {
+        id: AgentId::from_bytes([number; 16]),
+        host: format!("host{number}"),
+        version: "0.1.0".to_owned(),
+        scopes: vec![scope()],
+        gateway: false,
+        certificate_serial: "01".to_owned(),
+        certificate_expires_ns: 100,
+        joined_ns: 1,
+        revoked_ns: None,
+        last_seen_ns: None,
+    }
+}
+
+fn token(uses: u32) -> NewToken {
+    NewToken { scopes: vec![scope()], gateway: false, ttl: Duration::from_nanos(100), uses }
+}
+
+#[test]
+fn the_file_is_readable_to_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sqlite");
+    std::fs::write(&path, b"").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    control.create_access_key(scope().0, "ops", 1).unwrap();
+    for name in ["control.sqlite", "control.sqlite-wal"] {
+        let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn an_access_key_is_found_until_it_is_deleted_and_never_shown_by_debug() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let key = control.create_access_key(scope().0, "ops", 1).unwrap();
+    assert_eq!((key.id.len(), key.secret.len()), (20, 40));
+    assert!(!format!("{key:?}").contains(&key.secret));
+    assert_eq!(Control::open(dir.path()).unwrap().access_key(&key.id).unwrap(), Some(key.clone()));
+    control.delete_access_key(&key.id).unwrap();
+    assert_eq!(control.access_key(&key.id).unwrap(), None);
+    assert!(matches!(control.delete_access_key(&key.id), Err(ControlError::NoAccessKey { .. })));
+}
+
+#[test]
+fn a_token_gives_its_scopes_as_often_as_it_has_uses() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let text = control.create_token(&token(2), 1000).unwrap().text;
+    for _ in 0..2 {
+        assert_eq!(control.redeem_token(&text, 1001).unwrap(), Grant { scopes: vec![scope()], gateway: false });
+    }
+    assert!(matches!(control.redeem_token(&text, 1001), Err(ControlError::Token)));
+}
+
+#[test]
+fn an_expired_unknown_or_altered_token_is_refused_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let text = control.create_token(&token(1), 1000).unwrap().text;
+    let altered = format!("{}{}", &text[..text.len() - 1], if text.ends_with('a') { 'b' } else { 'a' });
+    for (token, now) in [(text.as_str(), 1100), (&altered, 1001), ("et1-00-aa", 1001), ("", 1001), ("et1", 1001)] {
+        assert!(matches!(control.redeem_token(token, now), Err(ControlError::Token)), "{token}");
+    }
+    assert!(control.redeem_token(&text, 1001).is_ok(), "a refused attempt takes no use");
+    let database = std::fs::read(dir.path().join("control.sqlite-wal")).unwrap();
+    let secret = text.rsplit('-').next().unwrap().as_bytes();
+    assert!(!database.windows(secret.len()).any(|window| window == secret), "the secret is not stored");
+}
+
+#[tokio::test]
+async fn a_revocation_by_another_process_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    control.upsert_agent(&agent(1)).unwrap();
+    let mut revoked = control.revoked();
+    let stop = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(control.clone().run(stop.clone()));
+
+    Control::open(dir.path()).unwrap().revoke_agent(agent(1).id, 5).unwrap();
+    let noticed = revoked.wait_for(|revoked| revoked.contains(&agent(1).id));
+    tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("within 5 s").unwrap();
+    assert_eq!(control.agent(agent(1).id).unwrap().unwrap().revoked_ns, Some(5));
+
+    control.upsert_agent(&agent(1)).unwrap();
+    assert!(revoked.borrow().is_empty(), "a join with a token lifts it");
+    stop.cancel();
+    tasks.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[test]
+fn a_trail_keeps_its_creation_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let trail = TrailConfig {
+        name: "default".to_owned(),
+        arn: "arn:aws:cloudtrail:dc-local-1:111122223333:trail/default".to_owned(),
+        home_region: "dc-local-1".to_owned(),
+        account: "111122223333".to_owned(),
+        bucket: "edgetrail".to_owned(),
+        prefix: None,
+        created_ns: 7,
+        multi_region: true,
+        validation: true,
+        kms_key: None,
+        log_interval: Duration::from_secs(300),
+        log_bytes: 15 << 20,
+        digest_interval: Duration::from_secs(3600),
+        sink: SinkConfig::Directory { path: "trail".into() },
+    };
+    control.put_trail(trail.clone()).unwrap();
+    let changed = control.put_trail(TrailConfig { created_ns: 9, bucket: "other".to_owned(), ..trail.clone() }).unwrap();
+    assert_eq!((changed.created_ns, changed.bucket.as_str()), (7, "other"));
+    assert_eq!(control.trail("default").unwrap(), Some(changed.clone()));
+    assert_eq!(control.trail(&trail.arn).unwrap(), Some(changed.clone()));
+    assert_eq!(control.trails().unwrap(), [changed]);
+}
