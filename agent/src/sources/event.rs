@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use edgetrail_proto::limits::JSON_DEPTH_MAX;
+use edgetrail_proto::limits::{JSON_DEPTH_MAX, RECORD_BYTES_FOREIGN_MAX};
 use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -64,6 +64,9 @@ pub enum EventError {
 
 /// Longest eventSource, eventName and client's id, in bytes. Source: CloudTrail Lake's string columns for names; a position is at most 64 KiB.
 pub const NAME_BYTES_MAX: usize = 256;
+
+/// Largest event, in bytes: with what the agent adds it still is a record that can be read back and cut to size.
+pub const EVENT_BYTES_MAX: usize = RECORD_BYTES_FOREIGN_MAX - 64 * 1024;
 
 /// Most members that CloudTrail does not know.
 const UNKNOWN_MEMBERS_MAX: usize = 64;
@@ -365,7 +368,7 @@ pub fn check_depth(text: &str) -> Result<(), EventError> {
 /// A parser's error with its byte offset instead of line and column.
 pub fn syntax(text: &str, error: &serde_json::Error) -> EventError {
     let line_start: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    let offset = (line_start + error.column().saturating_sub(1)).min(text.len());
+    let offset = if error.is_eof() { text.len() } else { (line_start + error.column().saturating_sub(1)).min(text.len()) };
     let mut what = error.to_string();
     if let Some(end) = what.rfind(" at line ") {
         what.truncate(end);

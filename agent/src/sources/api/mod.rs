@@ -3,8 +3,29 @@
 //! Who posts is what the kernel says (SO_PEERCRED), never what the body says. A caller gets its 200 after the commit
 //! and not before. Every limit answers with a 4xx that names the place and the way out.
 
+mod body;
+mod peer;
+mod reply;
+mod request;
+mod socket;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::request::Door;
+use self::socket::Socket;
+use super::SourceError;
+use crate::observation::{Intake, SourceName};
 
 /// The section `[sources.api]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -12,7 +33,7 @@ use serde::Deserialize;
 pub struct Config {
     pub enabled: bool,
     /// Where the socket lies; `api.sock` in the state directory unless given.
-    pub path: Option<std::path::PathBuf>,
+    pub path: Option<PathBuf>,
     /// Who may post, as permission bits in octal text: `0660` lets owner and group.
     pub mode: String,
     /// When a caller is answered.
@@ -55,6 +76,13 @@ pub struct Peer {
     pub session: Option<u32>,
 }
 
+/// The source, listening.
+#[derive(Debug)]
+pub struct ApiSource {
+    socket: Socket,
+    connections_max: usize,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -72,3 +100,99 @@ const CONNECTIONS_MAX_DEFAULT: usize = 64;
 
 /// Largest body, in bytes: a full batch of 1,024 events of 4 KiB.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A request's head that takes longer is given up; also how long an idle connection is kept.
+const HEAD_WAIT: Duration = Duration::from_secs(60);
+
+/// How long requests in flight are waited for at a stop.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Pause after a failed accept, which means that descriptors or memory ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl ApiSource {
+    /// Listens on the configured path, or on `api.sock` in `state_dir`. Needs a runtime.
+    pub fn new(config: &Config, state_dir: &Path) -> Result<Self, SourceError> {
+        let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::Api, why };
+        if !config.enabled {
+            return Err(unavailable("turned off by sources.api.enabled".to_owned()));
+        }
+        if config.answer_after == AnswerAfter::Receipt {
+            let why = "sources.api.answer_after = \"receipt\" is not offered by this version: set it to \"commit\"";
+            return Err(unavailable(why.to_owned()));
+        }
+        let path = config.path.clone().unwrap_or_else(|| state_dir.join("api.sock"));
+        let socket = Socket::open(&path, &config.mode).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            unavailable(format!("{error}{cause}"))
+        })?;
+        Ok(Self { socket, connections_max: config.connections_max.max(1) })
+    }
+
+    /// Serves until told to stop, then lets requests in flight end.
+    pub async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+        let seats = Arc::new(Semaphore::new(self.connections_max));
+        let mut connections = JoinSet::new();
+        loop {
+            // A seat first: who finds none waits in the socket's backlog, not in our memory.
+            let seat = tokio::select! {
+                () = stop.cancelled() => break,
+                seat = Arc::clone(&seats).acquire_owned() => seat,
+            };
+            let Ok(seat) = seat else { break };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.socket.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let connection = serve(stream, intake.clone(), stop.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept a connection on the API socket");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while connections.try_join_next().is_some() {}
+        }
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
+            tracing::warn!("API requests were still in flight at the stop");
+        }
+        Ok(())
+    }
+}
+
+async fn serve(stream: UnixStream, intake: Intake, stop: CancellationToken) {
+    let peer = match Peer::of(&stream) {
+        Ok(peer) => peer,
+        Err(error) => {
+            tracing::warn!(%error, "can't tell who connected to the API socket, closing");
+            return;
+        }
+    };
+    let door = Arc::new(Door { intake, peer });
+    let service = service_fn(move |request| Arc::clone(&door).serve(request));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "API connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;
