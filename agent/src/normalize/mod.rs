@@ -9,12 +9,20 @@ pub mod journal;
 
 pub mod posted;
 
+pub mod actor;
+
+pub mod report;
+
 pub mod names;
 
+use edgetrail_proto::chain::event_id;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
+use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
+use uuid::Uuid;
 
-use crate::observation::Observation;
+use crate::observation::{Observation, Payload, Unparsed};
+use crate::sources::file::{Format, Line};
 
 /// The host that records are made on, fixed for the life of the stream.
 #[derive(Clone, Debug)]
@@ -64,16 +72,100 @@ pub struct Normalizer {
     host: Host,
     audit: audit::Decoder,
     names: names::Names,
+    writer: posted::Writer,
 }
 
 impl Normalizer {
+    pub fn new(host: Host, audit: audit::Decoder, names: names::Names) -> Self {
+        let writer = posted::Writer::new(&host);
+        Self { host, audit, names, writer }
+    }
+
     pub fn host(&self) -> &Host {
         &self.host
     }
 
     /// The records that an observation makes; none when it only adds to state (a login's address, half of an event).
     pub fn normalize(&mut self, observation: &Observation) -> Vec<Draft> {
-        let _ = (&self.audit, &self.names, observation);
-        Vec::new()
+        match &observation.payload {
+            Payload::Audit(_) => Vec::new(),
+            Payload::Journal(_) => Vec::new(),
+            Payload::Post(post) => {
+                let origin = posted::Origin::Peer(&post.peer);
+                vec![self.posted(observation, &post.event, &origin)]
+            }
+            Payload::Line(line) => self.line(observation, line),
+            Payload::Loss(loss) => {
+                let id = self.event_id(observation, 0);
+                let record = report::gap(&self.host, Some(observation.source), id, observation.time, loss);
+                vec![Draft::of(record)]
+            }
+            Payload::Unparsed(unparsed) => vec![self.unparsed(observation, 0, unparsed)],
+            Payload::Nothing => Vec::new(),
+        }
+    }
+
+    fn posted(&mut self, observation: &Observation, bytes: &[u8], origin: &posted::Origin<'_>) -> Draft {
+        let id = self.event_id(observation, 0);
+        match self.writer.write(&self.host, &mut self.names, bytes, origin, id, observation.time) {
+            Ok(record) => Draft { record, act: None },
+            Err(error) => {
+                let unparsed = Unparsed { bytes: bytes.to_vec(), reason: error.to_string() };
+                self.unparsed(observation, 0, &unparsed)
+            }
+        }
+    }
+
+    fn line(&mut self, observation: &Observation, line: &Line) -> Vec<Draft> {
+        match line.format {
+            Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
+            Format::CloudTrail => match posted::foreign(&line.bytes) {
+                Ok(records) => (0u32..).zip(records).map(|(index, record)| self.foreign(observation, index, record)).collect(),
+                Err(error) => {
+                    let unparsed = Unparsed { bytes: line.bytes.to_vec(), reason: error.to_string() };
+                    vec![self.unparsed(observation, 0, &unparsed)]
+                }
+            },
+        }
+    }
+
+    fn foreign(&self, observation: &Observation, index: u32, record: &[u8]) -> Draft {
+        if record.len() > RECORD_BYTES_FOREIGN_MAX {
+            let reason = format!("record {index} has {} bytes, more than {RECORD_BYTES_FOREIGN_MAX}", record.len());
+            return self.unparsed(observation, index, &Unparsed { bytes: record.to_vec(), reason });
+        }
+        Draft { record: Made::Foreign(record.to_vec()), act: None }
+    }
+
+    fn unparsed(&self, observation: &Observation, index: u32, unparsed: &Unparsed) -> Draft {
+        let id = self.event_id(observation, index);
+        Draft::of(report::unparsed(&self.host, observation.source, id, observation.time, unparsed))
+    }
+
+    /// CHAIN §1: from agent, source and position. `index` numbers the records of one observation.
+    fn event_id(&self, observation: &Observation, index: u32) -> Uuid {
+        event_id(self.host.agent, observation.source.as_str(), &observation.position, index)
+    }
+}
+
+impl Draft {
+    /// A record whose act no other source reports.
+    pub fn of(record: Record) -> Self {
+        Self { record: Made::Record(Box::new(record)), act: None }
+    }
+}
+
+#[cfg(test)]
+impl Host {
+    /// The host of the tests: web-1 in account 111122223333, region dc-local-1.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            agent: AgentId::from_bytes([7; 16]),
+            name: "web-1".to_owned(),
+            account: "111122223333".parse().unwrap(),
+            region: "dc-local-1".parse().unwrap(),
+            partition: "aws".to_owned(),
+            keep_raw: false,
+        }
     }
 }

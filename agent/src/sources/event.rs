@@ -155,6 +155,14 @@ impl<'a> Event<'a> {
             // Always the agent's own: what it writes follows from eventCategory and the record's version.
             "eventVersion" | "managementEvent" => return Ok(()),
             _ => {
+                // An escaped name could say a known member's once more, past every check above.
+                if name.contains('\\') && text_of(&format!("\"{name}\"")).is_ascii() {
+                    let why = format!("has a member named \"{name}\": write ASCII names without escapes");
+                    return Err(EventError::Value { path: "$", why });
+                }
+                if self.unknown.iter().any(|(known, _)| *known == name) {
+                    return Err(EventError::Twice { path: format!("$.{name}") });
+                }
                 if self.unknown.len() >= UNKNOWN_MEMBERS_MAX {
                     let why = format!(
                         "has more than {UNKNOWN_MEMBERS_MAX} members that CloudTrail does not know: move them into additionalEventData"
@@ -406,6 +414,8 @@ mod tests {
         assert!(error(&event(r#","resources":[1]"#)).starts_with("$.resources holds"));
         assert!(error(r#"{"eventSource":"agent.edgetrail","eventName":"ReportGap"}"#).contains("only Edgetrail's own"));
         assert!(error(r#"{"eventSource":"a b","eventName":"C"}"#).contains("DNS name"));
+        assert!(error(&event(r#","event\u0053ource":"agent.edgetrail""#)).contains("without escapes"));
+        assert!(error(&event(r#","x":1,"x":2"#)).starts_with("$.x occurs twice"));
         assert!(error("[]").contains("invalid type: sequence, expected one event as a JSON object"));
         assert_eq!(Event::parse(b"{\"a\":}").unwrap_err().offset(), Some(5));
         assert_eq!(Event::parse(b"{\n\"a\":}").unwrap_err().offset(), Some(6));

@@ -8,26 +8,26 @@ use crate::sources::event::{self, EVENT_BYTES_MAX, Event, EventError};
 
 /// One event of a body, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     /// Its JSON text, a part of the body.
-    pub event: Bytes,
+    pub(super) event: Bytes,
     /// The client's own id.
-    pub client_id: Option<String>,
+    pub(super) client_id: Option<String>,
     /// Unix nanoseconds, where the event says.
-    pub time: Option<u64>,
+    pub(super) time: Option<u64>,
 }
 
 /// What a body held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Body {
-    pub pieces: Vec<Piece>,
+pub(super) struct Body {
+    pub(super) pieces: Vec<Piece>,
     /// Whether it was one object, not a list.
-    pub single: bool,
+    pub(super) single: bool,
 }
 
 /// Why a body is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
+pub(super) enum BodyError {
     #[error("the body is empty: send one event as a JSON object, or an array of events")]
     Empty,
     #[error("more than {BATCH_RECORDS_MAX} events in one body: send them in several requests")]
@@ -47,7 +47,7 @@ pub enum BodyError {
 
 impl BodyError {
     /// JSON path of the fault.
-    pub fn at(&self) -> String {
+    pub(super) fn at(&self) -> String {
         match self {
             Self::Empty | Self::TooMany | Self::Text(_) => "$".to_owned(),
             Self::TooLarge { index, .. } => format!("$[{index}]"),
@@ -57,20 +57,20 @@ impl BodyError {
     }
 
     /// Byte of the body, where the fault has one.
-    pub fn offset(&self) -> Option<usize> {
+    pub(super) fn offset(&self) -> Option<usize> {
         match self {
             Self::Text(cause) => cause.offset(),
             Self::Empty | Self::TooMany | Self::TooLarge { .. } | Self::Event { .. } => None,
         }
     }
 
-    pub const fn is_too_large(&self) -> bool {
+    pub(super) const fn is_too_large(&self) -> bool {
         matches!(self, Self::TooMany | Self::TooLarge { .. })
     }
 }
 
 impl Body {
-    pub fn parse(body: &Bytes) -> Result<Self, BodyError> {
+    pub(super) fn parse(body: &Bytes) -> Result<Self, BodyError> {
         let text = event::utf8(body).map_err(BodyError::Text)?;
         event::check_depth(text).map_err(BodyError::Text)?;
         let is_array = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('[');
