@@ -26,6 +26,8 @@ pub enum BindingError {
     Line { line: usize },
     #[error("the binding's lines are not sorted, or one stands twice")]
     Unsorted,
+    #[error("the binding names no account and region")]
+    Empty,
     #[error("the binding does not end in a host name and a line feed")]
     Host,
 }
@@ -38,19 +40,25 @@ impl Binding {
 
     /// A gateway's: what its token lists.
     pub fn set(scopes: impl IntoIterator<Item = (AccountId, Region)>, host: &str) -> Result<Self, BindingError> {
-        if host.is_empty() || host.contains('\n') || host.contains('/') {
-            return Err(BindingError::Host);
-        }
-        let binding = Self { scopes: scopes.into_iter().collect(), host: host.to_owned(), all: false };
-        match binding.to_bytes().len() {
-            bytes if bytes > BINDING_BYTES_MAX => Err(BindingError::TooLong { bytes }),
-            _ => Ok(binding),
-        }
+        Self { scopes: scopes.into_iter().collect(), host: host.to_owned(), all: false }.checked()
     }
 
     /// The collector's internal stream: all accounts and regions.
     pub fn all(host: &str) -> Result<Self, BindingError> {
-        Ok(Self { all: true, ..Self::set([], host)? })
+        Self { scopes: BTreeSet::new(), host: host.to_owned(), all: true }.checked()
+    }
+
+    fn checked(self) -> Result<Self, BindingError> {
+        if self.host.is_empty() || self.host.contains(['\n', '/']) {
+            return Err(BindingError::Host);
+        }
+        if self.scopes.is_empty() && !self.all {
+            return Err(BindingError::Empty);
+        }
+        match self.to_bytes().len() {
+            bytes if bytes > BINDING_BYTES_MAX => Err(BindingError::TooLong { bytes }),
+            _ => Ok(self),
+        }
     }
 
     pub fn host(&self) -> &str {
@@ -94,7 +102,7 @@ impl Binding {
         }
         let text = std::str::from_utf8(bytes).ok().and_then(|t| t.strip_suffix('\n')).ok_or(BindingError::Host)?;
         let (lines, host) = text.rsplit_once('\n').unwrap_or(("", text));
-        let mut scopes = Vec::new();
+        let mut scopes = BTreeSet::new();
         let mut all = false;
         for (index, line) in lines.split('\n').filter(|_| !lines.is_empty()).enumerate() {
             let line_error = || BindingError::Line { line: index + 1 };
@@ -103,9 +111,9 @@ impl Binding {
                 continue;
             }
             let (account, region) = line.split_once('/').ok_or_else(line_error)?;
-            scopes.push((account.parse().map_err(|_| line_error())?, region.parse().map_err(|_| line_error())?));
+            scopes.insert((account.parse().map_err(|_| line_error())?, region.parse().map_err(|_| line_error())?));
         }
-        let binding = Self { all, ..Self::set(scopes, host)? };
+        let binding = Self { scopes, host: host.to_owned(), all }.checked()?;
         if binding.to_bytes() == bytes { Ok(binding) } else { Err(BindingError::Unsorted) }
     }
 

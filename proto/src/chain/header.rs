@@ -9,10 +9,13 @@ const DOMAIN: &[u8; 19] = b"edgetrail/batch/v1\n";
 /// Bytes of an encoded header. Source: CHAIN §1.
 pub const HEADER_BYTES: usize = 264;
 
+/// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchKind {
     Records = 0,
+    /// Nothing happened, and somebody was there to say so.
     Heartbeat = 1,
+    /// An orderly stop: nothing follows.
     Close = 2,
 }
 

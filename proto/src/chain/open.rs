@@ -6,17 +6,25 @@ use crate::identity::{AgentId, StreamId};
 
 const DOMAIN: &[u8; 18] = b"edgetrail/open/v1\n";
 
-/// Bytes of an encoded open.
+/// Stands where an open names no stream before it.
+const NO_STREAM: [u8; 16] = [0; 16];
+
+/// Bytes of an encoded open. Source: CHAIN §1.
 pub const OPEN_BYTES: usize = 18 + 16 + 16 + 32 + 16 + 8 + 32 + 1 + 8 + 32 + 32;
 
 /// Why a stream was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
+    /// The agent's first stream.
     Join = 0,
+    /// An orderly stop ended the stream before.
     AfterClose = 1,
     BufferOrKeyLost = 2,
+    /// The database holds less than was sealed.
     Rollback = 3,
+    /// Re-joined after two branches of one stream were seen.
     Fork = 4,
+    /// The collector knows a later stream of this agent than the agent does.
     RestoredBehindLater = 5,
 }
 
@@ -54,6 +62,8 @@ pub enum OpenError {
     Domain,
     #[error("{0} is no cause for an open")]
     Cause(u8),
+    #[error("the open names no stream before it, but a batch of one")]
+    Predecessor,
 }
 
 impl Predecessor {
@@ -86,7 +96,7 @@ impl Open {
     pub fn encode(&self) -> [u8; OPEN_BYTES] {
         let (prev_stream, prev_k, prev_hash) = match &self.predecessor {
             Some(p) => (*p.stream.as_bytes(), p.k, p.hash),
-            None => ([0; 16], 0, Hash::ZERO),
+            None => (NO_STREAM, 0, Hash::ZERO),
         };
         let mut out = super::header::Out::<OPEN_BYTES>::new();
         out.put(DOMAIN);
@@ -115,11 +125,13 @@ impl Open {
         let prev_k = bytes.u64();
         let prev_hash = Hash(bytes.take());
         let cause = Cause::try_from(bytes.take::<1>()[0])?;
-        let predecessor = (prev_stream != [0; 16]).then(|| Predecessor {
-            stream: StreamId::from_bytes(prev_stream),
-            k: prev_k,
-            hash: prev_hash,
-        });
+        let named = Predecessor { stream: StreamId::from_bytes(prev_stream), k: prev_k, hash: prev_hash };
+        let predecessor = match (prev_stream, prev_k, prev_hash) {
+            (NO_STREAM, 0, Hash::ZERO) => None,
+            // One open, one encoding: H_{-1} is the hash of these very bytes.
+            (NO_STREAM, _, _) => return Err(OpenError::Predecessor),
+            _ => Some(named),
+        };
         let t_opened = bytes.u64();
         Ok(Self {
             stream,

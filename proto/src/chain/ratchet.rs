@@ -75,7 +75,9 @@ impl Ratchet {
         mac.update(b"edgetrail/ratchet/v1\n");
         mac.update(self.stream.as_bytes());
         mac.update(&self.k.to_be_bytes());
-        Self { stream: self.stream, k: self.k + 1, seed: Seed(Zeroizing::new(mac.finalize().into_bytes().into())) }
+        let seed = Seed(Zeroizing::new(mac.finalize().into_bytes().into()));
+        // No stream reaches the end of a u64; a damaged count must not panic.
+        Self { stream: self.stream, k: self.k.saturating_add(1), seed }
     }
 
     /// seal_k. One seal per key, ever: the caller seals one head and moves on to [`Ratchet::next`].

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::header::{In, Out};
+use super::header::In;
 use super::{Hash, Seed};
 use crate::identity::StreamId;
 
@@ -26,16 +26,20 @@ pub struct KeySlot {
 
 impl KeySlot {
     pub fn encode(&self) -> Zeroizing<[u8; KEY_SLOT_BYTES]> {
-        let mut content = Out::<CONTENT_BYTES>::new();
-        content.put(&self.generation.to_be_bytes());
-        content.put(self.stream.as_bytes());
-        content.put(&self.next_k.to_be_bytes());
-        content.put(&self.head.0);
-        content.put(self.seed.0.as_slice());
-        let content = Zeroizing::new(content.finish());
         let mut slot = Zeroizing::new([0; KEY_SLOT_BYTES]);
-        slot[..CONTENT_BYTES].copy_from_slice(content.as_slice());
-        slot[CONTENT_BYTES..CONTENT_BYTES + 32].copy_from_slice(&Hash::of(content.as_slice()).0);
+        let mut filled = 0;
+        // Straight into memory that is zeroed when dropped: no copy of the seed stays behind.
+        let mut put = |field: &[u8]| {
+            slot[filled..filled + field.len()].copy_from_slice(field);
+            filled += field.len();
+        };
+        put(&self.generation.to_be_bytes());
+        put(self.stream.as_bytes());
+        put(&self.next_k.to_be_bytes());
+        put(&self.head.0);
+        put(self.seed.0.as_slice());
+        let check = Hash::of(&slot[..CONTENT_BYTES]);
+        slot[CONTENT_BYTES..CONTENT_BYTES + 32].copy_from_slice(&check.0);
         slot
     }
 

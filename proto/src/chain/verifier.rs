@@ -1,7 +1,8 @@
 //! The one judge of the chain: ingest and the auditor's tool both check a stream through it.
 //!
-//! It judges only what the chain covers: order, sizes, count, Merkle root, previous head, seal, counters. It never
-//! looks into a record.
+//! It judges only what the chain covers: order, count, Merkle root, previous head, seal. It never looks into a record,
+//! and it refuses nothing for what an agent says of itself: whether counters balance is [`Counters::balance`]'s to
+//! tell, for a verdict, not for a refusal.
 
 use super::{BatchKind, Counters, Hash, Header, Open, PublicKey, Seal, verify_seal};
 use crate::identity::StreamId;
@@ -73,8 +74,9 @@ impl Verifier {
         &self.head
     }
 
+    /// k of the batch that is due. 2^64 − 1 is never due: it stands for "no batch" in an open.
     pub fn next_k(&self) -> u64 {
-        self.head.k.map_or(0, |k| k + 1)
+        self.head.k.map_or(0, |k| k.saturating_add(1))
     }
 
     /// Checks everything of the next batch but its records' hashes; gives the head after it.
@@ -83,7 +85,7 @@ impl Verifier {
         if header.stream != self.head.stream {
             return Err(ChainError::Stream { expected: self.head.stream, found: header.stream });
         }
-        if k != expected {
+        if k != expected || k == u64::MAX {
             return Err(ChainError::Order { expected, found: k });
         }
         if header.previous != self.head.hash {
@@ -106,15 +108,7 @@ impl Verifier {
         if !verify_seal(&self.head.next_key, &hash, seal) {
             return Err(ChainError::Seal { k });
         }
-        Ok(Head {
-            stream: self.head.stream,
-            k: Some(k),
-            hash,
-            next_key: header.next_key,
-            next_seq: header.first_seq.saturating_add(u64::from(header.count)),
-            counters: header.counters,
-            closed: header.kind == BatchKind::Close,
-        })
+        Ok(Head::after(header, hash))
     }
 
     /// Checks that `leaves` are the batch's records.
@@ -138,7 +132,29 @@ impl Verifier {
     }
 }
 
+impl Head {
+    /// The head that a batch makes; `hash` is its H_k. For a batch that was checked, or is anchored otherwise: by a
+    /// receipt, or by its place in a ledger.
+    pub fn after(header: &Header, hash: Hash) -> Self {
+        Self {
+            stream: header.stream,
+            k: Some(header.k),
+            hash,
+            next_key: header.next_key,
+            next_seq: header.first_seq.saturating_add(u64::from(header.count)),
+            counters: header.counters,
+            closed: header.kind == BatchKind::Close,
+        }
+    }
+}
+
 impl Counters {
+    /// Whether these can follow `earlier` ones of the same stream: they only ever grow.
+    pub fn follow(&self, earlier: &Self) -> bool {
+        let all = |it: &Self| [it.observed, it.refused, it.own, it.lost_agent, it.lost_source];
+        all(self).iter().zip(all(earlier)).all(|(later, earlier)| *later >= earlier)
+    }
+
     /// CHAIN §5: `observed = refused + lost_agent + (records − own)`, with `records` = first_seq + count at that head.
     pub fn balance(&self, records: u64) -> bool {
         let kept = u128::from(records).checked_sub(u128::from(self.own));

@@ -3,6 +3,7 @@
 use super::header::Counters;
 use super::{BatchKind, Hash, Header, Open, Ratchet, Seal};
 use crate::identity::StreamId;
+use crate::limits::BATCH_RECORDS_MAX;
 use crate::merkle;
 
 /// What a batch is sealed over. Counters are those up to its own last record, cumulative since the stream began.
@@ -67,9 +68,14 @@ impl Writer {
         &self.ratchet
     }
 
-    /// Seals the next batch and returns it with the writer that follows. `self` stays as it was, so that a failed
+    /// Seals the next batch: at most [`BATCH_RECORDS_MAX`] records, at least one, and none for the other kinds, or no
+    /// verifier takes it.
+    ///
+    /// Returns it with the writer that follows. `self` stays as it was, so that a failed
     /// commit leaves the caller where it stood; it must then seal the same input again or stop: a key seals one head.
     pub fn seal(&self, input: &SealInput<'_>) -> (SealedBatch, Writer) {
+        debug_assert!(input.leaves.len() <= BATCH_RECORDS_MAX, "the buffer seals before a batch is over its limit");
+        debug_assert_eq!(input.kind == BatchKind::Records, !input.leaves.is_empty(), "only batches of records have records");
         let count = u32::try_from(input.leaves.len()).unwrap_or(u32::MAX);
         let next = self.ratchet.next();
         let header = Header {
@@ -90,7 +96,7 @@ impl Writer {
         };
         let hash = header.hash();
         let seal = self.ratchet.seal(&hash);
-        let writer = Writer { head: hash, next_seq: self.next_seq + u64::from(count), ratchet: next };
+        let writer = Writer { head: hash, next_seq: self.next_seq.saturating_add(u64::from(count)), ratchet: next };
         (SealedBatch { header, hash, seal }, writer)
     }
 }
