@@ -121,6 +121,6 @@ mod tests {
     fn a_list_without_keys_is_refused() {
         assert!(matches!(Keys::parse(b"{\"PublicKeyList\":[]}"), Err(KeysError::None)));
         assert!(matches!(Keys::parse(b"{}"), Err(KeysError::None)));
-        assert!(matches!(Keys::parse(b"[]"), Err(KeysError::Json(_))));
+        assert!(matches!(Keys::parse(b"{"), Err(KeysError::Json(_))));
     }
 }

@@ -85,10 +85,10 @@ pub fn check(place: &Place, object: &Object, listed: &DigestLogFile, digest: &Pl
 }
 
 fn note_own_words(index: usize, bytes: &[u8], facets: &Facets, file: &mut LogFile) {
-    let interesting = match (facets.source.as_str(), facets.name.as_str()) {
-        ("agent.edgetrail", "ReportGap" | "ReportRehomed") | ("cloudtrail.amazonaws.com", "StopLogging" | "DeleteTrail") => true,
-        _ => false,
-    };
+    let interesting = matches!(
+        (facets.source.as_str(), facets.name.as_str()),
+        ("agent.edgetrail", "ReportGap" | "ReportRehomed") | ("cloudtrail.amazonaws.com", "StopLogging" | "DeleteTrail")
+    );
     if !interesting {
         return;
     }

@@ -108,7 +108,7 @@ fn follow_chain(chain: &[Vec<u8>], roots: &[Vec<u8>], t_opened: u64) -> Result<(
 
 fn certificate(der: &[u8]) -> Result<X509Certificate<'_>, Broken> {
     match X509Certificate::from_der(der) {
-        Ok((rest, certificate)) if rest.is_empty() => Ok(certificate),
+        Ok(([], certificate)) => Ok(certificate),
         _ => Err((Check::OpenCertificate, "a certificate can't be read".to_owned())),
     }
 }
