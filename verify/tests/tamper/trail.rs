@@ -32,16 +32,20 @@ pub(crate) const WINDOW: u64 = 60 * S;
 const TRAIL: &str = "default";
 const FINGERPRINT: &str = "00112233445566778899aabbccddeeff";
 
+/// Edits what is about to be hashed; told the window's number.
+type Hook<T> = Box<dyn Fn(usize, &mut T)>;
+type SealHook = Box<dyn Fn(usize, &mut SealInput<'_>)>;
+
 /// Where a rule may be broken; each is told the window's number.
 pub(crate) struct Hooks {
     pub(crate) records: Box<dyn Fn(usize, &mut Vec<Vec<u8>>)>,
-    pub(crate) seal: Box<dyn Fn(usize, &mut SealInput<'_>)>,
-    pub(crate) sealed: Box<dyn Fn(usize, &mut SealedBatch)>,
+    pub(crate) seal: SealHook,
+    pub(crate) sealed: Hook<SealedBatch>,
     pub(crate) open: Box<dyn Fn(&mut Open)>,
     pub(crate) certificate: Box<dyn Fn(&mut CertificateParams)>,
     pub(crate) log: Box<dyn Fn(usize, &mut Vec<Vec<u8>>)>,
-    pub(crate) proof: Box<dyn Fn(usize, &mut Proof)>,
-    pub(crate) digest: Box<dyn Fn(usize, &mut Digest)>,
+    pub(crate) proof: Hook<Proof>,
+    pub(crate) digest: Hook<Digest>,
     /// In this window the stream ends without a close and a successor begins.
     pub(crate) successor_in: Option<usize>,
 }
