@@ -1,6 +1,7 @@
 //! What the whole-process tests share: deployments of the real binaries, a caller of the agent's socket, the real AWS
 //! CLI, and an oracle that reads only what was delivered: log files and digests, never a database.
 #![forbid(unsafe_code)]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod aws;
 pub mod delivered;

@@ -38,12 +38,12 @@ type SealHook = Box<dyn Fn(usize, &mut SealInput<'_>)>;
 
 /// Where a rule may be broken; each is told the window's number.
 pub(crate) struct Hooks {
-    pub(crate) records: Box<dyn Fn(usize, &mut Vec<Vec<u8>>)>,
+    pub(crate) records: Hook<Vec<Vec<u8>>>,
     pub(crate) seal: SealHook,
     pub(crate) sealed: Hook<SealedBatch>,
     pub(crate) open: Box<dyn Fn(&mut Open)>,
     pub(crate) certificate: Box<dyn Fn(&mut CertificateParams)>,
-    pub(crate) log: Box<dyn Fn(usize, &mut Vec<Vec<u8>>)>,
+    pub(crate) log: Hook<Vec<Vec<u8>>>,
     pub(crate) proof: Hook<Proof>,
     pub(crate) digest: Hook<Digest>,
     /// In this window the stream ends without a close and a successor begins.
