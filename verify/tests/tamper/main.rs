@@ -253,13 +253,12 @@ fn stream_cases() -> Vec<Case> {
 impl Case {
     /// The stream was opened in window 0: leaving it out of window 2 is no fault, a window 0 without it is.
     fn expect_also_unopened(mut self) -> Self {
-        let mut hooks = Hooks::default();
-        hooks.proof = Box::new(|window, p| {
+        let proof = |window: usize, proof: &mut Proof| {
             if window == 0 {
-                p.streams.clear();
+                proof.streams.clear();
             }
-        });
-        self.trail = Trail::with(&hooks);
+        };
+        self.trail = Trail::with(&Hooks { proof: Box::new(proof), ..Hooks::default() });
         self
     }
 }
@@ -308,13 +307,12 @@ fn what_the_aws_cli_passes_is_reported() {
 #[test]
 fn a_restart_behind_a_stop_is_no_finding() {
     let stop = r#"{"eventVersion":"1.11","eventTime":"2026-01-15T12:01:10Z","eventSource":"cloudtrail.amazonaws.com","eventName":"StopLogging","awsRegion":"dc-local-1","requestParameters":{"name":"default"},"eventID":"00000000-0000-8000-8000-000000000000","eventCategory":"Management","recipientAccountId":"111122223333"}"#;
-    let mut hooks = Hooks::default();
-    hooks.records = Box::new(move |window, records| {
+    let records = move |window: usize, records: &mut Vec<Vec<u8>>| {
         if window == 1 {
             records[0] = stop.as_bytes().to_vec();
         }
-    });
-    hooks.digest = digest(starting);
+    };
+    let hooks = Hooks { records: Box::new(records), digest: digest(starting), ..Hooks::default() };
     let report = report_of(&Trail::with(&hooks), WHOLE);
     assert_eq!(report.count(Check::ChainRestart), 0, "{report}");
 }
