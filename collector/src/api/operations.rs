@@ -1,0 +1,161 @@
+//! The 60 operations of CloudTrail's service model 2013-11-01, once: name, whether it reads, whether it is built here.
+//!
+//! An operation that is not built answers `UnsupportedOperationException`, which the model lists for each of them; a
+//! name that is not in the model answers `UnknownOperationException`. Nothing answers 404 or hangs. A test compares the
+//! table with botocore's own copy of the model.
+
+use super::fault::Fault;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    pub name: &'static str,
+    pub read_only: bool,
+    pub built: Option<Built>,
+}
+
+/// What this collector answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Built {
+    DescribeTrails,
+    GetTrail,
+    GetTrailStatus,
+    ListPublicKeys,
+    ListTrails,
+    LookupEvents,
+    StartLogging,
+    StopLogging,
+}
+
+impl Operation {
+    /// By the part of `X-Amz-Target` behind its last dot: clients differ in the prefix.
+    pub(crate) fn of_target(target: &str) -> Result<&'static Self, Fault> {
+        let name = target.rsplit('.').next().unwrap_or_default();
+        OPERATIONS.iter().find(|operation| operation.name == name).ok_or_else(|| {
+            let shown: String = name.chars().filter(char::is_ascii_graphic).take(64).collect();
+            Fault::client("UnknownOperationException", format!("CloudTrail has no operation `{shown}`"))
+        })
+    }
+
+    pub(crate) fn unsupported(&self) -> Fault {
+        Fault::client("UnsupportedOperationException", format!("{} is not supported by this collector", self.name))
+    }
+}
+
+const fn reads(name: &'static str) -> Operation {
+    Operation { name, read_only: true, built: None }
+}
+
+const fn writes(name: &'static str) -> Operation {
+    Operation { name, read_only: false, built: None }
+}
+
+impl Operation {
+    const fn built(mut self, built: Built) -> Self {
+        self.built = Some(built);
+        self
+    }
+}
+
+pub(crate) const OPERATIONS: [Operation; 60] = [
+    writes("AddTags"),
+    writes("CancelQuery"),
+    writes("CreateChannel"),
+    writes("CreateDashboard"),
+    writes("CreateEventDataStore"),
+    writes("CreateTrail"),
+    writes("DeleteChannel"),
+    writes("DeleteDashboard"),
+    writes("DeleteEventDataStore"),
+    writes("DeleteResourcePolicy"),
+    writes("DeleteTrail"),
+    writes("DeregisterOrganizationDelegatedAdmin"),
+    reads("DescribeQuery"),
+    reads("DescribeTrails").built(Built::DescribeTrails),
+    writes("DisableFederation"),
+    writes("EnableFederation"),
+    writes("GenerateQuery"),
+    reads("GetChannel"),
+    reads("GetDashboard"),
+    reads("GetEventConfiguration"),
+    reads("GetEventDataStore"),
+    reads("GetEventSelectors"),
+    reads("GetImport"),
+    reads("GetInsightSelectors"),
+    reads("GetQueryResults"),
+    reads("GetResourcePolicy"),
+    reads("GetTrail").built(Built::GetTrail),
+    reads("GetTrailStatus").built(Built::GetTrailStatus),
+    reads("ListChannels"),
+    reads("ListDashboards"),
+    reads("ListEventDataStores"),
+    reads("ListImportFailures"),
+    reads("ListImports"),
+    reads("ListInsightsData"),
+    reads("ListInsightsMetricData"),
+    reads("ListPublicKeys").built(Built::ListPublicKeys),
+    reads("ListQueries"),
+    reads("ListTags"),
+    reads("ListTrails").built(Built::ListTrails),
+    reads("LookupEvents").built(Built::LookupEvents),
+    writes("PutEventConfiguration"),
+    writes("PutEventSelectors"),
+    writes("PutInsightSelectors"),
+    writes("PutResourcePolicy"),
+    writes("RegisterOrganizationDelegatedAdmin"),
+    writes("RemoveTags"),
+    writes("RestoreEventDataStore"),
+    reads("SearchSampleQueries"),
+    writes("StartDashboardRefresh"),
+    writes("StartEventDataStoreIngestion"),
+    writes("StartImport"),
+    writes("StartLogging").built(Built::StartLogging),
+    writes("StartQuery"),
+    writes("StopEventDataStoreIngestion"),
+    writes("StopImport"),
+    writes("StopLogging").built(Built::StopLogging),
+    writes("UpdateChannel"),
+    writes("UpdateDashboard"),
+    writes("UpdateEventDataStore"),
+    writes("UpdateTrail"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and error lists as botocore's copy of the service model has them.
+    const MODEL: &str = r#"
+import gzip, json, os, botocore
+path = os.path.join(os.path.dirname(botocore.__file__), "data/cloudtrail/2013-11-01/service-2.json.gz")
+for name, operation in json.load(gzip.open(path))["operations"].items():
+    print(name, *[error["shape"] for error in operation.get("errors", [])])
+"#;
+
+    #[test]
+    fn the_table_is_the_service_model() {
+        if std::env::var_os("EDGETRAIL_SKIP_AWSCLI").is_some() {
+            eprintln!("SKIPPED by EDGETRAIL_SKIP_AWSCLI: the operation table is not compared with botocore's model");
+            return;
+        }
+        let output = std::process::Command::new("python3").args(["-c", MODEL]).output().expect("python3 with botocore");
+        let model = String::from_utf8(output.stdout).unwrap();
+        let mut names = Vec::new();
+        for line in model.lines() {
+            let (name, errors) = line.split_once(' ').unwrap();
+            assert!(errors.contains("UnsupportedOperationException"), "{name}: another modelled error must be chosen");
+            names.push(name);
+        }
+        names.sort_unstable();
+        assert_eq!(names, OPERATIONS.map(|operation| operation.name));
+    }
+
+    #[test]
+    fn any_prefix_names_the_operation() {
+        for target in ["com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.GetTrail", "CloudTrail_20131101.GetTrail", "GetTrail"] {
+            assert_eq!(Operation::of_target(target).unwrap().built, Some(Built::GetTrail));
+        }
+        for target in ["", ".", "CloudTrail_20131101.", "CloudTrail_20131101.Getrail", "GetTrail.x"] {
+            assert_eq!(Operation::of_target(target).unwrap_err().code, "UnknownOperationException");
+        }
+    }
+}
