@@ -182,6 +182,12 @@ impl Ledger {
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 
+    /// The collector's own streams, oldest first.
+    pub fn internal_streams(&self) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::internal_streams(&self.shared.reader())?;
+        Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
+    }
+
     /// Every stream on record, oldest first.
     pub fn streams(&self) -> Result<Vec<StreamState>, LedgerError> {
         let rows = store::streams(&self.shared.reader())?;

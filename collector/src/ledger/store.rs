@@ -147,6 +147,12 @@ pub(super) fn streams_of(connection: &Connection, agent: AgentId) -> Result<Vec<
     collect_streams(&mut *connection.prepare_cached(&sql)?, params![agent.as_bytes()])
 }
 
+/// The collector's own streams, in the order recorded.
+pub(super) fn internal_streams(connection: &Connection) -> Result<Vec<StreamRow>, LedgerError> {
+    let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE internal = 1 ORDER BY id");
+    collect_streams(&mut *connection.prepare_cached(&sql)?, params![])
+}
+
 /// All streams, in the order recorded.
 pub(super) fn streams(connection: &Connection) -> Result<Vec<StreamRow>, LedgerError> {
     let sql = format!("SELECT {STREAM_COLUMNS} FROM streams ORDER BY id");

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+
+use edgetrail_proto::chain::{Cause, ReceiptSigner, Verifier};
+
+use super::*;
+use crate::ledger::{Entry, LedgerOptions};
+
+/// A collector's ledger and internal stream in a directory.
+struct Bench {
+    ledger: Ledger,
+    internal: Internal,
+    stop: CancellationToken,
+    ledger_stop: CancellationToken,
+    tasks: tokio::task::JoinSet<()>,
+    ledger_tasks: tokio::task::JoinSet<()>,
+}
+
+impl Bench {
+    async fn open(dir: &Path) -> Self {
+        let signer = Arc::new(ReceiptSigner::from_seed(&[7; 32]));
+        let (ledger, ledger_task) = Ledger::open(&dir.join("ledger"), LedgerOptions::new(signer)).unwrap();
+        let authority = Authority::open(&dir.join("pki"), "edgetrail.internal".parse().unwrap()).unwrap();
+        let home = Home {
+            account: "111122223333".parse().unwrap(),
+            region: "dc-local-1".parse().unwrap(),
+            host: "collector".to_owned(),
+        };
+        let (stop, ledger_stop) = (CancellationToken::new(), CancellationToken::new());
+        let mut ledger_tasks = tokio::task::JoinSet::new();
+        let ledger_run = ledger_task.run(ledger_stop.clone());
+        ledger_tasks.spawn(async move { ledger_run.await.unwrap() });
+        let (internal, task) = Internal::open(dir, ledger.clone(), &authority, &home).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        let run = task.run(stop.clone());
+        tasks.spawn(async move { run.await.unwrap() });
+        Self { ledger, internal, stop, ledger_stop, tasks, ledger_tasks }
+    }
+
+    async fn close(mut self) {
+        self.stop.cancel();
+        self.tasks.join_next().await.unwrap().unwrap();
+        self.stop_ledger().await;
+    }
+
+    /// As a kill would: no close is sealed.
+    async fn kill(mut self) {
+        self.tasks.shutdown().await;
+        self.stop_ledger().await;
+    }
+
+    async fn stop_ledger(&mut self) {
+        self.ledger_stop.cancel();
+        self.ledger_tasks.join_next().await.unwrap().unwrap();
+    }
+}
+
+fn record(name: &str) -> Record {
+    Record {
+        event_name: name.to_owned(),
+        event_source: "cloudtrail.amazonaws.com".to_owned(),
+        aws_region: "dc-local-1".to_owned(),
+        recipient_account_id: "111122223333".to_owned(),
+        ..Record::default()
+    }
+}
+
+/// Verifies every stream of the ledger as an auditor would and gives all entries.
+fn verified(ledger: &Ledger) -> Vec<Arc<Entry>> {
+    let entries = ledger.read(0, usize::MAX).unwrap();
+    for state in ledger.internal_streams().unwrap() {
+        let mut verifier = Verifier::begin(&state.info.open);
+        for entry in entries.iter().filter(|entry| entry.stream_id() == state.info.stream) {
+            let leaves: Vec<Hash> = entry.records.iter().map(|record| merkle::leaf_hash(&record.bytes)).collect();
+            let head = verifier.accept(&entry.header, &entry.seal, &leaves).unwrap();
+            assert!(head.counters.balance(head.next_seq));
+        }
+    }
+    entries
+}
+
+fn causes(ledger: &Ledger) -> Vec<Cause> {
+    ledger.internal_streams().unwrap().iter().map(|state| state.info.open.cause).collect()
+}
+
+#[tokio::test]
+async fn a_record_is_in_the_ledger_when_the_call_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    let index = bench.internal.record(record("StopLogging")).await.unwrap();
+    let entries = bench.ledger.read(index, 1).unwrap();
+    let facets = entries[0].records[0].facets.as_ref().unwrap();
+    assert_eq!(facets.name, "StopLogging");
+    assert!(facets.event_id.is_some_and(|id| id.get_version_num() == 8));
+    assert!(entries[0].stream.internal);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn an_orderly_stop_closes_the_stream_and_the_next_start_follows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("A")).await.unwrap();
+    bench.close().await;
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("B")).await.unwrap();
+    let entries = verified(&bench.ledger);
+    assert_eq!(
+        entries.iter().map(|entry| entry.header.kind).collect::<Vec<_>>(),
+        [BatchKind::Records, BatchKind::Close, BatchKind::Records]
+    );
+    assert_eq!(causes(&bench.ledger), [Cause::Join, Cause::AfterClose]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn after_a_kill_the_same_stream_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["A", "B", "C"] {
+        let bench = Bench::open(dir.path()).await;
+        bench.internal.record(record(name)).await.unwrap();
+        bench.kill().await;
+    }
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!(verified(&bench.ledger).len(), 3);
+    assert_eq!(causes(&bench.ledger), [Cause::Join]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_lost_or_rolled_back_key_file_begins_a_successor_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("internal.key");
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("A")).await.unwrap();
+    let old = std::fs::read(&key).unwrap();
+    bench.internal.record(record("B")).await.unwrap();
+    bench.internal.record(record("C")).await.unwrap();
+    bench.kill().await;
+
+    std::fs::write(&key, old).unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("D")).await.unwrap();
+    bench.kill().await;
+    std::fs::remove_file(&key).unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("E")).await.unwrap();
+
+    assert_eq!(verified(&bench.ledger).len(), 5);
+    assert_eq!(causes(&bench.ledger), [Cause::Join, Cause::BufferOrKeyLost, Cause::BufferOrKeyLost]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_second_collector_on_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    assert!(matches!(KeyFile::open(&dir.path().join("internal.key")), Err(KeyFileError::Locked)));
+    bench.close().await;
+}
