@@ -173,6 +173,14 @@ impl Sink {
     }
 }
 
+impl ObjectMeta {
+    /// Of log files, digests and proofs. Source: CloudTrail's own objects.
+    pub fn gzipped_json() -> Self {
+        let (content_type, content_encoding) = ("application/json".to_owned(), Some("gzip".to_owned()));
+        Self { content_type, content_encoding, metadata: BTreeMap::new() }
+    }
+}
+
 impl SinkError {
     /// A short code, S3's own where it has one.
     pub fn code(&self) -> &'static str {
