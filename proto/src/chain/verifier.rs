@@ -161,3 +161,208 @@ impl Counters {
         kept.is_some_and(|kept| u128::from(self.observed) == u128::from(self.refused) + u128::from(self.lost_agent) + kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Cause, Ratchet, Seed};
+    use crate::identity::AgentId;
+
+    /// A stream of which every header can be bent and then sealed by the right key: nothing but the one check under
+    /// test stands between it and the ledger.
+    struct Forger {
+        verifier: Verifier,
+        ratchet: Ratchet,
+    }
+
+    impl Forger {
+        fn new() -> Self {
+            let ratchet = Ratchet::new(StreamId::from_bytes([1; 16]), 0, Seed([7; 32].into()));
+            let open = Open {
+                stream: ratchet.stream(),
+                agent: AgentId::from_bytes([2; 16]),
+                first_key: ratchet.public_key(),
+                predecessor: None,
+                cause: Cause::Join,
+                t_opened: 1,
+                binding: Hash::ZERO,
+                certificate: Hash::ZERO,
+            };
+            Self { verifier: Verifier::begin(&open), ratchet }
+        }
+
+        /// The header that is due, over these records.
+        fn due(&self, kind: BatchKind, leaves: &[Hash]) -> Header {
+            let head = self.verifier.head();
+            Header {
+                stream: head.stream,
+                k: self.verifier.next_k(),
+                kind,
+                first_seq: head.next_seq,
+                count: leaves.len().try_into().unwrap(),
+                root: merkle::root(leaves),
+                previous: head.hash,
+                next_key: self.ratchet.next().public_key(),
+                boot_id: [0; 16],
+                t_sealed: 2,
+                t_min: 0,
+                t_max: 0,
+                counters: Counters::default(),
+                last_receipt: Hash::ZERO,
+            }
+        }
+
+        fn offer(&mut self, header: &Header, leaves: &[Hash]) -> Result<(), ChainError> {
+            let seal = self.ratchet.seal(&header.hash());
+            self.verifier.accept(header, &seal, leaves)?;
+            self.ratchet = self.ratchet.next();
+            Ok(())
+        }
+
+        /// Offers the header that is due, bent; afterwards the straight one is still taken.
+        fn refusal(&mut self, kind: BatchKind, leaves: &[Hash], bend: impl FnOnce(&mut Header)) -> ChainError {
+            let mut bent = self.due(kind, leaves);
+            bend(&mut bent);
+            let error = self.offer(&bent, leaves).unwrap_err();
+            let heartbeat = self.due(BatchKind::Heartbeat, &[]);
+            self.offer(&heartbeat, &[]).unwrap();
+            error
+        }
+    }
+
+    fn leaves(n: usize) -> Vec<Hash> {
+        (0..n).map(|i| merkle::leaf_hash(&i.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn a_straight_stream_is_accepted() {
+        let mut forger = Forger::new();
+        for (kind, n) in [(BatchKind::Records, 1024), (BatchKind::Heartbeat, 0), (BatchKind::Records, 1), (BatchKind::Close, 0)] {
+            let header = forger.due(kind, &leaves(n));
+            forger.offer(&header, &leaves(n)).unwrap();
+        }
+        let head = forger.verifier.head();
+        assert_eq!((head.k, head.next_seq, head.closed), (Some(3), 1025, true));
+    }
+
+    #[test]
+    fn a_batch_of_another_stream_is_refused() {
+        let error = Forger::new().refusal(BatchKind::Records, &leaves(2), |it| it.stream = StreamId::from_bytes([9; 16]));
+        assert!(matches!(error, ChainError::Stream { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_batch_out_of_order_is_refused() {
+        for k in [1, 7, u64::MAX] {
+            let error = Forger::new().refusal(BatchKind::Records, &leaves(2), |it| it.k = k);
+            assert_eq!(error, ChainError::Order { expected: 0, found: k });
+        }
+    }
+
+    #[test]
+    fn the_last_k_is_no_batch_and_nothing_overflows_there() {
+        let mut forger = Forger::new();
+        for before in [u64::MAX - 1, u64::MAX] {
+            forger.verifier = Verifier::resume(Head { k: Some(before), ..forger.verifier.head().clone() });
+            let header = forger.due(BatchKind::Heartbeat, &[]);
+            assert!(matches!(forger.offer(&header, &[]), Err(ChainError::Order { .. })));
+        }
+    }
+
+    #[test]
+    fn a_batch_behind_another_head_is_refused() {
+        let error = Forger::new().refusal(BatchKind::Records, &leaves(2), |it| it.previous = Hash::ZERO);
+        assert!(matches!(error, ChainError::Previous { k: 0, found: Hash::ZERO, .. }), "{error}");
+    }
+
+    #[test]
+    fn nothing_follows_a_close() {
+        let mut forger = Forger::new();
+        let close = forger.due(BatchKind::Close, &[]);
+        forger.offer(&close, &[]).unwrap();
+        let after = forger.due(BatchKind::Heartbeat, &[]);
+        assert_eq!(forger.offer(&after, &[]), Err(ChainError::AfterClose { k: 1 }));
+    }
+
+    #[test]
+    fn skipped_or_repeated_seqs_are_refused() {
+        let mut forger = Forger::new();
+        let first = forger.due(BatchKind::Records, &leaves(3));
+        forger.offer(&first, &leaves(3)).unwrap();
+        for found in [2, 4, u64::MAX] {
+            let k = forger.verifier.next_k();
+            let error = forger.refusal(BatchKind::Records, &leaves(2), |it| it.first_seq = found);
+            assert_eq!(error, ChainError::Sequence { k, expected: 3, found });
+        }
+    }
+
+    #[test]
+    fn a_count_that_its_kind_does_not_allow_is_refused() {
+        for (kind, n) in [(BatchKind::Records, 0), (BatchKind::Records, 1025), (BatchKind::Heartbeat, 1), (BatchKind::Close, 1)] {
+            let error = Forger::new().refusal(kind, &leaves(n), |_| ());
+            assert_eq!(error, ChainError::Kind { k: 0, kind, count: n.try_into().unwrap() });
+        }
+    }
+
+    #[test]
+    fn a_count_of_more_or_fewer_records_is_refused() {
+        for count in [1, 3] {
+            let error = Forger::new().refusal(BatchKind::Records, &leaves(2), |it| it.count = count);
+            assert_eq!(error, ChainError::Count { k: 0, header: count, carried: 2 });
+        }
+    }
+
+    #[test]
+    fn other_records_are_refused() {
+        let error = Forger::new().refusal(BatchKind::Records, &leaves(2), |it| it.root = merkle::root(&leaves(3)));
+        assert_eq!(error, ChainError::Root { k: 0 });
+    }
+
+    #[test]
+    fn a_seal_by_another_key_is_refused() {
+        let mut forger = Forger::new();
+        let header = forger.due(BatchKind::Records, &leaves(1));
+        let later = forger.ratchet.next().seal(&header.hash());
+        assert_eq!(forger.verifier.accept(&header, &later, &leaves(1)), Err(ChainError::Seal { k: 0 }));
+        let mut flipped = forger.ratchet.seal(&header.hash());
+        flipped.0[10] ^= 1;
+        assert_eq!(forger.verifier.accept(&header, &flipped, &leaves(1)), Err(ChainError::Seal { k: 0 }));
+        forger.offer(&header, &leaves(1)).unwrap();
+    }
+
+    #[test]
+    fn every_field_of_a_header_is_under_its_seal() {
+        let mut forger = Forger::new();
+        let header = forger.due(BatchKind::Records, &leaves(1));
+        let seal = forger.ratchet.seal(&header.hash());
+        for at in 0..crate::chain::HEADER_BYTES {
+            let mut bytes = header.encode();
+            bytes[at] ^= 1;
+            let Ok(bent) = Header::decode(&bytes) else { continue };
+            assert!(forger.verifier.accept(&bent, &seal, &leaves(1)).is_err(), "byte {at}");
+        }
+        forger.offer(&header, &leaves(1)).unwrap();
+    }
+
+    #[test]
+    fn counters_balance_and_only_grow() {
+        let counters = Counters { observed: 10, refused: 3, own: 2, lost_agent: 1, lost_source: 99 };
+        assert!(counters.balance(8));
+        assert!(!counters.balance(7) && !counters.balance(9));
+        assert!(!Counters { own: 9, ..counters }.balance(8), "more own records than records");
+        let most = Counters { refused: u64::MAX, lost_agent: u64::MAX, ..counters };
+        assert!(!most.balance(8) && !most.balance(u64::MAX), "sums beyond a u64 are no panic");
+        assert!(counters.follow(&counters));
+        for bend in [
+            |it: &mut Counters| it.observed += 1,
+            |it: &mut Counters| it.refused += 1,
+            |it: &mut Counters| it.own += 1,
+            |it: &mut Counters| it.lost_agent += 1,
+            |it: &mut Counters| it.lost_source += 1,
+        ] {
+            let mut grown = counters;
+            bend(&mut grown);
+            assert!(grown.follow(&counters) && !counters.follow(&grown));
+        }
+    }
+}
