@@ -12,6 +12,8 @@ pub mod tls;
 
 pub mod receipt_keys;
 
+pub mod renewal;
+
 pub mod outbox;
 
 pub mod uplink;

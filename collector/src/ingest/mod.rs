@@ -1,1 +1,167 @@
 //! Judges what agents send: identity, chain, seals; commits through the ledger, answers with receipts.
+//!
+//! Only what the chain covers is judged: sizes, count, Merkle root, previous head, seal. A sealed batch is never refused
+//! for its content; a record that is not what it should be is committed as quarantined. Who an agent is comes from its
+//! certificate alone. Nothing is answered with a receipt before the ledger's fsync.
+//!
+//! ```text
+//! handshake (valid, not revoked) → attach (fence: older connections end) → resume → resumed
+//!   → opening: signature, chain, binding → ledger → opened
+//!   → batch: header and seal → body → root → facets → ledger → receipt
+//! ```
+
+mod batch;
+mod fence;
+mod opening;
+mod receipts;
+mod resume;
+mod session;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::tls::{ConnectionInfo, Incoming};
+use edgetrail_link::wire;
+use edgetrail_link::wire::ingest_server::IngestServer;
+use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::fence::Fence;
+use self::session::Session;
+use crate::control::Control;
+use crate::ledger::Ledger;
+use crate::pki::{Authority, Pki, Revocations};
+
+/// Batches of one agent that are read and not yet committed. Full ones are 16 MiB decoded; the ledger's queue bounds
+/// them over all agents.
+const WINDOW: usize = 16;
+
+/// Answers that wait for the connection: receipts are small, and a peer that reads nothing is let wait.
+const ANSWERS: usize = 32;
+
+/// The connection's ping, as the agent's: silence is noticed within `SILENCE_MAX`.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_TIME_MAX: Duration = Duration::from_secs(8);
+
+const _: () = assert!(PING_INTERVAL.as_secs() + PING_TIME_MAX.as_secs() <= SILENCE_MAX.as_secs());
+
+/// Bytes that HTTP/2 lets an agent send ahead: one full batch that does not compress, and some.
+const FLOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// An agent attaches once; the rest is room for a connection that is being replaced.
+const STREAMS_PER_CONNECTION: u32 = 4;
+
+/// After a stop, sessions may answer what is committed for this long.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The ingest port.
+#[derive(Debug)]
+pub struct Ingest {
+    context: Arc<Context>,
+    tls: watch::Receiver<Arc<ServerConfig>>,
+}
+
+/// What every session knows.
+#[derive(Debug)]
+struct Context {
+    ledger: Ledger,
+    control: Control,
+    authority: Arc<Authority>,
+    revocations: Revocations,
+    receipt_keys: Vec<ReceiptKey>,
+    fence: Fence,
+    sessions: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error("ingest on {address:?} ended")]
+    Serve {
+        address: Option<SocketAddr>,
+        #[source]
+        source: tonic::transport::Error,
+    },
+}
+
+impl Ingest {
+    pub fn new(ledger: Ledger, control: Control, pki: &Pki) -> Self {
+        let context = Context {
+            ledger,
+            control,
+            authority: Arc::clone(pki.authority()),
+            revocations: pki.revocations().clone(),
+            receipt_keys: pki.receipt_keys(),
+            fence: Fence::default(),
+            sessions: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        Self { context: Arc::new(context), tls: pki.ingest_tls() }
+    }
+
+    /// Serves until stopped; then each session answers what is committed, and ends.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), IngestError> {
+        let address = listener.local_addr().ok();
+        let service = IngestServer::new(Service(Arc::clone(&self.context)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let context = Arc::clone(&self.context);
+        let stopping = async move {
+            stop.cancelled().await;
+            context.stop.cancel();
+        };
+        let serving = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_TIME_MAX))
+            .initial_stream_window_size(FLOW_BYTES)
+            .initial_connection_window_size(FLOW_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .add_service(service)
+            .serve_with_incoming_shutdown(Incoming::new(listener, self.tls), stopping);
+        let served = tokio::select! {
+            served = serving => served,
+            // A connection that never closes does not hold up the stop.
+            () = async {
+                self.context.stop.cancelled().await;
+                tokio::time::sleep(STOP_TIME_MAX).await;
+            } => Ok(()),
+        };
+        self.context.stop.cancel();
+        self.context.sessions.close();
+        if tokio::time::timeout(STOP_TIME_MAX, self.context.sessions.wait()).await.is_err() {
+            tracing::warn!("sessions did not end in time");
+        }
+        served.map_err(|source| IngestError::Serve { address, source })
+    }
+}
+
+/// The gRPC face of the context.
+#[derive(Clone)]
+struct Service(Arc<Context>);
+
+#[tonic::async_trait]
+impl wire::ingest_server::Ingest for Service {
+    type AttachStream = ReceiverStream<Result<wire::FromCollector, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<wire::FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
+        let connection = request.extensions().get::<ConnectionInfo>().cloned();
+        // The handshake gives no connection without a peer; this is a second lock on the same door.
+        let peer = connection.as_ref().and_then(|info| info.peer.clone());
+        let (Some(connection), Some(peer)) = (connection, peer) else {
+            return Err(Status::unauthenticated("a client certificate is needed"));
+        };
+        let (answers, outbound) = mpsc::channel(ANSWERS);
+        let session = Session::new(Arc::clone(&self.0), peer, connection.address, answers);
+        let inbound = request.into_inner();
+        drop(self.0.sessions.spawn(session.run(inbound)));
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}

@@ -220,6 +220,12 @@ impl Request {
     }
 }
 
+/// When a certificate of this authority was issued, Unix seconds.
+pub fn issued_at(certificate: &CertificateDer<'_>) -> Result<u64, PeerError> {
+    let (not_before, _) = tls::validity_of(certificate)?;
+    Ok(u64::try_from(not_before).map_err(|_| PeerError::Malformed)?.saturating_add(CLOCK_TOLERANCE.as_secs()))
+}
+
 fn ca_params(key: &KeyPair, now: SystemTime) -> CertificateParams {
     // A name of its own for each CA: clients that trust several look a root up by name.
     let id = edgetrail_proto::chain::Hash::of(key.der_bytes()).to_hex();

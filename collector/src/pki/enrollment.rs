@@ -1,1 +1,244 @@
 //! The Enrollment service: a token becomes a certificate, a certificate its successor.
+//!
+//! Served on the API port, to agents that have no valid certificate yet or no longer. Joining takes a token and gives
+//! the account and region that the token names, whatever is asked. Renewing takes a signature by the key that the
+//! certificate binds, also after it has expired, for [`RENEWAL_GRACE`]; a certificate of before the agent's last join
+//! renews nothing, so a clone left behind by a re-join dies out.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::wire::enrollment_server::{Enrollment, EnrollmentServer};
+use edgetrail_link::wire::{Credentials, JoinRequest, JoinResponse, RenewRequest, RenewResponse, Scope};
+use edgetrail_link::{renewal, tls};
+use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+
+use super::authority::{AGENT_CERTIFICATE_LIFE, ChainError, IssueError, issued_at};
+use super::{Authority, Pki};
+use crate::control::{Agent, Control, ControlError, Grant};
+
+/// After its end, a certificate may still be renewed for this long: an agent that was cut off comes back by itself.
+pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Largest request, in bytes: a CSR, a certificate and a token take 2 KiB.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Requests worked on at a time: a token costs an Argon2 hash, some 20 ms and 19 MiB.
+const AT_A_TIME: usize = 2;
+
+/// Longest host name and version that are kept. Source: RFC 1035 §2.3.4 for the name.
+const HOST_BYTES_MAX: usize = 255;
+const VERSION_BYTES_MAX: usize = 64;
+
+/// What a joined agent is told besides its certificate.
+#[derive(Clone, Debug)]
+pub struct EnrollmentOptions {
+    /// ARN partition.
+    pub partition: String,
+    /// `host:port` of ingest, in order of preference. Empty: the host that the agent joined, port 7443.
+    pub ingest_endpoints: Vec<String>,
+}
+
+/// The gRPC service. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct EnrollmentService(Arc<Inner>);
+
+struct Inner {
+    authority: Arc<Authority>,
+    control: Control,
+    options: EnrollmentOptions,
+    roots: Vec<Bytes>,
+    receipt_keys: Vec<ReceiptKey>,
+    room: Semaphore,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrollmentService").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum EnrollmentError {
+    #[error("the request's {0} is not what the protocol asks for")]
+    Malformed(&'static str),
+    #[error("the token is refused")]
+    Control(#[source] ControlError),
+    #[error("agent {agent} is known under another account or region; join without its former identity")]
+    OtherScopes { agent: AgentId },
+    #[error("a certificate is not issued")]
+    Issue(#[source] IssueError),
+    #[error("the certificate to be renewed is not of this collector")]
+    Chain(#[source] ChainError),
+    #[error("the certificate expired longer than the grace period ago; join again with a token")]
+    GraceOver,
+    #[error("the request is not signed by the certificate's key")]
+    Signature,
+    #[error("agent {agent} is revoked, or has joined anew since; join again with a token")]
+    Superseded { agent: AgentId },
+}
+
+impl EnrollmentService {
+    pub fn new(pki: &Pki, control: Control, options: EnrollmentOptions) -> Self {
+        Self(Arc::new(Inner {
+            authority: Arc::clone(pki.authority()),
+            control,
+            options,
+            roots: pki.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
+            receipt_keys: pki.receipt_keys(),
+            room: Semaphore::new(AT_A_TIME),
+        }))
+    }
+
+    /// To be routed by the path prefix `/edgetrail.v1.Enrollment/`.
+    pub fn server(self) -> EnrollmentServer<Self> {
+        EnrollmentServer::new(self).max_decoding_message_size(REQUEST_BYTES_MAX)
+    }
+
+    /// Off the runtime and few at a time; more wait, and a client that gives up waits no longer.
+    async fn work<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Inner) -> Result<T, EnrollmentError> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let inner = Arc::clone(&self.0);
+        let _room = self.0.room.acquire().await.map_err(|_| Status::unavailable("the collector stops"))?;
+        let done = tokio::task::spawn_blocking(move || call(&inner)).await;
+        let done = done.map_err(|_| Status::internal("the request could not be worked on"))?;
+        done.map(Response::new).map_err(|error| error.answer())
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for EnrollmentService {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let request = request.into_inner();
+        self.work(move |inner| inner.join(&request, SystemTime::now())).await
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let request = request.into_inner();
+        self.work(move |inner| inner.renew(&request, SystemTime::now())).await
+    }
+}
+
+impl Inner {
+    fn join(&self, request: &JoinRequest, now: SystemTime) -> Result<JoinResponse, EnrollmentError> {
+        // Everything that can be wrong with the request is found before a use of the token is spent.
+        let agent = request.agent_id.as_ref().try_into().map(AgentId::from_bytes);
+        let agent = agent.map_err(|_| EnrollmentError::Malformed("agent id"))?;
+        let host_named = (1..=HOST_BYTES_MAX).contains(&request.host.len());
+        if agent.as_bytes() == &[0; 16] || !host_named || request.host.contains(|c: char| c == '/' || c.is_control()) {
+            return Err(EnrollmentError::Malformed("agent id or host name"));
+        }
+        let csr = self.authority.check_request(&request.csr).map_err(EnrollmentError::Issue)?;
+        let known = self.control.agent(agent).map_err(EnrollmentError::Control)?;
+        let Grant { scopes, gateway } =
+            self.control.redeem_token(&request.token, unix_ns(now)).map_err(EnrollmentError::Control)?;
+        // Whoever holds a token may not take over an agent of another account.
+        if known.is_some_and(|known| known.scopes != scopes || known.gateway != gateway) {
+            return Err(EnrollmentError::OtherScopes { agent });
+        }
+        let (account, region) = scopes.first().cloned().ok_or(EnrollmentError::Malformed("token: it names no account"))?;
+        let identity = AgentIdentity { trust_domain: self.authority.trust_domain().clone(), account, region, agent };
+        let chain = self.authority.issue_agent(&csr, &identity, now).map_err(EnrollmentError::Issue)?;
+        let joined = Agent {
+            id: agent,
+            host: request.host.clone(),
+            version: request.version.chars().take(VERSION_BYTES_MAX).collect(),
+            scopes: scopes.clone(),
+            gateway,
+            certificate_serial: chain.first().map(serial_of).unwrap_or_default(),
+            certificate_expires_ns: unix_ns(now + AGENT_CERTIFICATE_LIFE),
+            joined_ns: unix_ns(now),
+            revoked_ns: None,
+            last_seen_ns: None,
+        };
+        self.control.upsert_agent(&joined).map_err(EnrollmentError::Control)?;
+        tracing::info!(%agent, host = joined.host, gateway, "agent joined");
+        let scopes = scopes.iter().map(|(account, region)| Scope { account: account.to_string(), region: region.to_string() });
+        Ok(JoinResponse {
+            credentials: Some(self.credentials(&chain)),
+            scopes: scopes.collect(),
+            gateway,
+            partition: self.options.partition.clone(),
+            ingest_endpoints: self.options.ingest_endpoints.clone(),
+        })
+    }
+
+    fn renew(&self, request: &RenewRequest, now: SystemTime) -> Result<RenewResponse, EnrollmentError> {
+        if request.certificate.len() > REQUEST_BYTES_MAX || request.signature.len() > 128 {
+            return Err(EnrollmentError::Malformed("certificate or signature"));
+        }
+        let leaf = CertificateDer::from(request.certificate.as_ref());
+        let malformed = |_| EnrollmentError::Malformed("certificate");
+        let issued = issued_at(&leaf).map_err(malformed)?;
+        // The chain is judged as of its issue: that it may have expired is what renewal is for.
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(issued)).ok_or(EnrollmentError::Malformed("certificate"))?;
+        let chain = [leaf.clone(), self.authority.certificate().clone()];
+        let identity = self.authority.agent_of(&chain, at).map_err(EnrollmentError::Chain)?;
+        if !tls::signed_by(&leaf, &renewal::message(&request.csr, &leaf, request.time), &request.signature) {
+            return Err(EnrollmentError::Signature);
+        }
+        let csr = self.authority.check_request(&request.csr).map_err(EnrollmentError::Issue)?;
+        if csr.public_key() != tls::public_key_of(&leaf).map_err(malformed)? {
+            return Err(EnrollmentError::Signature);
+        }
+        let (_, not_after) = tls::validity_of(&leaf).map_err(malformed)?;
+        let grace_end = u64::try_from(not_after).unwrap_or(0).saturating_add(RENEWAL_GRACE.as_secs());
+        if unix_ns(now) / 1_000_000_000 > grace_end {
+            return Err(EnrollmentError::GraceOver);
+        }
+        let agent = identity.agent;
+        let known = self.control.agent(agent).map_err(EnrollmentError::Control)?;
+        let current = known.is_some_and(|known| known.revoked_ns.is_none() && issued >= known.joined_ns / 1_000_000_000);
+        if !current {
+            return Err(EnrollmentError::Superseded { agent });
+        }
+        let chain = self.authority.issue_agent(&csr, &identity, now).map_err(EnrollmentError::Issue)?;
+        let serial = chain.first().map(serial_of).unwrap_or_default();
+        let expires = unix_ns(now + AGENT_CERTIFICATE_LIFE);
+        self.control.renewed(agent, &serial, expires).map_err(EnrollmentError::Control)?;
+        tracing::info!(%agent, "certificate renewed");
+        Ok(RenewResponse { credentials: Some(self.credentials(&chain)) })
+    }
+
+    fn credentials(&self, chain: &[CertificateDer<'_>]) -> Credentials {
+        Credentials {
+            certificate_chain: chain.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect(),
+            roots: self.roots.clone(),
+            receipt_keys: self.receipt_keys.iter().map(ReceiptKey::to_wire).collect(),
+        }
+    }
+}
+
+impl EnrollmentError {
+    /// What the agent is told; the collector's own troubles are logged here and not told.
+    fn answer(&self) -> Status {
+        let cause = std::error::Error::source(self).map(ToString::to_string);
+        tracing::warn!(error = %self, cause, "enrollment refused");
+        let text = cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"));
+        match self {
+            Self::Malformed(_) | Self::Issue(IssueError::TooLong { .. } | IssueError::Request(_) | IssueError::Algorithm) => {
+                Status::invalid_argument(text)
+            }
+            Self::Control(ControlError::Token) => Status::permission_denied(text),
+            Self::OtherScopes { .. } | Self::Chain(_) | Self::GraceOver | Self::Signature | Self::Superseded { .. } => {
+                Status::permission_denied(text)
+            }
+            Self::Control(_) | Self::Issue(_) => Status::internal("the collector can't enroll now; its log says why"),
+        }
+    }
+}
+
+fn serial_of(leaf: &CertificateDer<'static>) -> String {
+    tls::serial_of(leaf).map(hex::encode).unwrap_or_default()
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -6,10 +6,12 @@
 //! asked at every handshake and told to every live stream.
 
 mod authority;
+mod enrollment;
 mod files;
 mod receipt_key;
 mod revocations;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,13 +19,14 @@ use std::time::{Duration, SystemTime};
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::{self, CaPin, TlsError};
 use edgetrail_proto::chain::ReceiptSigner;
-use edgetrail_proto::identity::TrustDomain;
+use edgetrail_proto::identity::{AgentId, TrustDomain};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use authority::{AGENT_CERTIFICATE_LIFE, Authority, AuthorityError, IssueError};
+pub use authority::{AGENT_CERTIFICATE_LIFE, Authority, AuthorityError, ChainError, IssueError, issued_at};
+pub use enrollment::{EnrollmentOptions, EnrollmentService, RENEWAL_GRACE};
 pub use files::FileError;
 pub use revocations::Revocations;
 
@@ -65,11 +68,16 @@ struct Inner {
 
 impl Pki {
     /// Opens the PKI of a collector, or creates it. `server_names` are further DNS names and addresses under which
-    /// agents and clients reach this collector, besides localhost.
-    pub fn open(directory: &Path, trust_domain: TrustDomain, server_names: &[String]) -> Result<Self, PkiError> {
+    /// agents and clients reach this collector, besides localhost; `revoked` is the control store's.
+    pub fn open(
+        directory: &Path,
+        trust_domain: TrustDomain,
+        server_names: &[String],
+        revoked: watch::Receiver<BTreeSet<AgentId>>,
+    ) -> Result<Self, PkiError> {
         let authority = Arc::new(Authority::open(directory, trust_domain).map_err(PkiError::Authority)?);
         let receipt_key = ReceiptKeyFile::open(directory, &authority).map_err(PkiError::ReceiptKey)?;
-        let revocations = Revocations::new(authority.trust_domain().clone());
+        let revocations = Revocations::new(authority.trust_domain().clone(), revoked);
         let (ingest, api) = server_configs(&authority, &revocations, server_names)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use files::{FileError, read_certificates, read_key};
 pub use incoming::{Connection, ConnectionInfo, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, Incoming};
-pub use peer::{Admission, Peer, PeerError, identity_of, signed_by, validity_of};
+pub use peer::{Admission, Peer, PeerError, identity_of, public_key_of, serial_of, signed_by, validity_of};
 pub use pin::{CaPin, PinError};
 
 /// HTTP/2's protocol name, RFC 9113 §3.1: gRPC needs it.

@@ -61,6 +61,18 @@ pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<(i64, i64), PeerE
     Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
 }
 
+/// The certificate's serial number, big-endian.
+pub fn serial_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, PeerError> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| PeerError::Malformed)?;
+    Ok(certificate.raw_serial().to_vec())
+}
+
+/// The certificate's SubjectPublicKeyInfo, DER.
+pub fn public_key_of(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, PeerError> {
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| PeerError::Malformed)?;
+    Ok(certificate.public_key().raw.to_vec())
+}
+
 /// Whether the certificate's key made this signature: ECDSA P-256 SHA-256, ASN.1. Says nothing of the certificate.
 pub fn signed_by(certificate: &CertificateDer<'_>, message: &[u8], signature: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };

@@ -1,0 +1,124 @@
+//! An open: who begins a stream, and whether that one may.
+//!
+//! The certificate that signed an open may have expired since: an agent that was cut off opens streams and brings them
+//! later. The connection itself is judged by the certificate of today; the open's chain is judged as of when it was
+//! issued.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgetrail_link::tls::{self, Peer};
+use edgetrail_link::wire;
+use edgetrail_proto::chain::{Binding, BindingError, Hash, Open, OpenError};
+use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use rustls::pki_types::CertificateDer;
+
+use crate::control::Agent;
+use crate::ledger::StreamInfo;
+use crate::pki::{Authority, ChainError};
+
+/// Certificates in a chain: leaf, root, and room for a foreign PKI's intermediates.
+const CERTIFICATES_MAX: usize = 8;
+
+/// Bytes of one certificate; those of this CA take 600.
+const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+
+/// An ASN.1 ECDSA P-256 signature takes at most 72 bytes.
+const SIGNATURE_BYTES_MAX: usize = 128;
+
+/// Why a stream may not begin so.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpeningError {
+    #[error("the open can't be read")]
+    Open(#[source] OpenError),
+    #[error("the open's binding can't be read")]
+    Binding(#[source] BindingError),
+    #[error("the open's certificates or signature are longer than allowed")]
+    TooLong,
+    #[error("the open names another binding than the one beside it")]
+    OtherBinding,
+    #[error("the open names another certificate than the one beside it")]
+    OtherCertificate,
+    #[error("the open is not signed by its certificate's key")]
+    Signature,
+    #[error("the open's certificate is not of this collector's authority")]
+    Chain(#[source] ChainError),
+    #[error("the open's certificate can't be read")]
+    Certificate,
+    #[error("the open is agent {found}'s, the connection is agent {expected}'s")]
+    OtherAgent { expected: AgentId, found: AgentId },
+    #[error("the open's certificate was given to {found}, the connection's to {expected}")]
+    OtherIdentity { expected: Box<AgentIdentity>, found: Box<AgentIdentity> },
+    #[error("the open binds the stream beyond what agent {agent} may bring; join again with a token that lists it")]
+    BeyondScopes { agent: AgentId },
+}
+
+/// Checks an open whole and gives what the ledger records. `agent` is what the agent's token bound it to.
+pub(super) fn verify(
+    opening: &wire::Opening,
+    peer: &Peer,
+    agent: Option<&Agent>,
+    authority: &Authority,
+) -> Result<StreamInfo, OpeningError> {
+    let certificates = &opening.certificate_chain;
+    let too_long = opening.signature.len() > SIGNATURE_BYTES_MAX
+        || certificates.len() > CERTIFICATES_MAX
+        || certificates.iter().any(|certificate| certificate.len() > CERTIFICATE_BYTES_MAX);
+    if too_long {
+        return Err(OpeningError::TooLong);
+    }
+    let open = Open::decode(&opening.open).map_err(OpeningError::Open)?;
+    let binding = Binding::parse(&opening.binding).map_err(OpeningError::Binding)?;
+    if binding.hash() != open.binding {
+        return Err(OpeningError::OtherBinding);
+    }
+    let leaf = certificates.first().ok_or(OpeningError::Certificate)?;
+    if Hash::of(leaf) != open.certificate {
+        return Err(OpeningError::OtherCertificate);
+    }
+    let chain: Vec<CertificateDer<'_>> =
+        certificates.iter().map(|certificate| CertificateDer::from(certificate.as_ref())).collect();
+    let issued = issued(chain.first())?;
+    let identity = authority.agent_of(&chain, issued).map_err(OpeningError::Chain)?;
+    if !chain.first().is_some_and(|leaf| tls::signed_by(leaf, &opening.open, &opening.signature)) {
+        return Err(OpeningError::Signature);
+    }
+
+    if open.agent != peer.identity.agent {
+        return Err(OpeningError::OtherAgent { expected: peer.identity.agent, found: open.agent });
+    }
+    if identity != peer.identity {
+        let (expected, found) = (Box::new(peer.identity.clone()), Box::new(identity));
+        return Err(OpeningError::OtherIdentity { expected, found });
+    }
+    if !within_scopes(&binding, &identity, agent) {
+        return Err(OpeningError::BeyondScopes { agent: open.agent });
+    }
+    Ok(StreamInfo {
+        stream: open.stream,
+        agent: open.agent,
+        open,
+        open_bytes: opening.open.clone(),
+        open_signature: opening.signature.clone(),
+        certificate_chain: certificates.clone(),
+        binding,
+        internal: false,
+    })
+}
+
+/// An ordinary agent: the certificate's one account and region. A gateway: what its token lists.
+fn within_scopes(binding: &Binding, identity: &AgentIdentity, agent: Option<&Agent>) -> bool {
+    if binding.is_all() || binding.scopes().next().is_none() {
+        return false;
+    }
+    match agent.filter(|agent| agent.gateway) {
+        Some(gateway) => binding.scopes().all(|scope| gateway.scopes.contains(scope)),
+        None => binding.single().is_some_and(|(account, region)| *account == identity.account && *region == identity.region),
+    }
+}
+
+fn issued(leaf: Option<&CertificateDer<'_>>) -> Result<SystemTime, OpeningError> {
+    let leaf = leaf.ok_or(OpeningError::Certificate)?;
+    let (not_before, _) = tls::validity_of(leaf).map_err(|_| OpeningError::Certificate)?;
+    let seconds = u64::try_from(not_before).map_err(|_| OpeningError::Certificate)?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(OpeningError::Certificate)
+}

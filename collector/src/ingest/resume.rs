@@ -1,0 +1,106 @@
+//! What an agent holds, compared with what the ledger holds: where the agent goes on.
+
+use bytes::Bytes;
+use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::wire;
+use edgetrail_proto::chain::{Head, Open, OpenError};
+use edgetrail_proto::identity::{AgentId, StreamId};
+use edgetrail_proto::limits::{BATCHES_NAMED_MAX, STREAMS_NAMED_MAX};
+
+use super::WINDOW;
+use crate::ledger::{Ledger, LedgerError, StreamState};
+
+/// Why a resume can't be answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ResumeError {
+    #[error("a resume names at most {STREAMS_NAMED_MAX} streams and {BATCHES_NAMED_MAX} batches")]
+    TooMuch,
+    #[error("a stream that the resume names can't be read")]
+    Open(#[source] OpenError),
+    #[error("a stream is named without its open")]
+    NoOpen,
+    #[error("stream {stream} is not of agent {agent}")]
+    OtherAgent { stream: StreamId, agent: AgentId },
+    #[error("the ledger can't be read")]
+    Ledger(#[source] LedgerError),
+}
+
+/// Answers with the agent's latest stream, and for each named one head, bound and the receipt for the greatest named
+/// batch that the ledger holds. Blocks on disk.
+pub(super) fn answer(
+    ledger: &Ledger,
+    agent: AgentId,
+    resume: &wire::Resume,
+    receipt_keys: &[ReceiptKey],
+) -> Result<wire::Resumed, ResumeError> {
+    let batches: usize = resume.streams.iter().map(|stream| stream.unreceipted.len()).sum();
+    if resume.streams.len() > STREAMS_NAMED_MAX || batches > BATCHES_NAMED_MAX {
+        return Err(ResumeError::TooMuch);
+    }
+    let mut positions = Vec::with_capacity(resume.streams.len() + 1);
+    for held in &resume.streams {
+        let opening = held.opening.as_ref().ok_or(ResumeError::NoOpen)?;
+        let open = Open::decode(&opening.open).map_err(ResumeError::Open)?;
+        if open.agent != agent {
+            return Err(ResumeError::OtherAgent { stream: open.stream, agent });
+        }
+        let Some(state) = ledger.stream(open.stream).map_err(ResumeError::Ledger)? else {
+            positions.push(unrecorded(open.stream));
+            continue;
+        };
+        if state.info.agent != agent {
+            return Err(ResumeError::OtherAgent { stream: open.stream, agent });
+        }
+        let receipt = greatest_held(ledger, &state, &held.unreceipted)?;
+        positions.push(position(&state, receipt));
+    }
+    let streams = ledger.streams_of(agent).map_err(ResumeError::Ledger)?;
+    let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+    if let Some(latest) = latest
+        && positions.iter().all(|position| position.stream != latest.info.stream.as_bytes().as_slice())
+    {
+        positions.push(position(latest, Bytes::new()));
+    }
+    Ok(wire::Resumed {
+        latest_stream: latest.map(|latest| stream_bytes(latest.info.stream)).unwrap_or_default(),
+        streams: positions,
+        receipt_keys: receipt_keys.iter().map(ReceiptKey::to_wire).collect(),
+        window: u32::try_from(WINDOW).unwrap_or(1),
+    })
+}
+
+/// The receipt for the greatest named batch that is in the ledger under the named hash; empty when there is none.
+fn greatest_held(ledger: &Ledger, state: &StreamState, named: &[wire::NamedBatch]) -> Result<Bytes, ResumeError> {
+    let Some(head) = state.head.k else { return Ok(Bytes::new()) };
+    for batch in named.iter().rev().filter(|batch| batch.k <= head) {
+        let committed = ledger.committed(state.info.stream, batch.k).map_err(ResumeError::Ledger)?;
+        if let Some(committed) = committed.filter(|committed| committed.hash.0.as_slice() == batch.hash) {
+            return Ok(ledger.sign(&committed).encode().into());
+        }
+    }
+    Ok(Bytes::new())
+}
+
+fn unrecorded(stream: StreamId) -> wire::StreamPosition {
+    wire::StreamPosition { stream: stream_bytes(stream), ..wire::StreamPosition::default() }
+}
+
+fn position(state: &StreamState, receipt: Bytes) -> wire::StreamPosition {
+    wire::StreamPosition {
+        stream: stream_bytes(state.info.stream),
+        recorded: true,
+        head: named_head(&state.head),
+        bound: state.bound,
+        superseded: state.superseded_by.is_some(),
+        receipt,
+    }
+}
+
+/// A head as the wire names it; absent before batch 0.
+pub(super) fn named_head(head: &Head) -> Option<wire::NamedBatch> {
+    head.k.map(|k| wire::NamedBatch { k, hash: head.hash.0.to_vec().into() })
+}
+
+pub(super) fn stream_bytes(stream: StreamId) -> Bytes {
+    Bytes::copy_from_slice(stream.as_bytes())
+}

@@ -1,0 +1,476 @@
+//! One attached agent: its messages in order, the ledger's answers as they become durable.
+//!
+//! Batches are verified one after the other against a head that runs ahead of the ledger's; the ledger compares again
+//! inside its transaction. After the first thing that is refused the session ends: what the agent sent behind it is not
+//! read, and it resumes from what the ledger really holds.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgetrail_link::body::Decoder;
+use edgetrail_link::tls::Peer;
+use edgetrail_link::wire::{self, RefusalReason, from_agent, from_collector};
+use edgetrail_proto::chain::{BatchKind, Head, Verifier, verify_seal};
+use edgetrail_proto::identity::StreamId;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+
+use super::batch::{BatchError, Received};
+use super::opening::{self, OpeningError};
+use super::receipts::{Haste, Receipts};
+use super::resume::{self, ResumeError, named_head, stream_bytes};
+use super::{Context, WINDOW};
+use crate::ledger::{CommitError, Committed, LedgerError, Pending, StreamInfo, StreamState};
+
+/// An agent that has attached says what it holds within this time.
+const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A session reads streams of one agent: its current one, and older ones on the way out.
+const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
+
+pub(super) struct Session {
+    context: Arc<Context>,
+    peer: Arc<Peer>,
+    address: SocketAddr,
+    answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
+    /// Streams on record, with the head that the next batch must follow.
+    streams: HashMap<StreamId, Tracked>,
+    /// Put to the ledger and not yet durable, in order.
+    pending: FuturesOrdered<BoxFuture<'static, (Result<Committed, CommitError>, StreamId, Haste)>>,
+    receipts: Receipts,
+    /// Kept from batch to batch; absent while a blocking thread uses it.
+    decoder: Option<Decoder>,
+}
+
+struct Tracked {
+    info: Arc<StreamInfo>,
+    verifier: Verifier,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The agent closed its half, or went away.
+    #[error("the agent closed the connection")]
+    Closed,
+    #[error("the connection broke")]
+    Broken(#[source] Box<Status>),
+    #[error("a newer connection of the agent took over")]
+    Fenced,
+    #[error("the agent was revoked")]
+    Revoked,
+    #[error("the agent has joined anew; this certificate is of before")]
+    Outdated,
+    #[error("the certificate has expired")]
+    Expired,
+    #[error("the collector stops")]
+    Stopping,
+    #[error("the agent sent no resume in time")]
+    NoResume,
+    #[error("the protocol does not allow this here: {0}")]
+    Protocol(&'static str),
+    #[error("the resume can't be answered")]
+    Resume(#[source] ResumeError),
+    #[error("the open is refused")]
+    Opening(#[source] OpeningError),
+    #[error("the batch is refused")]
+    Batch {
+        stream: Option<StreamId>,
+        #[source]
+        source: BatchError,
+    },
+    #[error("stream {stream} is not of the agent that sends it")]
+    OtherAgent { stream: StreamId },
+    #[error("the agent stands elsewhere than the ledger")]
+    Expect(Box<Head>),
+    #[error("the ledger refuses")]
+    Commit {
+        stream: StreamId,
+        #[source]
+        source: CommitError,
+    },
+    #[error("the ledger can't be read")]
+    Ledger(#[source] LedgerError),
+    #[error("the collector's settings can't be read")]
+    Control(#[source] crate::control::ControlError),
+    #[error("verification ended in a panic, or could not be set up")]
+    Verification,
+}
+
+impl Session {
+    pub(super) fn new(
+        context: Arc<Context>,
+        peer: Arc<Peer>,
+        address: SocketAddr,
+        answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
+    ) -> Self {
+        Self {
+            context,
+            peer,
+            address,
+            answers,
+            streams: HashMap::new(),
+            pending: FuturesOrdered::new(),
+            receipts: Receipts::default(),
+            decoder: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inbound: Streaming<wire::FromAgent>) {
+        let agent = self.peer.identity.agent;
+        let context = Arc::clone(&self.context);
+        let place = context.fence.enter(agent);
+        let valid_for = self.valid_for();
+        let end = tokio::select! {
+            end = self.converse(&mut inbound) => end,
+            () = place.taken() => End::Fenced,
+            () = context.revocations.revoked(agent) => End::Revoked,
+            () = tokio::time::sleep(valid_for) => End::Expired,
+            () = context.stop.cancelled() => End::Stopping,
+        };
+        self.finish(end).await;
+    }
+
+    /// Until something ends it; never returns otherwise.
+    async fn converse(&mut self, inbound: &mut Streaming<wire::FromAgent>) -> End {
+        match self.begin(inbound).await {
+            Ok(()) => {}
+            Err(end) => return end,
+        }
+        loop {
+            if let Err(end) = self.send_due_receipts().await {
+                return end;
+            }
+            let due = self.receipts.next_due();
+            let step = tokio::select! {
+                Some((committed, stream, haste)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.committed(committed, stream, haste)
+                }
+                () = sleep_until(due), if due.is_some() => Ok(()),
+                message = next_message(inbound), if self.pending.len() < WINDOW => match message {
+                    Ok(message) => self.take(message).await,
+                    Err(end) => Err(end),
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// The agent's first message names what it holds; the answer says where it goes on.
+    async fn begin(&mut self, inbound: &mut Streaming<wire::FromAgent>) -> Result<(), End> {
+        let first = tokio::time::timeout(RESUME_TIME_MAX, next_message(inbound)).await.map_err(|_| End::NoResume)??;
+        let from_agent::Message::Resume(resume) = first else {
+            return Err(End::Protocol("the first message is a resume"));
+        };
+        let agent = self.peer.identity.agent;
+        let control = self.context.control.clone();
+        let (version, now) = (resume.agent_version.clone(), unix_ns(SystemTime::now()));
+        // A certificate of before the agent's last join is one that the join has replaced: a clone's, perhaps.
+        let issued = self.peer.chain.first().and_then(|leaf| crate::pki::issued_at(leaf).ok()).unwrap_or(0);
+        blocking(move || {
+            let known = control.agent(agent).map_err(End::Control)?;
+            if known.is_some_and(|known| issued < known.joined_ns / 1_000_000_000) {
+                return Err(End::Outdated);
+            }
+            let version: String = version.chars().take(64).collect();
+            control.seen(agent, &version, now).map_err(End::Control)
+        })
+        .await?;
+        let (ledger, keys) = (self.context.ledger.clone(), self.context.receipt_keys.clone());
+        let resumed = blocking(move || resume::answer(&ledger, agent, &resume, &keys).map_err(End::Resume)).await?;
+        tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
+        self.answer(from_collector::Message::Resumed(resumed)).await
+    }
+
+    async fn take(&mut self, message: from_agent::Message) -> Result<(), End> {
+        match message {
+            from_agent::Message::Resume(_) => Err(End::Protocol("a resume comes first and once")),
+            from_agent::Message::Opening(opening) => self.open(opening).await,
+            from_agent::Message::Batch(batch) => self.batch(batch).await,
+        }
+    }
+
+    async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
+        // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
+        while let Some((committed, stream, haste)) = self.pending.next().await {
+            self.committed(committed, stream, haste)?;
+        }
+        let (context, peer) = (Arc::clone(&self.context), Arc::clone(&self.peer));
+        let info = blocking(move || {
+            let agent = context.control.agent(peer.identity.agent).map_err(End::Control)?;
+            opening::verify(&opening, &peer, agent.as_ref(), &context.authority).map_err(End::Opening)
+        })
+        .await?;
+        let stream = info.stream;
+        let recorded = self.context.ledger.record_open(info).await;
+        let opened = recorded.map_err(|source| End::Commit { stream, source })?;
+        // Whatever was known of the agent's streams may have changed: read anew what is used next.
+        self.streams.clear();
+        tracing::info!(agent = %self.peer.identity.agent, %stream, superseded = opened.superseded, "stream opened");
+        let opened = wire::Opened { stream: stream_bytes(stream), superseded: opened.superseded };
+        self.answer(from_collector::Message::Opened(opened)).await
+    }
+
+    async fn batch(&mut self, batch: wire::Batch) -> Result<(), End> {
+        let refused = |stream| move |source| End::Batch { stream, source };
+        let received = Received::read(batch).map_err(refused(None))?;
+        let (stream, k) = (received.header.stream, received.header.k);
+        self.track(stream).await?;
+        let Some(tracked) = self.streams.get(&stream) else { return Err(End::Verification) };
+        let (info, verifier) = (Arc::clone(&tracked.info), tracked.verifier.clone());
+        let caller_waits = received.caller_waits || received.header.kind == BatchKind::Close;
+        let haste = if caller_waits { Haste::Now } else { Haste::None };
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => Decoder::new().map_err(|_| End::Verification)?,
+        };
+
+        // Beyond the next one: nothing can be said of it. At or below the head: the ledger knows whether it is the same.
+        if k > verifier.next_k() {
+            return Err(End::Expect(Box::new(verifier.head().clone())));
+        }
+        let past = k < verifier.next_k();
+        let ledger = self.context.ledger.clone();
+        let (decoder, head, incoming) = blocking(move || {
+            if past {
+                check_past(&ledger, &info, &received)?;
+                let incoming = received.verify_alone(&info.binding, &mut decoder).map_err(refused(Some(stream)))?;
+                return Ok((decoder, None, incoming));
+            }
+            // A batch that links to another head than this one is no forgery yet: the agent is told where to go on.
+            if received.header.previous != verifier.head().hash {
+                return Err(End::Expect(Box::new(verifier.head().clone())));
+            }
+            let verified = received.verify(&verifier, &info.binding, &mut decoder).map_err(refused(Some(stream)))?;
+            Ok((decoder, Some(verified.0), verified.1))
+        })
+        .await?;
+        self.decoder = Some(decoder);
+        let quarantined = incoming.records.iter().filter(|record| record.facets.is_err()).count();
+        if quarantined > 0 {
+            tracing::warn!(agent = %self.peer.identity.agent, %stream, k, quarantined, "records are quarantined");
+        }
+        let put = self.context.ledger.put(incoming).await;
+        let pending: Pending = put.map_err(|source| End::Commit { stream, source })?;
+        self.pending.push_back(Box::pin(async move { (pending.committed().await, stream, haste) }));
+        if let (Some(head), Some(tracked)) = (head, self.streams.get_mut(&stream)) {
+            tracked.verifier = Verifier::resume(head);
+        }
+        Ok(())
+    }
+
+    /// Knows the stream from here on, if it is on record and the agent's own.
+    async fn track(&mut self, stream: StreamId) -> Result<(), End> {
+        if self.streams.contains_key(&stream) {
+            return Ok(());
+        }
+        let ledger = self.context.ledger.clone();
+        let state: Option<StreamState> = blocking(move || ledger.stream(stream).map_err(End::Ledger)).await?;
+        let Some(state) = state else {
+            return Err(End::Commit { stream, source: CommitError::Unknown { stream } });
+        };
+        if state.info.agent != self.peer.identity.agent {
+            return Err(End::OtherAgent { stream });
+        }
+        if self.streams.len() >= STREAMS_MAX {
+            self.streams.clear();
+        }
+        self.streams.insert(stream, Tracked { info: state.info, verifier: Verifier::resume(state.head) });
+        Ok(())
+    }
+
+    /// The ledger has answered for a batch.
+    fn committed(&mut self, committed: Result<Committed, CommitError>, stream: StreamId, haste: Haste) -> Result<(), End> {
+        match committed {
+            Ok(committed) => self.receipts.committed(committed, haste),
+            // Its receipt was lost on the way: it is sent again at once, and covers what is behind it.
+            Err(CommitError::Duplicate(committed)) => self.receipts.committed(committed, Haste::Now),
+            Err(source) => return Err(End::Commit { stream, source }),
+        }
+        Ok(())
+    }
+
+    async fn send_due_receipts(&mut self) -> Result<(), End> {
+        for committed in self.receipts.due(Instant::now()) {
+            self.send_receipt(&committed).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_receipt(&mut self, committed: &Committed) -> Result<(), End> {
+        let receipt = self.context.ledger.sign(committed);
+        self.answer(from_collector::Message::Receipt(receipt.encode().into())).await
+    }
+
+    async fn answer(&mut self, message: from_collector::Message) -> Result<(), End> {
+        let message = wire::FromCollector { message: Some(message) };
+        self.answers.send(Ok(message)).await.map_err(|_| End::Closed)
+    }
+
+    /// Answers what is committed, says why the session ends, and logs it: the one place where it is handled.
+    async fn finish(mut self, end: End) {
+        let agent = self.peer.identity.agent;
+        let patience = Duration::from_secs(2);
+        let last = async {
+            // What is put will be committed whatever happens here; the agent is spared sending it again.
+            while let Some((committed, stream, haste)) = self.pending.next().await {
+                if self.committed(committed, stream, haste).is_err() {
+                    break;
+                }
+            }
+            for committed in self.receipts.all() {
+                self.send_receipt(&committed).await?;
+            }
+            self.say(&end).await
+        };
+        // A peer that does not read its answers is let go.
+        let said = tokio::time::timeout(patience, last).await;
+        let cause = std::error::Error::source(&end).map(|cause| match cause.source() {
+            Some(inner) => format!("{cause}: {inner}"),
+            None => cause.to_string(),
+        });
+        if end.is_fault() {
+            tracing::warn!(%agent, address = %self.address, reason = %end, cause, said = said.is_ok(), "session refused");
+        } else {
+            tracing::info!(%agent, address = %self.address, reason = %end, cause, "agent detached");
+        }
+    }
+
+    async fn say(&mut self, end: &End) -> Result<(), End> {
+        let status = match end.answer() {
+            Answer::Message(message) => return self.answer(message).await,
+            Answer::Status(status) => status,
+            Answer::Nothing => return Ok(()),
+        };
+        self.answers.send(Err(status)).await.map_err(|_| End::Closed)
+    }
+
+    fn valid_for(&self) -> Duration {
+        let not_after = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.peer.not_after).unwrap_or(0));
+        not_after.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+}
+
+/// What an ended session tells its agent.
+enum Answer {
+    Message(from_collector::Message),
+    Status(Status),
+    Nothing,
+}
+
+impl End {
+    fn answer(&self) -> Answer {
+        let (reason, stream) = match self {
+            Self::Closed | Self::Broken(_) => return Answer::Nothing,
+            Self::Fenced => return Answer::Status(Status::aborted("a newer connection of this agent took over")),
+            Self::Revoked => return Answer::Status(Status::permission_denied("this agent is revoked")),
+            Self::Expired => {
+                return Answer::Status(Status::unauthenticated("the certificate has expired: renew it and come back"));
+            }
+            Self::Stopping => return Answer::Status(Status::unavailable("the collector stops")),
+            Self::Expect(head) => return expect(head),
+            Self::Commit { stream, source } => match source {
+                CommitError::Expect { head } => return expect(head),
+                // The agent does not know its latest stream: resuming tells it.
+                CommitError::Behind { latest } => {
+                    let expect = wire::Expect { stream: stream_bytes(*latest), head: None };
+                    return Answer::Message(from_collector::Message::Expect(expect));
+                }
+                CommitError::Fork { .. } | CommitError::Frozen { .. } => (RefusalReason::Fork, Some(*stream)),
+                CommitError::Closed { .. } => (RefusalReason::Chain, Some(*stream)),
+                CommitError::Unknown { .. } => (RefusalReason::Protocol, Some(*stream)),
+                CommitError::Duplicate(_) | CommitError::Unavailable(_) => (RefusalReason::Unavailable, Some(*stream)),
+            },
+            Self::Outdated | Self::Opening(_) => (RefusalReason::Identity, None),
+            Self::OtherAgent { stream } => (RefusalReason::Identity, Some(*stream)),
+            Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
+            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => {
+                (RefusalReason::Unavailable, None)
+            }
+            Self::Batch { stream, .. } => (RefusalReason::Chain, *stream),
+            Self::NoResume | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
+        };
+        let refusal = wire::Refusal {
+            reason: reason.into(),
+            stream: stream.map(stream_bytes).unwrap_or_default(),
+            message: self.public_text(),
+        };
+        Answer::Message(from_collector::Message::Refusal(refusal))
+    }
+
+    /// What the agent may know: what it did itself, with the cause; of the collector's own troubles only that they are.
+    fn public_text(&self) -> String {
+        let cause = match self {
+            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => None,
+            Self::Commit { source, .. } => return source.to_string(),
+            Self::Batch { source: BatchError::Chain(cause), .. } => return cause.to_string(),
+            other => std::error::Error::source(other),
+        };
+        cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
+    }
+
+    /// Whether somebody did what should not happen, rather than came and went.
+    fn is_fault(&self) -> bool {
+        !matches!(self, Self::Closed | Self::Broken(_) | Self::Fenced | Self::Expired | Self::Stopping | Self::Expect(_))
+    }
+}
+
+fn expect(head: &Head) -> Answer {
+    let expect = wire::Expect { stream: stream_bytes(head.stream), head: named_head(head) };
+    Answer::Message(from_collector::Message::Expect(expect))
+}
+
+/// A batch at or below the head that is not the committed one freezes its agent: its seal must be the stream's own, or
+/// a byte flipped on the way would. The key that checks it is in the header before it, where that is the ledger's.
+fn check_past(ledger: &crate::ledger::Ledger, info: &StreamInfo, received: &Received) -> Result<(), End> {
+    let (stream, k) = (received.header.stream, received.header.k);
+    let committed = |k| ledger.committed(stream, k).map_err(End::Ledger);
+    if committed(k)?.is_some_and(|committed| committed.hash == received.hash) {
+        return Ok(());
+    }
+    let before = match k.checked_sub(1) {
+        None => Some((info.open.hash(), info.open.first_key)),
+        Some(before) => match committed(before)? {
+            None => None,
+            Some(before) => {
+                let rows = ledger.index(before.index, before.index.saturating_add(1), 1).map_err(End::Ledger)?;
+                rows.first().map(|row| (before.hash, row.header.next_key))
+            }
+        },
+    };
+    let sealed = match before {
+        Some((hash, key)) if hash == received.header.previous => verify_seal(&key, &received.hash, &received.seal),
+        // It follows a branch that the ledger does not hold: only the holder of this connection's key can say so.
+        _ => true,
+    };
+    let forged = BatchError::Chain(edgetrail_proto::chain::ChainError::Seal { k });
+    if sealed { Ok(()) } else { Err(End::Batch { stream: Some(stream), source: forged }) }
+}
+
+/// Work that blocks or computes, off the runtime.
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, End> + Send + 'static) -> Result<T, End> {
+    tokio::task::spawn_blocking(call).await.map_err(|_| End::Verification)?
+}
+
+async fn next_message(inbound: &mut Streaming<wire::FromAgent>) -> Result<from_agent::Message, End> {
+    let message = inbound.message().await.map_err(|status| End::Broken(Box::new(status)))?.ok_or(End::Closed)?;
+    message.message.ok_or(End::Protocol("an empty message, or one of a later version"))
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+fn unix_ns(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
