@@ -2,13 +2,25 @@
 
 pub mod assembler;
 
+pub mod cursor;
+
 pub mod fields;
 
+pub mod kernel;
+
 pub mod kinds;
+
+pub mod message;
+
+pub mod receiver;
 
 pub mod record;
 
 pub mod serials;
+
+pub mod socket;
+
+pub mod status;
 
 pub use assembler::{Assembler, Event, Origin};
 pub use record::{RawRecord, RecordType, Stamp, Stamped};

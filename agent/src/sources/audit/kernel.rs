@@ -1,0 +1,395 @@
+//! The kernel's records, live.
+//!
+//! Two threads: the [`receiver`](super::receiver) only receives; this one joins, finds what is missing and hands on. It
+//! never sleeps shorter than [`STATUS_INTERVAL`] unless an event or a hole is open. What this process does itself is not
+//! an event: writing one would cause the next.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use memchr::memmem;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::assembler::{Assembler, Event, Origin};
+use super::cursor::{KERNEL_KEY, KernelPlace, half_joined};
+use super::kinds;
+use super::message::Message;
+use super::receiver::{CHUNKS_MAX, Chunk, receive};
+use super::record::{Stamp, Stamped};
+use super::serials::{Hole, Serials};
+use super::socket::Listener;
+use super::status::Control;
+use crate::observation::{Cursor, GROUP_MAX, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
+use crate::sources::SourceError;
+
+/// How often the kernel's own count of lost records is read.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// After an overrun, quiet this long means that the tail may be among what was lost, milliseconds.
+const TAIL_QUIET: u64 = 200;
+
+/// A probe's own record arrives at once; without one in this time nothing bounds the loss, milliseconds.
+const PROBE_MAX: u64 = 1000;
+
+/// Stack of each of the two threads, bytes. Their frames hold no buffers.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Runs until told to stop. `start` is the cursor of [`KERNEL_KEY`], if there is one.
+pub async fn run(start: Option<Cursor>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+    let listener = Listener::open().map_err(|error| unavailable(&error))?;
+    tracing::info!(passed = listener.passed, buffer_bytes = listener.buffer_bytes, "listening to the kernel's audit records");
+    let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|errno| failed("making an eventfd", errno))?;
+    let wake = Arc::new(wake);
+    let (chunks, outlet) = sync_channel(CHUNKS_MAX);
+    let (ended, end) = oneshot::channel();
+    let joiner = Joiner::new(start, intake);
+    let receiver = {
+        let wake = Arc::clone(&wake);
+        thread("audit-receive", move || receive(&listener.fd, &wake, &chunks))?
+    };
+    let joiner = thread("audit-join", move || {
+        if ended.send(joiner.run(&outlet)).is_err() {
+            tracing::debug!("nobody waits for the audit source's end");
+        }
+    })?;
+    let mut end = end;
+    let result = tokio::select! {
+        result = &mut end => result,
+        () = stop.cancelled() => {
+            wake_up(&wake);
+            end.await
+        }
+    };
+    // Both threads are ending: the joiner said so, the receiver's channel or eventfd did.
+    wake_up(&wake);
+    for handle in [receiver, joiner] {
+        if handle.join().is_err() {
+            return Err(failed("joining events", std::io::Error::other("a thread panicked")));
+        }
+    }
+    result.map_err(|gone| failed("joining events", gone))?
+}
+
+fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, SourceError> {
+    let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    builder.spawn(body).map_err(|error| failed("starting a thread", error))
+}
+
+fn wake_up(wake: &OwnedFd) {
+    if let Err(errno) = rustix::io::write(wake, &1u64.to_ne_bytes()) {
+        tracing::warn!(%errno, "the audit receiver could not be woken");
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> SourceError {
+    SourceError::Unavailable { source_name: SourceName::Audit, why: error.to_string() }
+}
+
+fn failed(doing: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> SourceError {
+    SourceError::Failed { source_name: SourceName::Audit, doing: doing.to_owned(), cause: cause.into() }
+}
+
+/// The state of the joining thread.
+struct Joiner {
+    assembler: Assembler,
+    serials: Serials,
+    boot: String,
+    /// Time of the last cursor, Unix nanoseconds, where that was in another boot.
+    former_boot: Option<u64>,
+    own: Own,
+    control: Option<Control>,
+    /// The kernel's count of lost records, as last read.
+    lost: Option<u32>,
+    next_status: u64,
+    overrun: Option<Overrun>,
+    /// When a record last came, milliseconds.
+    last_record: u64,
+    intake: Intake,
+    group: Vec<Observation>,
+    since: Instant,
+}
+
+/// An overrun of the socket whose extent is not known yet.
+struct Overrun {
+    /// When a probe was made, milliseconds.
+    probed: Option<u64>,
+}
+
+/// Tells what this process does from what others do.
+struct Own {
+    /// ` pid=N ` as the kernel writes it.
+    pid: memmem::Finder<'static>,
+}
+
+impl Own {
+    fn new() -> Self {
+        Self { pid: memmem::Finder::new(&format!(" pid={} ", std::process::id())).into_owned() }
+    }
+
+    fn did(&self, event: &Event) -> bool {
+        event
+            .records
+            .iter()
+            .find(|record| record.is(kinds::SYSCALL) || record.is(kinds::EVENT_LISTENER))
+            // The kernel writes the process before anything that a process could choose.
+            .is_some_and(|record| self.pid.find(&record.text).is_some_and(|at| at < first_quote(&record.text)) || self.begins(&record.text))
+    }
+
+    fn begins(&self, text: &[u8]) -> bool {
+        text.starts_with(self.pid.needle().strip_prefix(b" ").unwrap_or_default())
+    }
+}
+
+fn first_quote(text: &[u8]) -> usize {
+    memchr::memchr(b'"', text).unwrap_or(text.len())
+}
+
+impl Joiner {
+    fn new(start: Option<Cursor>, intake: Intake) -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let mut control = Control::open().ok();
+        let lost = control.as_mut().and_then(|control| control.status().ok()).map(|status| status.lost);
+        let mut joiner = Self {
+            assembler: Assembler::new(Origin::Kernel),
+            serials: Serials::default(),
+            boot,
+            former_boot: None,
+            own: Own::new(),
+            control: control.filter(|_| lost.is_some()),
+            lost,
+            next_status: 0,
+            overrun: None,
+            last_record: 0,
+            intake,
+            group: Vec::new(),
+            since: Instant::now(),
+        };
+        if let Some(place) = start.and_then(|cursor| serde_json::from_slice::<KernelPlace>(&cursor.value).ok()) {
+            joiner.resume(&place);
+        }
+        joiner
+    }
+
+    /// In the same boot, what the kernel counted meanwhile is missing; in another, what it counted before this start.
+    fn resume(&mut self, place: &KernelPlace) {
+        if place.boot != self.boot {
+            self.former_boot = Some(place.stamp().nanoseconds());
+            return;
+        }
+        self.serials.resume(place.stamp());
+        let mut events = Vec::new();
+        for stamped in place.half_joined.iter().filter_map(super::cursor::HalfJoined::restore) {
+            self.assembler.push(stamped, 0, &mut events);
+        }
+        self.take_events(events);
+    }
+
+    fn run(mut self, chunks: &Receiver<Chunk>) -> Result<(), SourceError> {
+        loop {
+            let failure = match chunks.recv_timeout(self.patience()) {
+                Ok(chunk) => self.take_chunk(&chunk),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.stop();
+                    return Ok(());
+                }
+            };
+            self.settle();
+            if self.send().is_err() {
+                return Ok(());
+            }
+            if let Some(errno) = failure {
+                return Err(failed("receiving audit records", errno));
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long nothing has to be done.
+    fn patience(&self) -> Duration {
+        let tail = self.overrun.as_ref().map(|overrun| match overrun.probed {
+            None => self.last_record.saturating_add(TAIL_QUIET),
+            Some(at) => at.saturating_add(PROBE_MAX),
+        });
+        let status = self.control.is_some().then_some(self.next_status);
+        let due = [self.assembler.deadline(), self.serials.deadline(), tail, status].into_iter().flatten().min();
+        match due {
+            Some(due) => Duration::from_millis(due.saturating_sub(self.now()).max(1)),
+            None => Duration::from_secs(3600),
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: &Chunk) -> Option<rustix::io::Errno> {
+        let now = self.now();
+        let mut events = Vec::new();
+        for datagram in chunk.datagrams() {
+            let Some(message) = Message::of_datagram(datagram) else { continue };
+            match Stamped::from_kernel(message.kind, message.payload) {
+                Ok(stamped) => self.take_record(stamped, now, &mut events),
+                Err(reason) => {
+                    let time = unix_nanoseconds();
+                    let unparsed = Unparsed { bytes: message.payload.to_vec(), reason: reason.to_string() };
+                    self.observe(format!("unparsed/{time}"), time, Payload::Unparsed(unparsed));
+                }
+            }
+        }
+        self.take_events(events);
+        if chunk.overruns > 0 {
+            tracing::warn!(overruns = chunk.overruns, "the audit socket overran: records are lost");
+            self.overrun = Some(Overrun { probed: None });
+        }
+        chunk.failed
+    }
+
+    fn take_record(&mut self, stamped: Stamped, now: u64, events: &mut Vec<Event>) {
+        self.last_record = now;
+        if let Some(since) = self.former_boot.take()
+            && let Some(before) = stamped.stamp.serial.checked_sub(1)
+        {
+            let evidence = "the kernel had counted these events since boot before the agent listened".to_owned();
+            self.lose(stamped.stamp, Some(u64::from(before)), false, evidence, since, stamped.stamp.nanoseconds());
+        }
+        if self.overrun.as_ref().is_some_and(|overrun| overrun.probed.is_some()) {
+            // A record behind the overrun: from here on the serials tell what is missing.
+            self.overrun = None;
+        }
+        self.serials.observe(stamped.stamp, now);
+        if stamped.record.is(kinds::CONFIG_CHANGE) {
+            self.take_reset(&stamped);
+        }
+        self.assembler.push(stamped, now, events);
+    }
+
+    /// `op=set lost=0 old=N`: somebody reset the kernel's count; what it had reached is only told here.
+    fn take_reset(&mut self, stamped: &Stamped) {
+        let text = stamped.record.text();
+        let Some((_, after)) = text.split_once("lost=0 old=") else { return };
+        let old = after.split(' ').next().and_then(|old| old.parse().ok());
+        if let Some(old) = old {
+            self.lost_reached(old);
+            self.lost = Some(0);
+        }
+    }
+
+    fn take_events(&mut self, events: Vec<Event>) {
+        for event in events {
+            if !self.own.did(&event) {
+                let (position, time) = (event.position(), event.stamp.nanoseconds());
+                self.observe(position, time, Payload::Audit(event));
+            }
+        }
+    }
+
+    /// Everything that time decides.
+    fn settle(&mut self) {
+        let now = self.now();
+        let mut events = Vec::new();
+        self.assembler.expire(now, &mut events);
+        self.take_events(events);
+        while let Some(hole) = self.serials.settled(now) {
+            self.lose_hole(&hole);
+        }
+        self.find_tail(now);
+        if now >= self.next_status {
+            self.next_status = now.saturating_add(u64::try_from(STATUS_INTERVAL.as_millis()).unwrap_or(u64::MAX));
+            if let Some(status) = self.control.as_mut().and_then(|control| control.status().ok()) {
+                self.lost_reached(status.lost);
+            }
+        }
+    }
+
+    /// After an overrun and then silence, the last events may be among the lost: joining the group once more makes the
+    /// kernel write a record, whose serial tells.
+    fn find_tail(&mut self, now: u64) {
+        let Some(overrun) = &mut self.overrun else { return };
+        match overrun.probed {
+            None if now >= self.last_record.saturating_add(TAIL_QUIET) => {
+                overrun.probed = Some(now);
+                if let Err(error) = Listener::open_another() {
+                    tracing::debug!(%error, "the end of an overrun can't be probed");
+                }
+            }
+            Some(at) if now >= at.saturating_add(PROBE_MAX) => {
+                self.overrun = None;
+                let time = unix_nanoseconds();
+                let stamp = self.serials.last().unwrap_or(Stamp { seconds: 0, milliseconds: 0, serial: 0 });
+                let evidence = "recv said ENOBUFS, and no later record bounds what was lost".to_owned();
+                self.lose(stamp, None, false, evidence, stamp.nanoseconds(), time);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose_hole(&mut self, hole: &Hole) {
+        let stamp = Stamp { seconds: hole.to / 1_000_000_000, milliseconds: 0, serial: hole.last };
+        let evidence = format!("audit serials {} to {} never came", hole.first, hole.last);
+        self.lose(stamp, Some(hole.count()), true, evidence, hole.from, hole.to);
+    }
+
+    /// The kernel's count is of records; no fewer than one belongs to each lost event, so that it bounds them.
+    fn lost_reached(&mut self, lost: u32) {
+        let before = self.lost.replace(lost).unwrap_or(lost);
+        if let Some(more) = lost.checked_sub(before).filter(|more| *more > 0) {
+            let time = unix_nanoseconds();
+            let stamp = self.serials.last().unwrap_or(Stamp { seconds: 0, milliseconds: 0, serial: 0 });
+            let evidence = format!("the kernel's count of lost records rose from {before} to {lost}");
+            self.lose(stamp, Some(u64::from(more)), false, evidence, stamp.nanoseconds(), time);
+        }
+    }
+
+    fn lose(&mut self, at: Stamp, count: Option<u64>, exact: bool, evidence: String, from: u64, to: u64) {
+        tracing::warn!(count, exact, evidence, "audit events are lost");
+        let loss = Loss { cause: "kernel-loss", count, exact, evidence, from, to: to.max(from) };
+        let time = unix_nanoseconds();
+        self.observe(format!("loss/{}/{}/{time}", self.boot, at.serial), time, Payload::Loss(loss));
+    }
+
+    fn observe(&mut self, position: String, time: u64, payload: Payload) {
+        self.group.push(Observation { source: SourceName::Audit, position, time, payload, cursor: None, answer: None });
+    }
+
+    /// Hands the group on, its last observation with the cursor behind all of it.
+    fn send(&mut self) -> Result<(), Stopped> {
+        let cursor = self.cursor();
+        if let Some(last) = self.group.last_mut() {
+            last.cursor = cursor;
+        }
+        while !self.group.is_empty() {
+            let rest = self.group.split_off(self.group.len().min(GROUP_MAX));
+            self.intake.send_blocking(std::mem::replace(&mut self.group, rest))?;
+        }
+        Ok(())
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        let Stamp { seconds, milliseconds, serial } = self.serials.last()?;
+        let half_joined = half_joined(&self.assembler);
+        let place = KernelPlace { boot: self.boot.clone(), serial, seconds, milliseconds, half_joined };
+        let value = serde_json::to_vec(&place).ok()?;
+        Some(Cursor { key: KERNEL_KEY.to_owned(), value })
+    }
+
+    /// An orderly stop: what is half-joined goes into the cursor, what is missing is declared.
+    fn stop(&mut self) {
+        while let Some(hole) = self.serials.settled(u64::MAX) {
+            self.lose_hole(&hole);
+        }
+        if self.group.is_empty() && self.serials.last().is_some() {
+            self.observe(String::new(), unix_nanoseconds(), Payload::Nothing);
+        }
+        if self.send().is_err() {
+            tracing::debug!("the pipeline stopped before the audit source");
+        }
+    }
+}
+
+fn unix_nanoseconds() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,115 @@
+//! The thread that receives from the kernel, and does nothing else.
+//!
+//! It moves datagrams into chunks and hands them on through a bounded queue. With the queue full it waits, and the
+//! kernel's own buffer fills; what overruns that is reported by recv as ENOBUFS, counted in the chunk, and found again
+//! by the hole in the serials.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::SyncSender;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{RecvFlags, SocketAddrAny};
+
+/// Datagrams received in one go.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Each datagram behind its length as u32.
+    bytes: Vec<u8>,
+    /// How often recv said ENOBUFS.
+    pub overruns: u32,
+    /// Why nothing more will come.
+    pub failed: Option<Errno>,
+}
+
+/// Chunks between the threads: with full ones 4 MiB.
+pub const CHUNKS_MAX: usize = 64;
+
+/// A chunk is handed on at this size, or when nothing more lies in the kernel.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Room for one datagram. Source: the kernel's MAX_AUDIT_MESSAGE_LENGTH, 8970, and its header.
+const DATAGRAM_BYTES_MAX: usize = 16 * 1024;
+
+/// Until `wake` becomes readable, the receiving end goes away or the socket fails.
+pub fn receive(socket: &OwnedFd, wake: &OwnedFd, chunks: &SyncSender<Chunk>) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let mut ready = [PollFd::new(socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
+        match rustix::event::poll(&mut ready, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                let failed = Chunk { failed: Some(errno), ..Chunk::default() };
+                if chunks.send(failed).is_err() {
+                    tracing::debug!("nobody waits for the receiver's failure");
+                }
+                return;
+            }
+        }
+        if ready.get(1).is_some_and(|wake| !wake.revents().is_empty()) {
+            return;
+        }
+        let chunk = drain(socket, &mut buffer);
+        let last = chunk.failed.is_some();
+        if chunks.send(chunk).is_err() || last {
+            return;
+        }
+    }
+}
+
+/// All that lies in the kernel now, up to one chunk.
+fn drain(socket: &OwnedFd, buffer: &mut [u8]) -> Chunk {
+    let mut chunk = Chunk::default();
+    while chunk.bytes.len() < CHUNK_BYTES {
+        match rustix::net::recvfrom(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((length, _, from)) if is_kernel(from.as_ref()) => chunk.push(buffer.get(..length).unwrap_or(buffer)),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::NOBUFS) => chunk.overruns = chunk.overruns.saturating_add(1),
+            Err(Errno::AGAIN) => break,
+            Err(errno) => {
+                chunk.failed = Some(errno);
+                break;
+            }
+        }
+    }
+    chunk
+}
+
+/// Port 0 is the kernel's; another process could send to our port.
+fn is_kernel(from: Option<&SocketAddrAny>) -> bool {
+    from.and_then(|from| SocketAddrNetlink::try_from(from.clone()).ok()).is_some_and(|from| from.pid() == 0)
+}
+
+impl Chunk {
+    fn push(&mut self, datagram: &[u8]) {
+        // Proof: a datagram is no longer than DATAGRAM_BYTES_MAX.
+        let length = u32::try_from(datagram.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&length.to_ne_bytes());
+        self.bytes.extend_from_slice(datagram);
+    }
+
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (datagram, after) = after.split_at_checked(usize::try_from(u32::from_ne_bytes(*length)).ok()?)?;
+            rest = after;
+            Some(datagram)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_come_out_as_they_went_in() {
+        let mut chunk = Chunk::default();
+        for datagram in [&b"abc"[..], b"", b"de"] {
+            chunk.push(datagram);
+        }
+        assert_eq!(chunk.datagrams().collect::<Vec<_>>(), [&b"abc"[..], b"", b"de"]);
+    }
+}
