@@ -3,6 +3,8 @@
 //! The human first: a record's actor is the login user, whatever it runs as. Never a guess: what is not known is
 //! `Unknown` or absent. Never nothing: what can't be understood becomes an `UnparsedObservation`.
 
+pub mod act;
+
 pub mod audit;
 
 pub mod journal;
