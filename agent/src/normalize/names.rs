@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn names_come_from_the_files_and_follow_them() {
         let etc = tempfile::tempdir().unwrap();
-        std::fs::write(etc.path().join("passwd"), "root:x:0:0::/:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n").unwrap();
+        std::fs::write(etc.path().join("passwd"), "root:x:0:0::/:/bin/sh\nbroken\nalice:x:1000:1000::/home/alice:/bin/sh\n")
+            .unwrap();
         std::fs::write(etc.path().join("group"), "adm:x:4:alice\n").unwrap();
         let mut names = Names::of_files(etc.path(), Path::new("/nonexistent"));
         assert_eq!(names.user(1000).as_deref(), Some("alice"));

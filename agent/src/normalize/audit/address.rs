@@ -7,12 +7,24 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    Inet { ip: Ipv4Addr, port: u16 },
-    Inet6 { ip: Ipv6Addr, port: u16 },
+    Inet {
+        ip: Ipv4Addr,
+        port: u16,
+    },
+    Inet6 {
+        ip: Ipv6Addr,
+        port: u16,
+    },
     /// A path; an abstract name begins with `@`.
-    Unix { path: String },
-    Netlink { port: u32 },
-    Other { family: u16 },
+    Unix {
+        path: String,
+    },
+    Netlink {
+        port: u32,
+    },
+    Other {
+        family: u16,
+    },
 }
 
 /// Address families. Source: linux/socket.h.
@@ -81,7 +93,10 @@ mod tests {
     fn each_family_is_read() {
         let parse = |text| Address::parse(text).unwrap();
         assert_eq!(parse("02000050A9FEA9FE0000000000000000"), Address::Inet { ip: Ipv4Addr::new(169, 254, 169, 254), port: 80 });
-        assert_eq!(parse("0A00003500000000000000000000000000000000000000010000000000"), Address::Inet6 { ip: Ipv6Addr::LOCALHOST, port: 53 });
+        assert_eq!(
+            parse("0A00003500000000000000000000000000000000000000010000000000"),
+            Address::Inet6 { ip: Ipv6Addr::LOCALHOST, port: 53 }
+        );
         assert_eq!(parse("01002F6465762F6C6F670000D2CD"), Address::Unix { path: "/dev/log".into() });
         assert_eq!(parse("01000061620000"), Address::Unix { path: "@ab".into() });
         assert_eq!(parse("100000000700000000000000"), Address::Netlink { port: 7 });

@@ -43,7 +43,10 @@ mod tests {
 
     #[test]
     fn refusals_are_access_denied() {
-        assert_eq!((error_code(13), error_code(1), error_code(2)), ("AccessDenied".into(), "AccessDenied".into(), "ENOENT".into()));
+        assert_eq!(
+            (error_code(13), error_code(1), error_code(2)),
+            ("AccessDenied".into(), "AccessDenied".into(), "ENOENT".into())
+        );
         assert_eq!((name(115), name(133), name(0), name(9999)), (Some("EINPROGRESS"), Some("EHWPOISON"), None, None));
         assert_eq!(message(2), "No such file or directory");
     }

@@ -85,7 +85,8 @@ impl Sessions {
         let before = session.clone();
         change(session);
         session.used = time;
-        self.changed |= before.address != session.address || before.reported != session.reported || before.closed != session.closed;
+        self.changed |=
+            before.address != session.address || before.reported != session.reported || before.closed != session.closed;
         self.make_room();
     }
 

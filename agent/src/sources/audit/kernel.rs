@@ -41,7 +41,8 @@ const STACK_BYTES: usize = 256 * 1024;
 pub async fn run(start: Option<Cursor>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
     let listener = Listener::open().map_err(|error| unavailable(&error))?;
     tracing::info!(passed = listener.passed, buffer_bytes = listener.buffer_bytes, "listening to the kernel's audit records");
-    let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|errno| failed("making an eventfd", errno))?;
+    let wake =
+        rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|errno| failed("making an eventfd", errno))?;
     let wake = Arc::new(wake);
     let (chunks, outlet) = sync_channel(CHUNKS_MAX);
     let (ended, end) = oneshot::channel();
@@ -135,7 +136,9 @@ impl Own {
             .iter()
             .find(|record| record.is(kinds::SYSCALL) || record.is(kinds::EVENT_LISTENER))
             // The kernel writes the process before anything that a process could choose.
-            .is_some_and(|record| self.pid.find(&record.text).is_some_and(|at| at < first_quote(&record.text)) || self.begins(&record.text))
+            .is_some_and(|record| {
+                self.pid.find(&record.text).is_some_and(|at| at < first_quote(&record.text)) || self.begins(&record.text)
+            })
     }
 
     fn begins(&self, text: &[u8]) -> bool {

@@ -65,7 +65,9 @@ impl Control {
     }
 
     pub fn status(&mut self) -> Result<Status, StatusError> {
-        self.exchange(message::GET, &[], |message| (message.kind == message::GET).then(|| Status::parse(message.payload)).flatten())
+        self.exchange(message::GET, &[], |message| {
+            (message.kind == message::GET).then(|| Status::parse(message.payload)).flatten()
+        })
     }
 
     /// Switches auditing on or off. Never locks it.
