@@ -13,6 +13,8 @@ pub mod event;
 
 pub mod api;
 
+mod watch;
+
 use crate::observation::SourceName;
 
 /// Why a source can't start, or ended. `Display` says what to do; the agent goes on with the others.

@@ -3,8 +3,23 @@
 //! A line is read once and whole: a partial last line waits for its end. Renaming, truncation and replacement are
 //! noticed; what they took away before it could be read is reported as a loss.
 
+mod followed;
+mod pattern;
+mod place;
+mod tail;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use self::followed::{CURSOR_PREFIX, Followed};
+use self::pattern::{Matches, Pattern};
+use super::SourceError;
+use super::watch::{Change, Watch};
+use crate::observation::{Cursor, GROUP_MAX, Intake, Observation, SourceName, Stopped};
 
 /// One section `[[sources.file]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -46,3 +61,171 @@ pub struct Line {
     /// The configured path's match that the line was written to.
     pub path: std::sync::Arc<str>,
 }
+
+/// The source: all followed files, read by one thread.
+#[derive(Debug)]
+pub struct FileSource {
+    sections: Vec<Section>,
+    cursors: HashMap<String, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Section {
+    config: Config,
+    patterns: Vec<Pattern>,
+}
+
+impl FileSource {
+    /// `cursors` are this source's, as the buffer holds them. Files need not exist: they are taken up when they do.
+    pub fn new(configs: Vec<Config>, cursors: Vec<Cursor>) -> Result<Self, SourceError> {
+        let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::File, why };
+        if configs.is_empty() {
+            return Err(unavailable("no file is configured: add [[sources.file]] with paths".to_owned()));
+        }
+        let section = |config: Config| {
+            let pattern = |path: &String| {
+                let why = || format!("sources.file.paths: `{path}` is not absolute, or holds `..`: give a path from / on");
+                Pattern::new(path).ok_or_else(|| unavailable(why()))
+            };
+            let patterns = config.paths.iter().map(pattern).collect::<Result<_, _>>()?;
+            Ok(Section { config, patterns })
+        };
+        let sections = configs.into_iter().map(section).collect::<Result<_, _>>()?;
+        Ok(Self { sections, cursors: cursors.into_iter().map(|cursor| (cursor.key, cursor.value)).collect() })
+    }
+
+    /// Follows until told to stop.
+    pub async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+        let failed = |doing: &str, cause| SourceError::Failed { source_name: SourceName::File, doing: doing.to_owned(), cause };
+        let (watch, waker) = Watch::new().map_err(|error| failed("setting up inotify", error.into()))?;
+        let follower = Follower {
+            sections: self.sections,
+            cursors: self.cursors,
+            watch,
+            followed: BTreeMap::new(),
+            watched: BTreeMap::new(),
+        };
+        let seen = stop.clone();
+        let mut thread = tokio::task::spawn_blocking(move || follower.run(&intake, &seen));
+        let ended = tokio::select! {
+            ended = &mut thread => ended,
+            () = stop.cancelled() => {
+                waker.wake();
+                thread.await
+            }
+        };
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed("waiting for changes", error.into())),
+            Err(error) => Err(failed("following files", error.into())),
+        }
+    }
+}
+
+/// The thread's state.
+struct Follower {
+    sections: Vec<Section>,
+    /// Cursors of paths that were not taken up yet.
+    cursors: HashMap<String, Vec<u8>>,
+    watch: Watch,
+    followed: BTreeMap<PathBuf, Followed>,
+    /// Watched directories.
+    watched: BTreeMap<PathBuf, i32>,
+}
+
+impl Follower {
+    fn run(mut self, intake: &Intake, stop: &CancellationToken) -> std::io::Result<()> {
+        let mut is_first = true;
+        let mut rescan = true;
+        loop {
+            let mut out = Vec::new();
+            if rescan {
+                self.scan(is_first, &mut out);
+                is_first = false;
+            }
+            if send(intake, out).is_err() || self.read_all(intake, stop).is_err() {
+                return Ok(());
+            }
+            let deadline = self.followed.values().filter_map(Followed::deadline).min();
+            let changes = self.watch.wait(deadline)?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            rescan = changes.iter().any(|change| match change {
+                Change::At(watch) => self.watched.values().any(|directory| directory == watch),
+                Change::Gone(watch) => {
+                    self.watched.retain(|_, directory| directory != watch);
+                    true
+                }
+                Change::Everything => true,
+            });
+        }
+    }
+
+    /// Looks at what the patterns name now. Directories are watched before they are listed, files before they are
+    /// read, so that no change falls between.
+    fn scan(&mut self, is_first: bool, out: &mut Vec<Observation>) {
+        for section in &self.sections {
+            for pattern in &section.patterns {
+                let mut found = Matches::default();
+                pattern.find(&mut found);
+                let mut is_new = false;
+                for directory in &found.directories {
+                    if !self.watched.contains_key(directory)
+                        && let Ok(watch) = self.watch.directory(directory)
+                    {
+                        self.watched.insert(directory.clone(), watch);
+                        is_new = true;
+                    }
+                }
+                if is_new {
+                    pattern.find(&mut found);
+                }
+                // A path of a cursor is taken up even if nothing is there now: what was, may lie beside it, renamed.
+                let known = self.cursors.keys().filter_map(|key| key.strip_prefix(CURSOR_PREFIX)).map(PathBuf::from);
+                found.files.extend(known.filter(|path| pattern.names(path)));
+                let start = if is_first { section.config.start } else { Start::Beginning };
+                for path in found.files {
+                    if let Some(followed) = self.followed.get_mut(&path) {
+                        followed.look(Start::Beginning, out);
+                        continue;
+                    }
+                    let cursor = self.cursors.remove(&format!("{CURSOR_PREFIX}{}", path.to_string_lossy()));
+                    let followed = Followed::open(path.clone(), section.config.format, start, cursor.as_deref(), out);
+                    self.followed.insert(path, followed);
+                }
+            }
+        }
+        for followee in self.followed.values_mut().flat_map(|followed| followed.tails.iter_mut()) {
+            if followee.tail.watch.is_none() {
+                followee.tail.watch = self.watch.content(followee.tail.own_path().as_ref()).ok();
+            }
+        }
+    }
+
+    /// Reads every file to its end, a chunk of each in turn.
+    fn read_all(&mut self, intake: &Intake, stop: &CancellationToken) -> Result<(), Stopped> {
+        let mut more = true;
+        while more && !stop.is_cancelled() {
+            more = false;
+            for followed in self.followed.values_mut() {
+                let mut out = Vec::new();
+                more |= followed.read(&mut out);
+                send(intake, out)?;
+            }
+        }
+        self.followed.retain(|_, followed| !followed.is_over());
+        Ok(())
+    }
+}
+
+fn send(intake: &Intake, mut group: Vec<Observation>) -> Result<(), Stopped> {
+    while !group.is_empty() {
+        let rest = group.split_off(group.len().min(GROUP_MAX));
+        intake.send_blocking(std::mem::replace(&mut group, rest))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

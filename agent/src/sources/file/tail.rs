@@ -1,0 +1,261 @@
+//! One open file, read line by line.
+//!
+//! A line is given out once it has its end. What was read of an unfinished one is kept, and its place in the cursor is
+//! the line's beginning.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use bytes::{Bytes, BytesMut};
+
+use super::place::{Head, Place};
+
+/// An open file and how far it is read.
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: File,
+    pub(super) place: Place,
+    /// Bytes from `place.offset` on that are read and not yet given out: no line's end among them.
+    carry: BytesMut,
+    /// `DEVICE.INODE.GENERATION:`, what positions begin with.
+    prefix: String,
+    pub(super) watch: Option<i32>,
+}
+
+/// What a file had to give.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// `next` is where the line after it begins.
+    Line { offset: u64, next: u64, bytes: Bytes },
+    /// A line over the limit: its beginning. The rest is skipped.
+    TooLong { offset: u64, next: u64, bytes: Bytes },
+}
+
+/// Whether there is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    More,
+    End,
+    /// The file is shorter than what was read of it, or begins differently.
+    Truncated,
+}
+
+/// Read at once, in bytes: some 300 events, so that a group's commit carries many.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Kept of an overlong line.
+const TOO_LONG_KEPT_BYTES: usize = 64 * 1024;
+
+impl Tail {
+    /// From `place` on. The caller has checked that it is the same file.
+    pub(super) fn resume(file: File, place: Place) -> Self {
+        let prefix = prefix(&place);
+        Self { file, place, carry: BytesMut::new(), prefix, watch: None }
+    }
+
+    /// From `offset` of a file that was not followed before.
+    pub(super) fn begin(file: File, generation: u64, offset: u64) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let head = Head::of(&file, offset)?;
+        let place = Place { device: metadata.dev(), inode: metadata.ino(), generation, offset, skipping: false, head };
+        Ok(Self::resume(file, place))
+    }
+
+    /// The position of the line at `offset`. CHAIN §1.
+    pub(super) fn position(&self, offset: u64) -> String {
+        let mut number = [0; 20];
+        let mut position = String::with_capacity(self.prefix.len() + number.len());
+        position.push_str(&self.prefix);
+        position.push_str(decimal(offset, &mut number));
+        position
+    }
+
+    pub(super) fn is(&self, device: u64, inode: u64) -> bool {
+        (self.place.device, self.place.inode) == (device, inode)
+    }
+
+    /// The same file anew, after it was truncated.
+    pub(super) fn restart(&mut self, generation: u64) {
+        self.place = Place { generation, offset: 0, skipping: false, head: Head::default(), ..self.place.clone() };
+        self.prefix = prefix(&self.place);
+        self.carry = BytesMut::new();
+    }
+
+    /// Whether no name leads to the file any more.
+    pub(super) fn is_unlinked(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// A name under which this very file can be watched, whatever lies under its path by now.
+    pub(super) fn own_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+
+    /// Reads on by one chunk and gives what is complete. `line_bytes_max` bounds memory.
+    pub(super) fn read(&mut self, line_bytes_max: usize, given: &mut Vec<Given>) -> io::Result<Reach> {
+        let read_to = self.place.offset + self.carry.len() as u64;
+        if self.file.metadata()?.len() < read_to || !self.place.head.begins(&self.file) {
+            return Ok(Reach::Truncated);
+        }
+        let held = self.carry.len();
+        self.carry.resize(held + CHUNK_BYTES, 0);
+        let read = loop {
+            match self.file.read_at(self.carry.get_mut(held..).unwrap_or_default(), read_to) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        self.carry.truncate(held + *read.as_ref().unwrap_or(&0));
+        let read = read?;
+        self.take_lines(held, line_bytes_max, given);
+        if !self.place.head.is_full() {
+            self.place.head = Head::of(&self.file, self.place.offset)?;
+        }
+        if self.carry.is_empty() {
+            // An idle file holds no memory.
+            self.carry = BytesMut::new();
+        }
+        Ok(if read == 0 { Reach::End } else { Reach::More })
+    }
+
+    /// The unfinished last line of a file that nobody writes any more.
+    pub(super) fn rest(&mut self) -> Option<Given> {
+        let bytes = self.carry.split().freeze();
+        let offset = self.place.offset;
+        self.place.offset += bytes.len() as u64;
+        let skipped = std::mem::take(&mut self.place.skipping);
+        (!bytes.is_empty() && !skipped).then_some(Given::Line { offset, next: self.place.offset, bytes })
+    }
+
+    fn take_lines(&mut self, held: usize, line_bytes_max: usize, given: &mut Vec<Given>) {
+        let fresh = self.carry.get(held..).unwrap_or_default();
+        let Some(last_end) = memchr::memrchr(b'\n', fresh).map(|at| held + at + 1) else {
+            if self.place.skipping {
+                self.place.offset += self.carry.len() as u64;
+                self.carry.clear();
+            } else if self.carry.len() > line_bytes_max {
+                let bytes = self.carry.split().freeze();
+                let offset = self.place.offset;
+                self.place.offset += bytes.len() as u64;
+                self.place.skipping = true;
+                let bytes = bytes.slice(..bytes.len().min(TOO_LONG_KEPT_BYTES));
+                given.push(Given::TooLong { offset, next: self.place.offset, bytes });
+            }
+            return;
+        };
+        let whole = self.carry.split_to(last_end).freeze();
+        let mut from = 0;
+        for end in memchr::memchr_iter(b'\n', &whole) {
+            let offset = self.place.offset + from as u64;
+            let line = trimmed(whole.slice(from..end));
+            from = end + 1;
+            if std::mem::take(&mut self.place.skipping) || line.is_empty() {
+                continue;
+            }
+            let next = self.place.offset + from as u64;
+            if line.len() > line_bytes_max {
+                given.push(Given::TooLong { offset, next, bytes: line.slice(..TOO_LONG_KEPT_BYTES.min(line.len())) });
+            } else {
+                given.push(Given::Line { offset, next, bytes: line });
+            }
+        }
+        self.place.offset += whole.len() as u64;
+    }
+}
+
+fn prefix(place: &Place) -> String {
+    format!("{:x}.{:x}.{}:", place.device, place.inode, place.generation)
+}
+
+fn trimmed(line: Bytes) -> Bytes {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Bytes::new();
+    }
+    match line.split_last() {
+        Some((b'\r', before)) => line.slice(..before.len()),
+        _ => line,
+    }
+}
+
+/// Decimal digits without the formatting machinery: this runs once a line.
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &str {
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        // Proof: a remainder by ten fits a byte.
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        used += 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(20 - used..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn lines(given: &[Given]) -> Vec<String> {
+        given
+            .iter()
+            .map(|given| match given {
+                Given::Line { offset, bytes, .. } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
+                Given::TooLong { offset, bytes, .. } => format!("{offset}!{}", bytes.len()),
+            })
+            .collect()
+    }
+
+    fn read(tail: &mut Tail, max: usize) -> (Vec<String>, Reach) {
+        let mut given = Vec::new();
+        let reach = tail.read(max, &mut given).unwrap();
+        (lines(&given), reach)
+    }
+
+    #[test]
+    fn a_partial_last_line_waits_for_its_end() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        file.write_all(b"one\ntw").unwrap();
+        assert_eq!(read(&mut tail, 100), (vec!["0:one".to_owned()], Reach::More));
+        assert_eq!(tail.place.offset, 4);
+        assert_eq!(read(&mut tail, 100), (vec![], Reach::End));
+        file.write_all(b"o\r\n\n \nthree\n").unwrap();
+        assert_eq!(read(&mut tail, 100).0, ["4:two", "12:three"]);
+    }
+
+    #[test]
+    fn an_overlong_line_is_named_once_and_skipped() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        file.write_all(&[b'x'; 50]).unwrap();
+        assert_eq!(read(&mut tail, 10).0, ["0!50"]);
+        file.write_all(&[b'x'; 50]).unwrap();
+        assert_eq!(read(&mut tail, 10).0, Vec::<String>::new());
+        file.write_all(b"x\nnext\n").unwrap();
+        assert_eq!(read(&mut tail, 10).0, ["102:next"]);
+    }
+
+    #[test]
+    fn a_shorter_file_and_another_beginning_are_truncation() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        file.write_all(b"one\ntwo\n").unwrap();
+        read(&mut tail, 100);
+        file.as_file().set_len(0).unwrap();
+        assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
+        std::fs::write(file.path(), "another\nand more\n").unwrap();
+        assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
+    }
+
+    #[test]
+    fn decimals_are_right_at_the_ends() {
+        for number in [0, 7, 10, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string());
+        }
+    }
+}

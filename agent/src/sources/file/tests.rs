@@ -1,0 +1,215 @@
+//! The source over real files, with the test as its pipeline.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::observation::{self, Outlet, Payload};
+
+/// A run of the source; what it sends is committed by [`Run::committed`].
+struct Run {
+    outlet: Outlet,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), SourceError>>,
+}
+
+/// What a test remembers between runs: the buffer.
+#[derive(Default)]
+struct Buffer(BTreeMap<String, Vec<u8>>);
+
+impl Buffer {
+    #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
+    fn run(&self, pattern: &Path, start: Start) -> Run {
+        let config = Config { paths: vec![pattern.to_str().unwrap().to_owned()], format: Format::Events, start };
+        let cursors = self.0.iter().map(|(key, value)| Cursor { key: key.clone(), value: value.clone() }).collect();
+        let source = FileSource::new(vec![config], cursors).unwrap();
+        let (intake, outlet) = observation::intake();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(source.run(intake, stop.clone()));
+        Run { outlet, stop, task }
+    }
+}
+
+impl Run {
+    /// Commits observation by observation until `count` lines and losses came; gives their texts.
+    async fn committed(&mut self, buffer: &mut Buffer, count: usize) -> Vec<String> {
+        let mut texts = Vec::new();
+        while texts.len() < count {
+            let group = tokio::time::timeout(Duration::from_secs(20), self.outlet.recv()).await;
+            for observation in group.unwrap_or_else(|_| panic!("only {texts:?}")).unwrap() {
+                match observation.payload {
+                    Payload::Line(line) => texts.push(String::from_utf8(line.bytes.to_vec()).unwrap()),
+                    Payload::Loss(loss) => texts.push(format!("LOSS {}", loss.evidence)),
+                    Payload::Unparsed(unparsed) => texts.push(format!("UNPARSED {}", unparsed.reason)),
+                    _ => {}
+                }
+                let cursor = observation.cursor.unwrap();
+                buffer.0.insert(cursor.key, cursor.value);
+                if texts.len() == count {
+                    // What was not committed is read again.
+                    break;
+                }
+            }
+        }
+        texts
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        self.outlet.close();
+        while self.outlet.recv().await.is_some() {}
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[tokio::test]
+async fn lines_are_followed_and_a_restart_goes_on_at_any_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\n2\n3\n4");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["1", "2"]);
+    run.stop().await;
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["3"]);
+    append(&path, "4\n5\n");
+    assert_eq!(run.committed(&mut buffer, 2).await, ["44", "5"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_start_at_the_end_takes_what_is_written_from_then_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "old\nunfin");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::End);
+    while buffer.0.is_empty() {
+        let group = run.outlet.recv().await.unwrap();
+        buffer.0.extend(group.into_iter().filter_map(|observation| observation.cursor).map(|cursor| (cursor.key, cursor.value)));
+    }
+    run.stop().await;
+    append(&path, "ished\nnew\n");
+    let mut run = buffer.run(&path, Start::End);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["unfinished", "new"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn rotation_while_running_loses_nothing_even_of_a_late_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\n");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    let rotated = dir.path().join("app.json.1");
+    fs::rename(&path, &rotated).unwrap();
+    append(&path, "3\n");
+    assert_eq!(run.committed(&mut buffer, 1).await, ["3"]);
+    append(&rotated, "2\n");
+    assert_eq!(run.committed(&mut buffer, 1).await, ["2"]);
+    run.stop().await;
+    // Both places were kept.
+    append(&rotated, "2b\n");
+    append(&path, "4\n");
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["2b", "4"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn rotations_while_stopped_are_caught_up_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\n2\n");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    run.stop().await;
+    fs::rename(&path, dir.path().join("app.json.2")).unwrap();
+    append(&dir.path().join("app.json.1"), "3\n");
+    append(&path, "4\n");
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 3).await, ["2", "3", "4"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn truncation_and_a_vanished_file_are_losses() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\n");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    fs::write(&path, "another beginning\n").unwrap();
+    let texts = run.committed(&mut buffer, 2).await;
+    assert!(texts[0].starts_with("LOSS") && texts[0].contains("truncated after byte 2"), "{texts:?}");
+    assert_eq!(texts[1], "another beginning");
+    run.stop().await;
+    fs::remove_file(&path).unwrap();
+    append(&path, "afresh\n");
+    let mut run = buffer.run(&path, Start::Beginning);
+    let texts = run.committed(&mut buffer, 2).await;
+    assert!(texts[0].starts_with("LOSS") && texts[0].contains("gone or rewritten"), "{texts:?}");
+    assert_eq!(texts[1], "afresh");
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn new_files_of_a_pattern_are_read_from_their_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut buffer = Buffer::default();
+    fs::create_dir(dir.path().join("old")).unwrap();
+    append(&dir.path().join("old/app-0.json"), "0\n");
+    let mut run = buffer.run(&dir.path().join("*/app-*.json"), Start::End);
+    // The old file's end was taken up.
+    run.outlet.recv().await.unwrap();
+    fs::create_dir(dir.path().join("x")).unwrap();
+    append(&dir.path().join("x/app-1.json"), "1\n");
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    append(&dir.path().join("x/app-2.json"), "2\n");
+    assert_eq!(run.committed(&mut buffer, 1).await, ["2"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn positions_are_the_same_at_every_reading_and_differ_between_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\n2\n");
+    let mut buffer = Buffer::default();
+    let mut positions = Vec::new();
+    for _ in 0..2 {
+        let mut run = buffer.run(&path, Start::Beginning);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            for observation in run.outlet.recv().await.unwrap() {
+                match observation.payload {
+                    Payload::Line(_) => seen.push(observation.position),
+                    // Only the start is committed.
+                    _ => drop(observation.cursor.map(|cursor| buffer.0.insert(cursor.key, cursor.value))),
+                }
+            }
+        }
+        run.stop().await;
+        positions.push(seen);
+    }
+    assert_eq!(positions[0], positions[1]);
+    assert_ne!(positions[0][0], positions[0][1]);
+}
+
+#[test]
+fn what_cannot_be_followed_says_what_to_do() {
+    let config = |path: &str| Config { paths: vec![path.to_owned()], format: Format::Events, start: Start::End };
+    assert!(FileSource::new(vec![], vec![]).unwrap_err().to_string().contains("add [[sources.file]]"));
+    assert!(FileSource::new(vec![config("app.json")], vec![]).unwrap_err().to_string().contains("not absolute"));
+}
