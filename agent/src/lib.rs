@@ -6,11 +6,15 @@
 
 pub mod config;
 
+pub mod clock;
+
 pub mod observation;
 
 pub mod sources;
 
 pub mod normalize;
+
+pub mod report;
 
 pub mod hold;
 

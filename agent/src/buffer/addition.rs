@@ -1,8 +1,9 @@
-//! What the pipeline asks to be made durable together, and the framing of records in the buffer.
+//! What the pipeline asks to be made durable together.
 //!
 //! Records are framed and hashed here, on the pipeline's thread, so that the writer does nothing per record but copy.
 //! An addition never splits an observation: its records and its cursor stand or fall together.
 
+use edgetrail_link::body::{frame, unframe};
 use edgetrail_proto::chain::{Counters, Hash};
 use edgetrail_proto::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RECORD_FRAME_BYTES};
 use edgetrail_proto::merkle;
@@ -89,8 +90,7 @@ impl Addition {
     pub fn record(&mut self, record: &[u8], counted: Counted) {
         // Proof: a record is at most RECORD_BYTES_FOREIGN_MAX long, far below u32::MAX.
         let bytes = u32::try_from(record.len()).unwrap_or(u32::MAX);
-        self.body.extend_from_slice(&bytes.to_be_bytes());
-        self.body.extend_from_slice(record);
+        frame(&mut self.body, record);
         self.entries.push(Entry { bytes, leaf: merkle::leaf_hash(record), counted });
     }
 
@@ -123,19 +123,11 @@ impl Addition {
 
     /// Whether there is nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-            && self.refused == 0
-            && self.cursors.is_empty()
-            && self.callers.is_empty()
-            && self.hold.is_none()
+        self.entries.is_empty() && self.refused == 0 && self.cursors.is_empty() && self.callers.is_empty() && self.hold.is_none()
     }
 
     pub fn records(&self) -> usize {
         self.entries.len()
-    }
-
-    pub(super) fn body_bytes(&self) -> usize {
-        self.body.len()
     }
 
     pub(super) fn refusals(&self) -> Counters {
@@ -199,23 +191,10 @@ pub(super) fn parts(addition: &Addition, mut count: usize, mut bytes: u64) -> Ve
     parts
 }
 
-/// The records of a framed body, or `None` where the frames don't add up.
-pub fn records(body: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut records = Vec::new();
-    let mut rest = body;
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<RECORD_FRAME_BYTES>()?;
-        let (record, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        records.push(record);
-        rest = after;
-    }
-    Some(records)
-}
-
 /// The leaf hashes of a framed body of `count` records, or `None` where it does not hold as many.
 pub(super) fn leaves(body: &[u8], count: u32) -> Option<Vec<Hash>> {
-    let records = records(body)?;
-    (records.len() == count as usize).then(|| records.into_iter().map(merkle::leaf_hash).collect())
+    let leaves: Vec<Hash> = unframe(body).map(|record| record.map(merkle::leaf_hash)).collect::<Result<_, _>>().ok()?;
+    (leaves.len() == count as usize).then_some(leaves)
 }
 
 #[cfg(test)]
@@ -241,15 +220,9 @@ mod tests {
             for (i, part) in parts.iter().enumerate() {
                 let (had, had_bytes) = if i == 0 && part.leaves.len() + count <= BATCH_RECORDS_MAX { (count, before) } else { (0, 0) };
                 prop_assert!(part.leaves.len() + had <= BATCH_RECORDS_MAX);
-                prop_assert!(part.bytes + if i == 0 { 0 } else { had_bytes } <= BATCH_BYTES_MAX as u64);
+                let total = part.bytes + had_bytes;
+                prop_assert!(total <= BATCH_BYTES_MAX as u64);
                 prop_assert_eq!(leaves(part.body, u32::try_from(part.leaves.len()).unwrap()), Some(part.leaves.clone()));
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_a_body_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(found) = records(&bytes) {
-                prop_assert_eq!(found.iter().map(|r| r.len() + RECORD_FRAME_BYTES).sum::<usize>(), bytes.len());
             }
         }
     }

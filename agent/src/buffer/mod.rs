@@ -1,1 +1,66 @@
 //! The agent's durable store: commits, chain, key file.
+//!
+//! What it promises:
+//! - A record whose commit returned is in the stream exactly once, across kills and power cuts (DESIGN G1). Records,
+//!   cursors and counters move in one transaction.
+//! - Nothing of batch k leaves the host before k's database commit and the key file's next slot are durable (CHAIN §3).
+//! - Rows go only against a receipt for a head in this buffer's own chain.
+//! - A damaged buffer or key file never stops capture: it becomes a gap and a successor stream.
+//!
+//! In the order of a record's way: an [`Addition`] goes over a bounded channel to the [`writer`] thread, which groups
+//! additions into commits; the [`scribe`] commits, seals and releases, synchronously and with time as an argument;
+//! [`store`] holds the rows, [`key_file`] the ratchet. [`recovery`] and [`succession`] are what a start, a rollback or a
+//! damage asks for; [`open`] signs what begins a stream. The [`outbox`] is what the uplink sees.
+
+mod addition;
+mod key_file;
+mod open;
+mod outbox;
+mod recovery;
+mod scribe;
+mod status;
+mod store;
+mod succession;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use addition::{Addition, AnswerAfter, Caller, Counted};
+pub use key_file::{KEY_FILE, KeyFileError};
+pub use open::{Opener, OpenerError};
+pub use outbox::Shelf;
+pub use status::{Status, status};
+pub use store::{BUFFER_FILE, StoreError};
+pub use writer::{Buffer, BufferTask, Limits, Room};
+
+use std::path::Path;
+
+/// Why the buffer can't do what it should. `Display` says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BufferError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Opener(#[from] OpenerError),
+    #[error("the buffer's writer has stopped")]
+    Stopped,
+    #[cfg(test)]
+    #[error("a test stopped the writer {0}")]
+    Injected(&'static str),
+}
+
+impl From<rusqlite::Error> for BufferError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Leaves an empty buffer where none is: by this a first start is told from a lost buffer (CHAIN §3, never enrolled).
+/// Join calls it before it writes the identity.
+pub fn prepare(dir: &Path) -> Result<(), BufferError> {
+    store::Store::open(dir)?;
+    Ok(())
+}

@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use edgetrail_link::body::{frame, unframe};
 use edgetrail_link::outbox::Opening;
 use edgetrail_proto::chain::{Counters, Hash, Header, Open, Receipt, Seal};
 use edgetrail_proto::identity::StreamId;
@@ -133,7 +134,9 @@ pub(super) struct ChunkRow {
 pub enum StoreError {
     #[error("SQLite {found} is too old: this build needs 3.51.3 or later")]
     Version { found: &'static str },
-    #[error("the buffer's schema is version {found}, this agent knows {SCHEMA_VERSION}: use the agent that wrote it, or a newer one")]
+    #[error(
+        "the buffer's schema is version {found}, this agent knows {SCHEMA_VERSION}: use the agent that wrote it, or a newer one"
+    )]
     Schema { found: i64 },
     #[error("the buffer can't be created: check the state directory's permissions")]
     Create(#[source] std::io::Error),
@@ -146,16 +149,13 @@ impl StoreError {
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Self::Sqlite(error) => {
-                matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
-                    || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..))
+                matches!(
+                    error.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+                ) || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..))
             }
             Self::Version { .. } | Self::Schema { .. } | Self::Create(_) => false,
         }
-    }
-
-    /// Whether the disk or the quota is full.
-    pub(super) fn is_full(&self) -> bool {
-        matches!(self, Self::Sqlite(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
     }
 }
 
@@ -227,9 +227,9 @@ pub(super) fn open_reader(dir: &Path) -> Result<Connection, StoreError> {
 }
 
 pub(super) fn state(db: &Connection) -> Result<State, StoreError> {
-    Ok(db.prepare_cached("SELECT current, running, forked, receipt, commits, committed, tail FROM state WHERE id = 1")?.query_row(
-        [],
-        |row| {
+    Ok(db
+        .prepare_cached("SELECT current, running, forked, receipt, commits, committed, tail FROM state WHERE id = 1")?
+        .query_row([], |row| {
             Ok(State {
                 current: row.get(0)?,
                 running: row.get(1)?,
@@ -239,8 +239,7 @@ pub(super) fn state(db: &Connection) -> Result<State, StoreError> {
                 committed: row.get::<_, Unsigned>(5)?.0,
                 tail: row.get::<_, Tally>(6)?.0,
             })
-        },
-    )?)
+        })?)
 }
 
 /// Writes everything of the state row but `hold`.
@@ -306,15 +305,10 @@ pub(super) fn stream_at(db: &Connection, ordinal: i64) -> Result<Option<StreamRo
 
 /// Records an open; gives the stream's ordinal.
 pub(super) fn insert_stream(db: &Connection, id: StreamId, opening: &Opening) -> Result<i64, StoreError> {
-    db.prepare_cached("INSERT INTO stream (id, open, binding, signature, certificates) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
-        params![
-            Bytes(*id.as_bytes()),
-            opening.open,
-            opening.binding,
-            opening.signature,
-            frame(&opening.certificate_chain)
-        ],
-    )?;
+    let mut certificates = Vec::new();
+    opening.certificate_chain.iter().for_each(|der| frame(&mut certificates, der));
+    db.prepare_cached("INSERT INTO stream (id, open, binding, signature, certificates) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![Bytes(*id.as_bytes()), opening.open, opening.binding, opening.signature, certificates])?;
     Ok(db.last_insert_rowid())
 }
 
@@ -349,17 +343,23 @@ pub(super) fn batch(db: &Connection, ordinal: i64, k: u64) -> Result<Option<Batc
     Ok(statement.query_row(params![ordinal, Unsigned(k)], batch_row).optional()?)
 }
 
+/// The oldest batch without a receipt.
+pub(super) fn first_batch(db: &Connection, ordinal: i64) -> Result<Option<u64>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT min(k) FROM batch WHERE stream = ?1")?;
+    Ok(statement.query_row([ordinal], |row| row.get::<_, Option<Unsigned>>(0))?.map(|k| k.0))
+}
+
 /// Batches from `from_k` on, in order.
 pub(super) fn batches(db: &Connection, ordinal: i64, from_k: u64) -> Result<Vec<BatchRow>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT header, hash, seal, waits FROM batch WHERE stream = ?1 AND k >= ?2 ORDER BY k")?;
+    let mut statement =
+        db.prepare_cached("SELECT header, hash, seal, waits FROM batch WHERE stream = ?1 AND k >= ?2 ORDER BY k")?;
     let rows = statement.query_map(params![ordinal, Unsigned(from_k)], batch_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// k and head of every batch without a receipt up to `to_k`, the newest `limit`, in order.
 pub(super) fn names(db: &Connection, ordinal: i64, to_k: Option<u64>, limit: usize) -> Result<Vec<(u64, Hash)>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT k, hash FROM batch WHERE stream = ?1 AND k <= ?2 ORDER BY k DESC LIMIT ?3")?;
+    let mut statement = db.prepare_cached("SELECT k, hash FROM batch WHERE stream = ?1 AND k <= ?2 ORDER BY k DESC LIMIT ?3")?;
     let to_k = to_k.map_or(i64::MAX, |k| i64::try_from(k).unwrap_or(i64::MAX));
     let rows = statement.query_map(params![ordinal, to_k, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         Ok((row.get::<_, Unsigned>(0)?.0, Hash(row.get::<_, Bytes<32>>(1)?.0)))
@@ -450,9 +450,8 @@ pub(super) fn delete_batches(db: &Connection, ordinal: i64, from: u64, to: u64) 
 
 /// Stores a receipt with the header and seal that it covers.
 pub(super) fn put_receipt(db: &Connection, ordinal: i64, batch: &BatchRow, receipt: &Receipt) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE stream SET receipted_header = ?2, receipted_seal = ?3, receipt = ?4 WHERE ordinal = ?1")?.execute(
-        params![ordinal, batch.header.encode().as_slice(), Bytes(batch.seal.0), receipt.encode()],
-    )?;
+    db.prepare_cached("UPDATE stream SET receipted_header = ?2, receipted_seal = ?3, receipt = ?4 WHERE ordinal = ?1")?
+        .execute(params![ordinal, batch.header.encode().as_slice(), Bytes(batch.seal.0), receipt.encode()])?;
     Ok(())
 }
 
@@ -477,11 +476,10 @@ fn stream_row(row: &Row<'_>) -> rusqlite::Result<StreamRow> {
         opening: Opening {
             binding: row.get(2)?,
             signature: row.get(3)?,
-            certificate_chain: super::addition::records(row.get_ref(4)?.as_blob()?)
-                .unwrap_or_default()
-                .into_iter()
-                .map(<[u8]>::to_vec)
-                .collect(),
+            certificate_chain: unframe(row.get_ref(4)?.as_blob()?)
+                .map(|der| der.map(<[u8]>::to_vec))
+                .collect::<Result<_, _>>()
+                .map_err(|error| unreadable(4, error))?,
             open: open.clone(),
         },
         open: Open::decode(&open).map_err(|error| unreadable(1, error))?,
@@ -495,15 +493,6 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
         seal: Seal(row.get::<_, Bytes<64>>(2)?.0),
         waits: row.get(3)?,
     })
-}
-
-fn frame(parts: &[Vec<u8>]) -> Vec<u8> {
-    let mut framed = Vec::new();
-    for part in parts {
-        framed.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-        framed.extend_from_slice(part);
-    }
-    framed
 }
 
 fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

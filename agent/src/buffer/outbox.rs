@@ -1,0 +1,141 @@
+//! The buffer as the uplink sees it: reads on a connection of their own, changes through the writer.
+
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use edgetrail_link::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
+use edgetrail_proto::chain::{BatchKind, Receipt, Verifier};
+use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::limits::BATCHES_NAMED_MAX;
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use super::scribe::{Position, Published, STREAMS_READ_MAX, end_seq};
+use super::writer::Command;
+use super::{BufferError, addition, store};
+
+/// What lies ready to be sent. Implements [`Outbox`].
+#[derive(Debug)]
+pub struct Shelf {
+    reader: Mutex<Connection>,
+    commands: SyncSender<Command>,
+    published: Arc<Published>,
+}
+
+impl Shelf {
+    pub(super) fn open(dir: &Path, commands: SyncSender<Command>, published: Arc<Published>) -> Result<Self, BufferError> {
+        Ok(Self { reader: Mutex::new(store::open_reader(dir)?), commands, published })
+    }
+
+    /// Asks the writer and waits for its answer.
+    fn ask<T>(&self, command: impl FnOnce(SyncSender<Result<T, BufferError>>) -> Command) -> Result<T, OutboxError> {
+        let (reply, answer) = sync_channel(1);
+        self.commands.send(command(reply)).map_err(|_| refused(BufferError::Stopped))?;
+        answer.recv().map_err(|_| refused(BufferError::Stopped))?.map_err(refused)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection, Position) -> Result<T, BufferError>) -> Result<T, BufferError> {
+        // Before the rows: what is published is in the database already.
+        let position = self.published.position();
+        read(&self.reader.lock().unwrap_or_else(PoisonError::into_inner), position)
+    }
+}
+
+/// What was read of one batch.
+enum Read {
+    Absent,
+    Damaged,
+    Whole(OutgoingBatch),
+}
+
+impl Outbox for Shelf {
+    fn held(&self) -> Result<Vec<HeldStream>, OutboxError> {
+        self.read(|db, position| {
+            let mut held = Vec::new();
+            for row in store::streams(db, STREAMS_READ_MAX)?.into_iter().filter(|row| row.ordinal <= position.ordinal) {
+                let current = row.ordinal == position.ordinal;
+                let to_k = if current { position.next_k.checked_sub(1) } else { Some(u64::MAX) };
+                let mut unreceipted = match to_k {
+                    Some(to_k) => store::names(db, row.ordinal, Some(to_k), BATCHES_NAMED_MAX)?,
+                    None => Vec::new(),
+                };
+                // A release may be under way behind the receipt.
+                let receipted_k = row.receipted.as_ref().map(|(header, ..)| header.k);
+                unreceipted.retain(|&(k, _)| receipted_k.is_none_or(|receipted| k > receipted));
+                held.push(HeldStream {
+                    stream: row.open.stream,
+                    opening: Opening { ..row.opening },
+                    last_receipted: row.receipted,
+                    unreceipted,
+                    closed: row.head.is_some_and(|(header, _)| header.kind == BatchKind::Close),
+                });
+            }
+            Ok(held)
+        })
+        .map_err(refused)
+    }
+
+    fn batch(&self, stream: StreamId, k: u64) -> Result<Option<OutgoingBatch>, OutboxError> {
+        let read = self
+            .read(|db, position| {
+                let Some(row) = store::stream(db, stream)? else { return Ok(Read::Absent) };
+                if row.ordinal > position.ordinal || (row.ordinal == position.ordinal && k >= position.next_k) {
+                    return Ok(Read::Absent);
+                }
+                if row.receipted.as_ref().is_some_and(|(header, ..)| k <= header.k) {
+                    return Ok(Read::Absent);
+                }
+                let Some(batch) = store::batch(db, row.ordinal, k)? else { return Ok(Read::Absent) };
+                let header = batch.header;
+                let mut body = Vec::new();
+                for chunk in store::chunks(db, row.ordinal, header.first_seq, end_seq(&header), usize::MAX)? {
+                    if store::read_body(db, chunk.body, &mut body).is_err() {
+                        return Ok(Read::Damaged);
+                    }
+                }
+                let whole = header.hash() == batch.hash
+                    && addition::leaves(&body, header.count)
+                        .is_some_and(|leaves| Verifier::check_leaves(&header, &leaves).is_ok());
+                if !whole {
+                    return Ok(Read::Damaged);
+                }
+                Ok(Read::Whole(OutgoingBatch { header, seal: batch.seal, body, caller_waits: batch.waits }))
+            })
+            .map_err(refused)?;
+        match read {
+            Read::Whole(batch) => Ok(Some(batch)),
+            Read::Absent => Ok(None),
+            Read::Damaged => {
+                tracing::error!(%stream, k, "a batch in the buffer no longer hashes to its root");
+                self.ask(|reply| Command::Damaged { stream, k, reply })?;
+                Err(OutboxError::Damaged { stream, k })
+            }
+        }
+    }
+
+    fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError> {
+        let ours = self.ask(|reply| Command::Receipt { receipt: receipt.clone(), reply })?;
+        if !ours {
+            tracing::warn!(stream = %receipt.stream, k = receipt.k, "a receipt for a head that is not in this chain was put aside");
+        }
+        Ok(())
+    }
+
+    fn reconcile(&self, latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError> {
+        self.ask(|reply| Command::Reconcile { latest, positions: positions.to_vec(), reply })
+    }
+
+    fn forked(&self, stream: StreamId) -> Result<(), OutboxError> {
+        tracing::error!(%stream, "the collector holds two branches of this agent's streams: find the clone, then join again with a token");
+        self.ask(|reply| Command::Forked { stream, reply })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.published.changes()
+    }
+}
+
+fn refused(error: BufferError) -> OutboxError {
+    OutboxError::Store(Box::new(error))
+}

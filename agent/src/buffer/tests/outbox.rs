@@ -1,0 +1,220 @@
+//! The uplink's view: what may leave, what a receipt releases, what a collector's word makes of it.
+
+use std::time::{Duration, Instant};
+
+use edgetrail_link::outbox::{CollectorPosition, Outbox, OutboxError, Reconciled};
+use edgetrail_proto::chain::{Hash, Receipt, ReceiptSigner};
+use edgetrail_proto::identity::StreamId;
+use tokio::sync::oneshot;
+
+use super::super::{AnswerAfter, Buffer, BufferTask, Caller, Limits, Shelf};
+use super::*;
+use crate::observation::{Answer, Outcome};
+
+struct Running {
+    dir: tempfile::TempDir,
+    buffer: Buffer,
+    task: BufferTask,
+    shelf: Shelf,
+}
+
+fn run() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    super::super::prepare(dir.path()).unwrap();
+    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(), Reporter::new(host()), Limits::default()).unwrap();
+    Running { dir, buffer, task, shelf }
+}
+
+fn caller(after: AnswerAfter) -> (Caller, oneshot::Receiver<Outcome>) {
+    let (sender, receiver) = oneshot::channel();
+    (Caller { answer: Answer(sender), outcome: Outcome::Committed { event_ids: Vec::new() }, after }, receiver)
+}
+
+impl Running {
+    /// Commits and seals at once.
+    fn sealed(&self, record: &str) -> (StreamId, u64, oneshot::Receiver<Outcome>) {
+        let mut addition = addition(&[record]);
+        let (caller, answer) = caller(AnswerAfter::Receipt);
+        addition.caller(caller);
+        let mut changes = self.shelf.changes();
+        changes.borrow_and_update();
+        self.buffer.append(addition).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while !changes.has_changed().unwrap() {
+            assert!(Instant::now() < until, "the batch was not sealed");
+            std::thread::yield_now();
+        }
+        let held = self.shelf.held().unwrap();
+        let last = held.last().unwrap();
+        (last.stream, last.unreceipted.last().unwrap().0, answer)
+    }
+
+    fn receipt(&self, stream: StreamId, k: u64) -> Receipt {
+        let batch = self.shelf.batch(stream, k).unwrap().unwrap();
+        ReceiptSigner::from_seed(&[9; 32]).sign(stream, k, batch.header.hash(), k, 5)
+    }
+
+    fn close(self) {
+        self.buffer.close();
+        self.task.join().unwrap();
+    }
+}
+
+#[test]
+fn a_push_caller_is_answered_at_once_after_the_commit() {
+    let running = run();
+    let mut addition = addition(&["a"]);
+    let (caller, answer) = caller(AnswerAfter::Commit);
+    addition.caller(caller);
+    let began = Instant::now();
+    running.buffer.append(addition).unwrap();
+    assert_eq!(answer.blocking_recv(), Ok(Outcome::Committed { event_ids: Vec::new() }));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let db = store::open_reader(running.dir.path()).unwrap();
+    assert_eq!(store::depth(&db).unwrap().0, 1);
+    running.close();
+}
+
+#[test]
+fn records_of_pull_sources_are_durable_within_the_commit_interval() {
+    let running = run();
+    let db = store::open_reader(running.dir.path()).unwrap();
+    running.buffer.append(addition(&["a"])).unwrap();
+    let began = Instant::now();
+    while store::depth(&db).unwrap().0 == 0 {
+        assert!(began.elapsed() < Duration::from_secs(5), "never committed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // 100 ms is the promise; the margin is for a machine that does other things.
+    assert!(began.elapsed() < Duration::from_millis(600), "took {:?}", began.elapsed());
+    running.close();
+}
+
+#[test]
+fn a_receipt_releases_what_it_covers_and_answers_who_waited() {
+    let running = run();
+    let (stream, first, first_answer) = running.sealed("a");
+    let (_, second, second_answer) = running.sealed("b");
+    assert_eq!((first, second), (0, 1));
+    let receipt = running.receipt(stream, 1);
+    running.shelf.store_receipt(&receipt).unwrap();
+    assert!(first_answer.blocking_recv().is_ok() && second_answer.blocking_recv().is_ok());
+    let held = running.shelf.held().unwrap();
+    assert!(held[0].unreceipted.is_empty());
+    assert_eq!(held[0].last_receipted.as_ref().map(|(header, _, stored)| (header.k, stored.clone())), Some((1, receipt.clone())));
+    assert!(running.shelf.batch(stream, 0).unwrap().is_none());
+    // The next header hashes it.
+    let (_, third, _) = running.sealed("c");
+    assert_eq!(running.shelf.batch(stream, third).unwrap().unwrap().header.last_receipt, receipt.message_hash());
+    running.close();
+}
+
+#[test]
+fn a_receipt_for_another_head_changes_nothing() {
+    let running = run();
+    let (stream, k, _answer) = running.sealed("a");
+    let forged = ReceiptSigner::from_seed(&[9; 32]).sign(stream, k, Hash([3; 32]), 0, 5);
+    running.shelf.store_receipt(&forged).unwrap();
+    assert!(running.shelf.batch(stream, k).unwrap().is_some());
+    assert!(running.shelf.held().unwrap()[0].last_receipted.is_none());
+    running.close();
+}
+
+#[test]
+fn a_close_ends_the_stream_and_is_held_until_its_receipt() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let Running { dir, buffer, task, shelf: _shelf } = running;
+    buffer.close();
+    task.join().unwrap();
+    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(), Reporter::new(host()), Limits::default()).unwrap();
+    let held = shelf.held().unwrap();
+    assert_eq!(held.len(), 2);
+    assert!(held[0].stream == stream && held[0].closed && held[0].unreceipted.len() == 2);
+    buffer.close();
+    task.join().unwrap();
+}
+
+fn position(stream: StreamId, head: Option<(u64, Hash)>) -> CollectorPosition {
+    CollectorPosition { stream, recorded: true, head, bound: None, superseded: false }
+}
+
+#[test]
+fn a_head_of_this_chain_goes_on() {
+    let running = run();
+    let (stream, k, _answer) = running.sealed("a");
+    let head = running.shelf.held().unwrap()[0].unreceipted[0];
+    assert_eq!(head.0, k);
+    let done = running.shelf.reconcile(Some(stream), &[position(stream, Some(head))]).unwrap();
+    assert_eq!(done, Reconciled::Continue);
+    running.close();
+}
+
+#[test]
+fn a_head_that_this_chain_lacks_opens_a_successor_with_rehomed_records() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let (_, _, _answer) = running.sealed("b");
+    let receipt = running.receipt(stream, 0);
+    running.shelf.store_receipt(&receipt).unwrap();
+    let head = (7, Hash([7; 32]));
+    assert_eq!(running.shelf.reconcile(Some(stream), &[position(stream, Some(head))]).unwrap(), Reconciled::Successor);
+    let held = running.shelf.held().unwrap();
+    assert!(held[0].unreceipted.is_empty());
+    let open = Open::decode(&held[1].opening.open).unwrap();
+    assert_eq!(open.cause, Cause::Rollback);
+    assert_eq!(open.predecessor.map(|p| (p.stream, p.k, p.hash)), Some((stream, 7, head.1)));
+    let body = running.shelf.batch(held[1].stream, 0).unwrap().unwrap().body;
+    let records: Vec<_> = edgetrail_link::body::unframe(&body).map(|record| record.unwrap().to_vec()).collect();
+    assert!(String::from_utf8_lossy(&records[0]).contains("ReportRehomed"));
+    assert_eq!(records[1], b"b");
+    running.close();
+}
+
+#[test]
+fn a_later_stream_that_is_not_known_here_is_succeeded_with_cause_5() {
+    let running = run();
+    let (stream, k, _answer) = running.sealed("a");
+    let head = running.shelf.held().unwrap()[0].unreceipted[0];
+    assert_eq!(head.0, k);
+    let later = StreamId::from_bytes([0x33; 16]);
+    let mut old = position(stream, Some(head));
+    (old.superseded, old.bound) = (true, Some(k));
+    let later_head = (4, Hash([4; 32]));
+    let done = running.shelf.reconcile(Some(later), &[old, position(later, Some(later_head))]).unwrap();
+    assert_eq!(done, Reconciled::Successor);
+    let open = Open::decode(&running.shelf.held().unwrap()[1].opening.open).unwrap();
+    assert_eq!(open.cause, Cause::RestoredBehindLater);
+    assert_eq!(open.predecessor.map(|p| (p.stream, p.k)), Some((later, 4)));
+    running.close();
+}
+
+#[test]
+fn a_damaged_batch_is_named_then_dissolved_only_if_the_collector_lacks_it() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let (_, _, _answer) = running.sealed("b");
+    let (_, _, _answer) = running.sealed("c");
+    let second = running.shelf.batch(stream, 1).unwrap().unwrap();
+    let db = rusqlite::Connection::open(running.dir.path().join(super::super::BUFFER_FILE)).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.execute(
+        "UPDATE body SET records = x'0000000178' WHERE id = (SELECT body FROM chunk WHERE first_seq = ?1)",
+        [i64::try_from(second.header.first_seq).unwrap()],
+    )
+    .unwrap();
+    assert!(matches!(running.shelf.batch(stream, 1), Err(OutboxError::Damaged { k: 1, .. })));
+    let first = running.shelf.held().unwrap()[0].unreceipted[0];
+    assert_eq!(running.shelf.reconcile(Some(stream), &[position(stream, Some(first))]).unwrap(), Reconciled::Successor);
+    let held = running.shelf.held().unwrap();
+    assert_eq!(held[0].unreceipted, [first]);
+    let open = Open::decode(&held[1].opening.open).unwrap();
+    assert_eq!((open.cause, open.predecessor.map(|p| p.k)), (Cause::BufferOrKeyLost, Some(2)));
+    let batch = running.shelf.batch(held[1].stream, 0).unwrap().unwrap();
+    let records: Vec<String> =
+        edgetrail_link::body::unframe(&batch.body).map(|record| String::from_utf8_lossy(record.unwrap()).into_owned()).collect();
+    assert!(records[0].contains("ReportRehomed") && records[1].contains(r#""count":1"#), "{records:?}");
+    assert_eq!(records[2], "c");
+    assert!(batch.header.counters.balance(end_seq(&batch.header)));
+    running.close();
+}

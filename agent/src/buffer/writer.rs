@@ -1,0 +1,434 @@
+//! The writer's thread: groups additions into commits, seals on time, answers callers.
+//!
+//! Everything that changes the buffer goes through one bounded channel to this thread. A commit waits for others at
+//! most [`COMMIT_WAIT`], and not at all for a push caller with nobody behind it. Idle, the thread wakes for a heartbeat
+//! and nothing else. After an error it opens the buffer anew and goes on from what the files say; meanwhile there is no
+//! room: push callers are told to come back, pull sources wait.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use edgetrail_link::outbox::{CollectorPosition, Reconciled};
+use edgetrail_proto::chain::Receipt;
+use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::limits::{COMMIT_INTERVAL, HEARTBEAT_INTERVAL, SEAL_INTERVAL};
+use tokio::sync::watch;
+
+use super::addition::{Addition, AnswerAfter, Caller, Counted};
+use super::open::Opener;
+use super::outbox::Shelf;
+use super::scribe::{Opening, Place, Published, Scribe};
+use super::{BufferError, store};
+use crate::clock::{StepWatch, unix_ns};
+use crate::observation::{Cursor, Loss, Outcome};
+use crate::report::Reporter;
+
+/// How long a commit waits for more. The rest of [`COMMIT_INTERVAL`] is for the fsync: about 4 ms on the slowest disk
+/// that was measured, a few times that under load.
+const COMMIT_WAIT: Duration = Duration::from_millis(70);
+
+const _: () = assert!(COMMIT_WAIT.as_millis() < COMMIT_INTERVAL.as_millis(), "a commit ends within the interval");
+
+/// Additions under way to the thread: with full ones, 4 MiB.
+const COMMANDS_MAX: usize = 4;
+
+/// How long after an error the buffer is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
+
+/// What callers are told to wait when there is no room, seconds.
+pub(crate) const RETRY_AFTER_S: u64 = 5;
+
+/// Free space is looked at this often at most.
+const SPACE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How much the buffer may take, and how long it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows may take this much, bytes.
+    pub max_bytes: u64,
+    /// Of these, kept for gaps: what is lost while the buffer is full must still be said.
+    pub reserve_bytes: u64,
+    /// The file system keeps this much free, bytes.
+    pub min_free_bytes: u64,
+    /// A batch is sealed this long after its first commit, at most [`SEAL_INTERVAL`].
+    pub seal_interval: Duration,
+}
+
+/// Whether observations can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Open,
+    /// A limit is reached or the disk fails: push sources are refused for now, pull sources wait.
+    Full,
+}
+
+/// The pipeline's end of the buffer.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    commands: SyncSender<Command>,
+    room: watch::Receiver<Room>,
+    dir: PathBuf,
+}
+
+/// The writer's thread: joined when the agent stops.
+#[derive(Debug)]
+pub struct BufferTask(JoinHandle<Result<(), BufferError>>);
+
+/// What the thread is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append(Addition),
+    Receipt { receipt: Receipt, reply: Reply<bool> },
+    Reconcile { latest: Option<StreamId>, positions: Vec<CollectorPosition>, reply: Reply<Reconciled> },
+    Damaged { stream: StreamId, k: u64, reply: Reply<()> },
+    Forked { stream: StreamId, reply: Reply<()> },
+    Close,
+}
+
+type Reply<T> = SyncSender<Result<T, BufferError>>;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // A busy host makes some 10 GiB a day uncompressed; 2 GiB is hours there and weeks on a quiet one.
+            max_bytes: 2 * 1024 * 1024 * 1024,
+            reserve_bytes: 4 * 1024 * 1024,
+            min_free_bytes: 256 * 1024 * 1024,
+            seal_interval: SEAL_INTERVAL,
+        }
+    }
+}
+
+impl Buffer {
+    /// Opens the buffer in `dir` and starts its thread: on return every record left from before is sealed.
+    pub fn open(
+        dir: &Path,
+        opener: Opener,
+        reporter: Reporter,
+        limits: Limits,
+    ) -> Result<(Self, BufferTask, Shelf), BufferError> {
+        let published = Arc::new(Published::new());
+        let place = Place { dir: dir.to_owned(), opener: Arc::new(opener), reporter, published: Arc::clone(&published) };
+        let (scribe, _) = Scribe::open(&place, Opening::Start, unix_ns())?;
+        let (commands, receiver) = sync_channel(COMMANDS_MAX);
+        let (room_sender, room) = watch::channel(Room::Open);
+        let shelf = Shelf::open(dir, commands.clone(), published)?;
+        let writer = Writer {
+            place,
+            limits,
+            commands: receiver,
+            room: room_sender,
+            scribe: Some(scribe),
+            staged: None,
+            in_doubt: None,
+            waiting: Vec::new(),
+            unsealed_since: None,
+            sealed_at: Instant::now(),
+            retry_at: Instant::now(),
+            space_at: None,
+            steps: StepWatch::default(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("buffer".to_owned())
+            .stack_size(512 * 1024)
+            .spawn(move || writer.run())
+            .map_err(|cause| store::StoreError::Create(cause))?;
+        Ok((Self { commands, room, dir: dir.to_owned() }, BufferTask(thread), shelf))
+    }
+
+    /// Hands an addition on; waits while the thread is behind.
+    pub fn append(&self, addition: Addition) -> Result<(), BufferError> {
+        self.commands.send(Command::Append(addition)).map_err(|_| BufferError::Stopped)
+    }
+
+    /// Commits what was appended, seals it, seals a close and ends the thread.
+    pub fn close(&self) {
+        // A thread that has ended already has nothing to close.
+        drop(self.commands.send(Command::Close));
+    }
+
+    pub fn room(&self) -> watch::Receiver<Room> {
+        self.room.clone()
+    }
+
+    /// Where a source goes on, one cursor a key.
+    pub fn cursors(&self, source: crate::observation::SourceName) -> Result<Vec<Cursor>, BufferError> {
+        let db = store::open_reader(&self.dir)?;
+        Ok(store::cursors(&db, source.as_str())?.into_iter().map(|(key, value)| Cursor { key, value }).collect())
+    }
+
+    /// What [`Addition::hold`] last stored.
+    pub fn hold(&self) -> Result<Option<Vec<u8>>, BufferError> {
+        Ok(store::hold(&store::open_reader(&self.dir)?)?)
+    }
+}
+
+impl BufferTask {
+    /// Waits for the thread's end; call it off the runtime.
+    pub fn join(self) -> Result<(), BufferError> {
+        self.0.join().unwrap_or(Err(BufferError::Stopped))
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// The thread's state.
+struct Writer {
+    place: Place,
+    limits: Limits,
+    commands: Receiver<Command>,
+    room: watch::Sender<Room>,
+    /// `None` after an error, until it could be opened again.
+    scribe: Option<Scribe>,
+    staged: Option<Staged>,
+    /// The commit count before a commit that failed: tells whether what is staged got through after all.
+    in_doubt: Option<u64>,
+    /// Callers that wait for the receipt of a batch.
+    waiting: Vec<(StreamId, u64, Caller)>,
+    unsealed_since: Option<Instant>,
+    sealed_at: Instant,
+    retry_at: Instant,
+    space_at: Option<Instant>,
+    steps: StepWatch,
+}
+
+struct Staged {
+    addition: Addition,
+    since: Instant,
+}
+
+impl Writer {
+    fn run(mut self) -> Result<(), BufferError> {
+        loop {
+            let wait = self.deadline().saturating_duration_since(Instant::now());
+            match self.commands.recv_timeout(wait) {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(command) => self.take(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // A push caller with others right behind it shares the commit with them.
+            while self.staged.as_ref().is_some_and(|staged| !staged.addition.is_full()) {
+                match self.commands.try_recv() {
+                    Ok(Command::Close) => return self.close(),
+                    Ok(command) => self.take(command),
+                    Err(_) => break,
+                }
+            }
+            self.act();
+        }
+    }
+
+    /// When something is due that no command brings.
+    fn deadline(&self) -> Instant {
+        if self.scribe.is_none() {
+            return self.retry_at;
+        }
+        let commit = self.staged.as_ref().map(|staged| if staged.urgent() { staged.since } else { staged.since + COMMIT_WAIT });
+        let seal = self.unsealed_since.map(|since| since + self.limits.seal_interval);
+        [commit, seal, Some(self.sealed_at + HEARTBEAT_INTERVAL)].into_iter().flatten().min().unwrap_or(self.sealed_at)
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Append(addition) => match &mut self.staged {
+                Some(staged) => staged.addition.absorb(addition),
+                None => self.staged = Some(Staged { addition, since: Instant::now() }),
+            },
+            Command::Receipt { receipt, reply } => {
+                let stored = self.with(|scribe| scribe.receipt(&receipt));
+                if matches!(stored, Ok(true)) {
+                    self.answer_up_to(receipt.stream, receipt.k);
+                }
+                self.measure(false);
+                // A caller that has gone away has its answer from the database at its next resume.
+                drop(reply.send(stored));
+            }
+            Command::Reconcile { latest, positions, reply } => {
+                self.flush();
+                let done = self.with(|scribe| scribe.reconcile(latest, &positions, unix_ns()));
+                if matches!(done, Ok(Reconciled::Successor)) {
+                    self.follow_successor();
+                }
+                drop(reply.send(done));
+            }
+            Command::Damaged { stream, k, reply } => drop(reply.send(self.with(|scribe| scribe.damaged(stream, k)))),
+            Command::Forked { stream, reply } => drop(reply.send(self.with(|scribe| scribe.forked(stream)))),
+            // Taken where commands are received.
+            Command::Close => {}
+        }
+    }
+
+    /// Does what is due.
+    fn act(&mut self) {
+        let now = Instant::now();
+        if self.scribe.is_none() && now >= self.retry_at {
+            self.reopen();
+        }
+        let due = |staged: &Staged| staged.urgent() || staged.addition.is_full() || now >= staged.since + COMMIT_WAIT;
+        if self.scribe.is_some() && self.staged.as_ref().is_some_and(due) {
+            self.flush();
+        }
+        if self.unsealed_since.is_some_and(|since| now >= since + self.limits.seal_interval) {
+            self.seal();
+        } else if self.scribe.is_some() && now >= self.sealed_at + HEARTBEAT_INTERVAL {
+            self.watch_clock();
+            self.seal();
+            self.measure(true);
+            // The cache of a busy hour goes back to the system.
+            let shrunk = self.scribe.as_ref().map(|scribe| scribe.desk.store.db.execute_batch("PRAGMA shrink_memory"));
+            if let Some(Err(error)) = shrunk {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the cache could not be shrunk");
+            }
+        }
+    }
+
+    /// Makes what is staged durable and answers its callers.
+    fn flush(&mut self) {
+        let Some(mut staged) = self.staged.take() else { return };
+        let Some(scribe) = &mut self.scribe else {
+            self.staged = Some(staged);
+            return;
+        };
+        let before = scribe.desk.state.commits;
+        let waits = staged.addition.callers.iter().any(|caller| caller.after == AnswerAfter::Receipt);
+        match scribe.commit(&staged.addition, waits, unix_ns()) {
+            Ok(()) => {
+                // From here on a crash keeps every record of the addition: callers may be answered.
+                let (stream, last) = (scribe.line.stream, scribe.line.writer.next_k().saturating_sub(1));
+                let unsealed = !scribe.line.unsealed.is_empty();
+                for caller in staged.addition.callers {
+                    match (&caller.after, &caller.outcome) {
+                        (AnswerAfter::Receipt, Outcome::Committed { .. }) => self.waiting.push((stream, last, caller)),
+                        _ => caller.tell_done(),
+                    }
+                }
+                if unsealed {
+                    self.unsealed_since.get_or_insert_with(Instant::now);
+                } else {
+                    (self.unsealed_since, self.sealed_at) = (None, Instant::now());
+                }
+                self.measure(false);
+            }
+            Err(error) => {
+                self.in_doubt = Some(before);
+                for caller in staged.addition.callers.drain(..) {
+                    caller.tell(Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
+                }
+                self.staged = Some(staged);
+                self.fail(&error);
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        if self.with(|scribe| scribe.seal_open(unix_ns())).is_ok() {
+            (self.unsealed_since, self.sealed_at) = (None, Instant::now());
+        }
+    }
+
+    fn with<T>(&mut self, work: impl FnOnce(&mut Scribe) -> Result<T, BufferError>) -> Result<T, BufferError> {
+        let Some(scribe) = &mut self.scribe else { return Err(BufferError::Stopped) };
+        let done = work(scribe);
+        if let Err(error) = &done {
+            self.fail(error);
+        }
+        done
+    }
+
+    /// Lets go of the files; they are opened again, and memory believed no more.
+    fn fail(&mut self, error: &BufferError) {
+        tracing::error!(error = error as &dyn std::error::Error, "the buffer failed: capture waits until it can be opened again");
+        self.scribe = None;
+        self.unsealed_since = None;
+        self.retry_at = Instant::now() + REOPEN_AFTER;
+        self.room.send_replace(Room::Full);
+    }
+
+    fn reopen(&mut self) {
+        match Scribe::open(&self.place, Opening::Again, unix_ns()) {
+            Ok((scribe, commits)) => {
+                tracing::info!("the buffer is open again");
+                if self.in_doubt.take().is_some_and(|before| commits > before) {
+                    self.staged = None;
+                }
+                self.scribe = Some(scribe);
+                self.sealed_at = Instant::now();
+                self.follow_successor();
+                self.measure(true);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn answer_up_to(&mut self, stream: StreamId, k: u64) {
+        for (_, _, caller) in self.waiting.extract_if(.., |(of, at, _)| *of == stream && *at <= k) {
+            caller.tell_done();
+        }
+    }
+
+    /// Records that moved are sealed in the successor: their callers wait for its head.
+    fn follow_successor(&mut self) {
+        let Some(scribe) = &self.scribe else { return };
+        let (stream, last) = (scribe.line.stream, scribe.line.writer.next_k().saturating_sub(1));
+        for waiting in self.waiting.iter_mut().filter(|(of, ..)| *of != stream) {
+            (waiting.0, waiting.1) = (stream, last);
+        }
+    }
+
+    /// Compares what rows take and what the disk has left with the limits.
+    fn measure(&mut self, now: bool) {
+        if !now && self.space_at.is_some_and(|at| at.elapsed() < SPACE_INTERVAL) && *self.room.borrow() == Room::Open {
+            return;
+        }
+        self.space_at = Some(Instant::now());
+        let Some(scribe) = &self.scribe else { return };
+        let used = scribe.desk.store.used_bytes().unwrap_or(0);
+        let free = rustix::fs::statvfs(&self.place.dir).map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize));
+        let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes) || free < self.limits.min_free_bytes;
+        let room = if full { Room::Full } else { Room::Open };
+        if self.room.send_replace(room) != room {
+            match room {
+                Room::Full => tracing::error!(used, free, "the buffer is full: restore the uplink, or raise buffer.max_bytes"),
+                Room::Open => tracing::info!(used, free, "the buffer has room again"),
+            }
+        }
+    }
+
+    /// A clock that was set is noted in the stream: order is by seq, but times before and after don't compare.
+    fn watch_clock(&mut self) {
+        let Some(step) = self.steps.step() else { return };
+        let now = unix_ns();
+        let loss = Loss {
+            cause: "clock-step",
+            count: Some(0),
+            exact: true,
+            evidence: format!("the host's clock was set by {} ms", step / 1_000_000),
+            from: u64::try_from(i128::from(now) - step).unwrap_or(0),
+            to: now,
+        };
+        let mut addition = Addition::default();
+        addition.record(&self.place.reporter.gap(&loss, now), Counted::Gap { lost_agent: 0, lost_source: 0 });
+        self.take(Command::Append(addition));
+        self.flush();
+    }
+
+    /// The orderly end.
+    fn close(mut self) -> Result<(), BufferError> {
+        self.watch_clock();
+        self.flush();
+        let mut scribe = self.scribe.take().ok_or(BufferError::Stopped)?;
+        scribe.close(unix_ns())
+    }
+}
+
+impl Staged {
+    /// Somebody waits, and nobody is behind: every command that was ready has been taken.
+    fn urgent(&self) -> bool {
+        !self.addition.callers.is_empty()
+    }
+}

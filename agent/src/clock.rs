@@ -1,0 +1,41 @@
+//! The host's clocks: wall time for records, and a second one that tells when the first was set.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Unix nanoseconds. 0 before 1970, the year 2554 after it.
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// A step of the wall clock smaller than this is a daemon's slewing or this thread's waiting, nanoseconds.
+const STEP_NS_MIN: u64 = 2_000_000_000;
+
+/// Notices when the wall clock is set.
+#[derive(Debug)]
+pub struct StepWatch {
+    /// Wall time minus time since boot (suspend included), nanoseconds.
+    offset: i128,
+}
+
+impl Default for StepWatch {
+    fn default() -> Self {
+        Self { offset: offset() }
+    }
+}
+
+impl StepWatch {
+    /// By how many nanoseconds the wall clock was set since the last call, if it was.
+    pub fn step(&mut self) -> Option<i128> {
+        let now = offset();
+        let step = now - self.offset;
+        self.offset = now;
+        (step.unsigned_abs() >= u128::from(STEP_NS_MIN)).then_some(step)
+    }
+}
+
+fn offset() -> i128 {
+    let boot = clock_gettime(ClockId::Boottime);
+    i128::from(unix_ns()) - (i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec))
+}
