@@ -1,6 +1,8 @@
 //! The chain's bytes against golden vectors that a second implementation made (tests/chain, in Python, written from the
 //! protocol's text alone): every byte is reproduced, and every encoding is taken apart again.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use edgetrail_proto::chain::{
     BatchKind, Binding, Cause, Counters, Hash, Header, KEY_SLOT_BYTES, KeySlot, Open, Predecessor, PublicKey, Ratchet, Receipt,
     ReceiptSigner, Seal, SealInput, Seed, Verifier, Writer, event_id, verify_seal,

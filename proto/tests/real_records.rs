@@ -2,6 +2,8 @@
 //!
 //! The records lie beside the repository, in `../shared/data/cloudtrail`; without them these tests say so and pass.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod tree;
 
 use std::path::{Path, PathBuf};

@@ -67,6 +67,10 @@ impl Facets {
     /// Reads the facets of a record's bytes. Never panics, whatever they are.
     pub fn parse(record: &[u8]) -> Result<Self, FacetsError> {
         let text = check(record)?;
+        // serde would take a struct's fields from an array, too.
+        if !text.trim_start().starts_with('{') {
+            return Err(FacetsError::NotJson("it does not begin with `{`".to_owned()));
+        }
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let shape = Shape::deserialize(&mut deserializer).map_err(not_json)?;
         deserializer.end().map_err(not_json)?;
@@ -126,3 +130,6 @@ impl From<Malformed> for FacetsError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
