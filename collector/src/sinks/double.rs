@@ -52,6 +52,15 @@ impl Double {
         state.script.clear();
     }
 
+    /// Somebody else writes there.
+    pub fn intrude(&self, key: &str, bytes: &'static [u8]) {
+        self.0.lock().unwrap().objects.insert(key.to_owned(), (Bytes::from_static(bytes), ObjectMeta::default()));
+    }
+
+    pub fn remove(&self, key: &str) {
+        self.0.lock().unwrap().objects.remove(key);
+    }
+
     pub fn order(&self) -> Vec<String> {
         self.0.lock().unwrap().order.clone()
     }

@@ -5,7 +5,7 @@
 
 use edgetrail_proto::facets::Facets;
 
-use super::trail::Trail;
+use crate::control::TrailConfig;
 use crate::ledger::{Entry, EntryRecord};
 
 /// Where the collector's own records of API calls come from. Source: CloudTrail's eventSource for its own calls.
@@ -31,7 +31,7 @@ struct Parameters {
 }
 
 /// What a batch says to this trail, in order.
-pub(super) fn commands(entry: &Entry, trail: &Trail) -> Vec<Command> {
+pub(super) fn commands(entry: &Entry, trail: &TrailConfig) -> Vec<Command> {
     if !entry.stream.internal {
         return Vec::new();
     }

@@ -19,8 +19,8 @@ use tracing::{error, info, warn};
 
 use super::log_file::LogFile;
 use super::store::{ObjectKind, PlannedObject};
-use super::trail::Trail;
 use super::{Shared, TrailError, blocking};
+use crate::control::TrailConfig;
 use crate::sinks::{Put, Sink, SinkError};
 
 /// PUTs of one trail in flight at a time, of as many lanes.
@@ -57,7 +57,7 @@ struct Retry {
 }
 
 /// Runs until stopped.
-pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<Trail>, stop: CancellationToken) {
+pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<TrailConfig>, stop: CancellationToken) {
     let Some(sink) = open_sink(&shared, &trail, &stop).await else { return };
     let mut running: JoinSet<(PlannedObject, Result<(), DeliveryError>)> = JoinSet::new();
     let mut busy: HashSet<i64> = HashSet::new();
@@ -105,7 +105,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<Trail>, stop: Cancel
 }
 
 /// Opens the sink and proves its conditional PUT; tells and tries again until both hold.
-async fn open_sink(shared: &Shared, trail: &Trail, stop: &CancellationToken) -> Option<Sink> {
+async fn open_sink(shared: &Shared, trail: &TrailConfig, stop: &CancellationToken) -> Option<Sink> {
     let mut failures = 0;
     loop {
         let opened = match shared.sink(trail) {
@@ -138,7 +138,7 @@ async fn open_sink(shared: &Shared, trail: &Trail, stop: &CancellationToken) -> 
 /// The next object of every lane that is neither busy nor waiting, oldest plan first.
 async fn due_objects(
     shared: &Arc<Shared>,
-    trail: &Arc<Trail>,
+    trail: &Arc<TrailConfig>,
     busy: &HashSet<i64>,
     retries: &HashMap<i64, Retry>,
 ) -> Result<Vec<PlannedObject>, TrailError> {
@@ -159,7 +159,12 @@ async fn due_objects(
     .await
 }
 
-async fn deliver_one(shared: &Arc<Shared>, trail: &Arc<Trail>, sink: &Sink, object: &PlannedObject) -> Result<(), DeliveryError> {
+async fn deliver_one(
+    shared: &Arc<Shared>,
+    trail: &Arc<TrailConfig>,
+    sink: &Sink,
+    object: &PlannedObject,
+) -> Result<(), DeliveryError> {
     let body = match object.body.clone().or_else(|| shared.bodies.get(object.id)) {
         Some(body) => body,
         None => {
@@ -190,7 +195,7 @@ async fn deliver_one(shared: &Arc<Shared>, trail: &Arc<Trail>, sink: &Sink, obje
 }
 
 /// A planned log file, from its range of the ledger: the same records, the same bytes.
-fn make_again(shared: &Shared, trail: &Trail, object: &PlannedObject) -> Result<Bytes, DeliveryError> {
+fn make_again(shared: &Shared, trail: &TrailConfig, object: &PlannedObject) -> Result<Bytes, DeliveryError> {
     let changed = || DeliveryError::LedgerChanged { key: object.key.clone() };
     let (account, region) = shared.store.lane_place(object.lane).map_err(TrailError::from)?;
     let mut file = LogFile::new(object.from_index);
@@ -227,7 +232,7 @@ fn content_hash(gzip: &[u8]) -> Option<Hash> {
     (plain.limit() > 0).then(|| Hash(hash.finalize().into()))
 }
 
-fn tell(shared: &Shared, trail: &Trail, object: &PlannedObject, error: &DeliveryError, failures: u32) {
+fn tell(shared: &Shared, trail: &TrailConfig, object: &PlannedObject, error: &DeliveryError, failures: u32) {
     let because = super::chain(error);
     let code = match error {
         DeliveryError::Sink(error) => error.code(),

@@ -15,7 +15,7 @@ use super::clock::SECOND;
 use super::digest_key::{DigestKey, DigestKeyError};
 use super::log_file::compress;
 use super::store::{LaneState, ObjectKind, PlannedObject, PreviousDigest};
-use super::trail::Trail;
+use crate::control::TrailConfig;
 use crate::sinks::ObjectMeta;
 
 /// What goes out when a window ends, the proof first.
@@ -28,7 +28,7 @@ pub(super) struct SealedWindow {
 
 /// `files` are all log files planned in the window, in plan order; `end` is digestEndTime, Unix seconds.
 pub(super) fn seal_window(
-    trail: &Trail,
+    trail: &TrailConfig,
     lane: &LaneState,
     files: &[PlannedObject],
     proof: &Proof,

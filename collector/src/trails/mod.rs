@@ -1,6 +1,6 @@
 //! Delivers the ledger as CloudTrail's log files, with signed digests and proofs, each exactly once.
 //!
-//! Each [`Trail`] has two tasks. The *planner* reads the ledger from the trail's own cursor and decides, durably in
+//! Each trail has two tasks. The *planner* reads the ledger from the trail's own cursor and decides, durably in
 //! delivery.sqlite, which objects there will be: their ranges, keys, bytes, signatures. *Delivery* sends them in that
 //! order to the trail's sink. A crash between any two steps repeats the step with the same key and the same bytes. A
 //! slow or broken sink holds back its own trail alone; the ledger never waits for anything here, it only keeps what
@@ -38,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+use crate::control::TrailConfig;
 use crate::ledger::{Ledger, LedgerError};
 use crate::sinks::{Sink, SinkError};
 use bodies::Bodies;
@@ -50,7 +51,7 @@ pub use clock::Clock;
 pub use digest_key::DigestKeyError;
 pub use status::TrailStatus;
 pub use store::{PublicDigestKey, StoreError};
-pub use trail::{DIGEST_INTERVAL, LOG_BYTES, LOG_INTERVAL, Trail};
+pub use trail::{DIGEST_INTERVAL, LOG_BYTES, LOG_INTERVAL};
 
 /// The name under which all trails together tell the ledger what they still need: for `LedgerOptions::consumers`.
 pub const CONSUMER: &str = "trails";
@@ -66,7 +67,7 @@ const PLANNER_RETRY: Duration = Duration::from_secs(2);
 pub struct TrailsOptions {
     /// The collector's state directory: delivery.sqlite and digest-keys/ lie in it.
     pub state_dir: PathBuf,
-    pub trails: Vec<Trail>,
+    pub trails: Vec<TrailConfig>,
     /// Of the ledger's receipts, with their certificates: they go into every proof.
     pub receipt_keys: Vec<ProofReceiptKey>,
     pub clock: Clock,
@@ -121,6 +122,9 @@ struct TrailShared {
     needed_from: Mutex<u64>,
     /// Something was planned.
     planned: Arc<Notify>,
+    /// The time at which the planner last found nothing to do, Unix nanoseconds.
+    #[cfg(test)]
+    idle_since: watch::Sender<u64>,
 }
 
 impl Trails {
@@ -130,7 +134,11 @@ impl Trails {
         Self::start_shared(Arc::new(shared.0), shared.1, stop)
     }
 
-    fn start_shared(shared: Arc<Shared>, trails: Vec<Trail>, stop: CancellationToken) -> Result<(Self, TrailsTasks), TrailError> {
+    fn start_shared(
+        shared: Arc<Shared>,
+        trails: Vec<TrailConfig>,
+        stop: CancellationToken,
+    ) -> Result<(Self, TrailsTasks), TrailError> {
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_keys(shared.clone(), stop.clone()));
         for trail in trails.into_iter().map(Arc::new) {
@@ -177,7 +185,7 @@ impl TrailsTasks {
 }
 
 impl Shared {
-    fn open(ledger: Ledger, options: TrailsOptions) -> Result<(Self, Vec<Trail>), TrailError> {
+    fn open(ledger: Ledger, options: TrailsOptions) -> Result<(Self, Vec<TrailConfig>), TrailError> {
         let TrailsOptions { state_dir, trails, receipt_keys, clock } = options;
         let store = Arc::new(Store::open(&state_dir.join("delivery.sqlite"))?);
         let first_index = if store.is_new()? { 0 } else { ledger.next_index() };
@@ -197,7 +205,7 @@ impl Shared {
         Ok((shared, trails))
     }
 
-    fn sink(&self, trail: &Trail) -> Result<Sink, SinkError> {
+    fn sink(&self, trail: &TrailConfig) -> Result<Sink, SinkError> {
         #[cfg(test)]
         if let Some(sink) = &self.sink {
             return Ok(sink.clone());
@@ -215,7 +223,7 @@ impl Shared {
         self.trails.get(arn).map(|trail| trail.planned.clone()).unwrap_or_default()
     }
 
-    fn recall_deliveries(&self, trail: &Trail) -> Result<(), TrailError> {
+    fn recall_deliveries(&self, trail: &TrailConfig) -> Result<(), TrailError> {
         let (log, digest) = (self.store.last_delivery(&trail.arn, false)?, self.store.last_delivery(&trail.arn, true)?);
         self.progress(&trail.arn, |status| {
             (status.latest_delivery_time, status.latest_delivery_attempt) = (log, log);
@@ -225,7 +233,7 @@ impl Shared {
     }
 
     /// Tells whoever waits how far a planner is.
-    fn note_planned(&self, trail: &Trail, planner: &Planner) -> Result<(), TrailError> {
+    fn note_planned(&self, trail: &TrailConfig, planner: &Planner) -> Result<(), TrailError> {
         let Some(shared) = self.trails.get(&trail.arn) else { return Ok(()) };
         let state = planner.state().clone();
         self.progress(&trail.arn, |status| status.planned(state));
@@ -252,12 +260,19 @@ impl Shared {
 impl TrailShared {
     fn new() -> Self {
         let (position, _) = watch::channel(0);
-        Self { status: Mutex::default(), position, needed_from: Mutex::new(0), planned: Arc::default() }
+        Self {
+            status: Mutex::default(),
+            position,
+            needed_from: Mutex::new(0),
+            planned: Arc::default(),
+            #[cfg(test)]
+            idle_since: watch::Sender::default(),
+        }
     }
 }
 
 /// Runs a planner until stopped. One that fails starts over from its store, as after a crash.
-async fn plan(shared: Arc<Shared>, trail: Arc<Trail>, planner: Planner, stop: CancellationToken) {
+async fn plan(shared: Arc<Shared>, trail: Arc<TrailConfig>, planner: Planner, stop: CancellationToken) {
     let mut planner = Some(planner);
     while !stop.is_cancelled() {
         let (shared_, trail_, current) = (shared.clone(), trail.clone(), planner.take());
@@ -267,11 +282,17 @@ async fn plan(shared: Arc<Shared>, trail: Arc<Trail>, planner: Planner, stop: Ca
                 None => Planner::open(shared_.clone(), trail_.clone())?,
             };
             let before = (planner.position(), planner.needed_from());
+            #[cfg(test)]
+            let began = shared_.clock.now();
             let step = planner.step()?;
             if before != (planner.position(), planner.needed_from()) {
                 shared_.note_planned(&trail_, &planner)?;
             } else {
                 shared_.planned(&trail_.arn).notify_one();
+            }
+            #[cfg(test)]
+            if matches!(step, Step::Idle { due, .. } if due.is_none_or(|due| due > began)) {
+                shared_.trails[&trail_.arn].idle_since.send_replace(began);
             }
             Ok((planner, step))
         });

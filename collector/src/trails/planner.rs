@@ -22,9 +22,9 @@ use super::command::{Command, commands};
 use super::digest::seal_window;
 use super::log_file::{ClosedFile, LogFile};
 use super::store::{LaneState, ObjectKind, Plan, PlannedObject, TrailState};
-use super::trail::Trail;
 use super::window::{Fate, Scope, Window};
 use super::{Shared, TrailError};
+use crate::control::TrailConfig;
 use crate::ledger::{Entry, StreamInfo};
 use crate::sinks::ObjectMeta;
 
@@ -42,7 +42,7 @@ const STOPPED_STRIDE: u64 = 1024;
 
 pub(super) struct Planner {
     shared: Arc<Shared>,
-    trail: Arc<Trail>,
+    trail: Arc<TrailConfig>,
     state: TrailState,
     lanes: Vec<Lane>,
     places: HashMap<(String, String), usize>,
@@ -74,7 +74,7 @@ pub(super) enum Step {
 
 impl Planner {
     /// Goes on from what was planned last; a trail that is new begins to log.
-    pub(super) fn open(shared: Arc<Shared>, trail: Arc<Trail>) -> Result<Self, TrailError> {
+    pub(super) fn open(shared: Arc<Shared>, trail: Arc<TrailConfig>) -> Result<Self, TrailError> {
         let state = match shared.store.trail(&trail.arn)? {
             Some(state) => state,
             None => {
@@ -290,7 +290,7 @@ impl Planner {
         let Some(open) = lane.open.take() else { return };
         let from_index = open.from;
         let closed = open.close();
-        let unique = unique16(&self.trail.arn, self.trail.created, self.state.counter);
+        let unique = unique16(&self.trail.arn, self.trail.created_ns, self.state.counter);
         self.state.counter += 1;
         lane.state.planned_to = to;
         plan.lanes.push(lane.state.clone());

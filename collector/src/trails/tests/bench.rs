@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use edgetrail_link::body;
-use edgetrail_proto::chain::{BatchKind, Binding, Cause, Counters, Hash, Open, Ratchet, ReceiptSigner, SealInput, Seed, Writer};
+use edgetrail_proto::chain::{
+    BatchKind, Binding, Cause, Counters, Hash, Header, Open, Ratchet, Receipt, ReceiptSigner, SealInput, Seed, Writer,
+};
 use edgetrail_proto::identity::{AgentId, StreamId};
-use edgetrail_proto::merkle::leaf_hash;
-use edgetrail_proto::proof::ProofReceiptKey;
+use edgetrail_proto::merkle::{leaf_hash, root};
+use edgetrail_proto::proof::{Mark, Proof, ProofReceiptKey};
 use edgetrail_proto::record::format_time;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::super::clock::{Clock, SECOND};
-use super::super::{CONSUMER, Shared, Trail, Trails, TrailsOptions, TrailsTasks};
+use super::super::{CONSUMER, Shared, Trails, TrailsOptions, TrailsTasks};
+use crate::control::TrailConfig;
 use crate::ledger::{Encoding, EntryRecord, Incoming, Ledger, LedgerError, LedgerOptions, StreamInfo};
 use crate::sinks::{Double, Sink, SinkConfig};
 
@@ -35,7 +38,7 @@ pub(super) struct Bench {
     pub(super) dir: tempfile::TempDir,
     pub(super) sink: Double,
     pub(super) ledger: Ledger,
-    pub(super) trail: Trail,
+    pub(super) trail: TrailConfig,
     /// Unix nanoseconds.
     clock: watch::Sender<u64>,
     running: Option<Running>,
@@ -58,15 +61,15 @@ struct Stream {
     writer: Writer,
 }
 
-pub(super) fn trail(dir: &Path) -> Trail {
-    Trail {
+pub(super) fn trail(dir: &Path) -> TrailConfig {
+    TrailConfig {
         name: "default".into(),
         arn: format!("arn:aws:cloudtrail:{}:{}:trail/default", REGIONS[0], ACCOUNTS[0]),
         account: ACCOUNTS[0].into(),
         home_region: REGIONS[0].into(),
         bucket: "edgetrail".into(),
         prefix: None,
-        created: START * SECOND,
+        created_ns: START * SECOND,
         multi_region: true,
         validation: true,
         kms_key: None,
@@ -82,7 +85,7 @@ impl Bench {
         Self::with(|_trail| {})
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut Trail)) -> Self {
+    pub(super) fn with(change: impl FnOnce(&mut TrailConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut trail = trail(dir.path());
         change(&mut trail);
@@ -162,6 +165,45 @@ impl Bench {
         let next = self.ledger.next_index();
         if next > 0 {
             tokio::time::timeout(PATIENCE, self.trails().passed(next - 1)).await.expect("the trail reads the ledger");
+        }
+    }
+
+    /// Waits until the planner has nothing left to do at this time.
+    pub(super) async fn planned(&self) {
+        let now = *self.clock.borrow();
+        let mut planner = self.trails().shared.trails[&self.trail.arn].idle_since.subscribe();
+        let idle = planner.wait_for(|since| *since >= now);
+        assert!(tokio::time::timeout(PATIENCE, idle).await.is_ok(), "the planner never rests");
+    }
+
+    /// Keys of everything planned that was not forgotten, in plan order.
+    pub(super) fn planned_objects(&self) -> Vec<String> {
+        let connection = rusqlite::Connection::open(self.dir.path().join("delivery.sqlite")).unwrap();
+        let mut select = connection.prepare("SELECT key FROM objects ORDER BY id").unwrap();
+        select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    /// The proof that a digest names shows every batch of the window, and this many records delivered.
+    pub(super) fn check_proof(&self, digest: &serde_json::Value, records: usize) {
+        let key = digest["edgetrailProof"]["s3Object"].as_str().unwrap();
+        let proof = Proof::from_json(&super::auditor::gunzip(&self.sink.get(key).unwrap().bytes)).unwrap();
+        let mut delivered = 0;
+        for batch in &proof.batches {
+            let header = Header::decode(&batch.header.0).unwrap();
+            assert!((proof.ledger_from..proof.ledger_to).contains(&batch.ledger_index));
+            let Some(leaves) = batch.marked_leaves().unwrap() else { continue };
+            delivered += leaves.iter().filter(|(_, mark)| *mark == Mark::Delivered).count();
+            let hashes: Vec<Hash> = leaves.into_iter().map(|(hash, _)| hash).collect();
+            assert_eq!(root(&hashes), header.root);
+        }
+        assert_eq!(delivered, records);
+        for stream in &proof.streams {
+            let last = proof.batches.iter().map(|batch| Header::decode(&batch.header.0).unwrap());
+            let last = last.filter(|header| header.stream.to_string() == stream.stream_id).last().unwrap();
+            let receipts = proof.receipts.iter().map(|receipt| Receipt::decode(&receipt.0).unwrap());
+            let receipt = receipts.filter(|receipt| receipt.stream == last.stream).last().unwrap();
+            assert_eq!((receipt.k, receipt.head), (last.k, last.hash()));
+            receipt.verify(&ReceiptSigner::from_seed(&[7; 32]).public_key()).unwrap();
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod auditor;
 mod bench;
+mod crash;
 
 use bench::{ACCOUNTS, Bench, REGIONS};
 
