@@ -2,7 +2,7 @@
 //!
 //! A key is valid in [00:00Z, 24:00Z) of its day and signs only digests that end in it. Private halves lie outside
 //! SQLite, whose log and free pages would keep old images: one file each, made ahead of its day, overwritten and
-//! removed once the day is over. No digest ends in a day that is over (see [`super::window`]), so that whoever takes
+//! removed once the day is over. No digest ends in a day that is over (see `Planner::window_end`), so that whoever takes
 //! the collector today can't sign for yesterday. Public halves stay in delivery.sqlite for ever.
 
 use std::collections::{BTreeSet, HashMap};

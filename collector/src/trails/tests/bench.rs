@@ -232,13 +232,27 @@ impl Bench {
         records
     }
 
+    pub(super) async fn commit_records(&mut self, agent: u8, account: &str, region: &str, records: &[String]) {
+        let binding = Binding::one(account.parse().unwrap(), region.parse().unwrap(), "host").unwrap();
+        self.commit_as(agent, binding, false, records).await;
+    }
+
     /// Commits a record of a call to this trail, as the collector does, and returns its ledger_index.
     pub(super) async fn call(&mut self, name: &str) -> u64 {
+        let call = self.call_of(name, "null");
+        self.commit_own(&[call]).await
+    }
+
+    /// A record of a call to this trail.
+    pub(super) fn call_of(&mut self, name: &str, error: &str) -> String {
         let time = format_time(*self.clock.borrow());
-        let parameters = format!("{{\"name\":\"{}\"}}", self.trail.arn);
+        let parameters = format!("{{\"name\":\"{}\"}},\"errorCode\":{error}", self.trail.arn);
         self.records += 1;
-        let call = record(ACCOUNTS[0], REGIONS[0], "cloudtrail.amazonaws.com", name, &time, self.records, &parameters);
-        self.commit_as(200, Binding::all("collector").unwrap(), true, &[call]).await
+        record(ACCOUNTS[0], REGIONS[0], "cloudtrail.amazonaws.com", name, &time, self.records, &parameters)
+    }
+
+    pub(super) async fn commit_own(&mut self, records: &[String]) -> u64 {
+        self.commit_as(200, Binding::all("collector").unwrap(), true, records).await
     }
 
     pub(super) async fn commit_as(&mut self, agent: u8, binding: Binding, internal: bool, records: &[String]) -> u64 {
