@@ -123,4 +123,13 @@ mod tests {
         assert!(matches!(Keys::parse(b"{}"), Err(KeysError::None)));
         assert!(matches!(Keys::parse(b"{"), Err(KeysError::Json(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_keys_file_panics(bytes: Vec<u8>, text in ".*") {
+            let _ = Keys::parse(&bytes);
+            let _ = Keys::parse(text.as_bytes());
+            let _ = Keys::default().add_roots_pem(&bytes);
+        }
+    }
 }

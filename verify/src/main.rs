@@ -40,8 +40,8 @@ enum Command {
 const TRAIL_HELP: &str = "\
 Examples:
   edgetrail-verify trail --dir /var/lib/edgetrail-collector/trail --keys keys.json --ca ca.pem
+  edgetrail-verify trail --dir trail --keys https://collector:8443/v1/keys --ca ca.pem --as-of 2026-01-31T09:00:00Z
   edgetrail-verify trail --s3 s3://audit-bucket --keys keys.json --to 2026-01-01T00:00:00Z
-  curl --cacert ca.pem https://collector:8443/v1/keys -o keys.json      # the keys; or:
   aws cloudtrail list-public-keys --start-time 2025-01-01 > keys.json
 
 Exit status: 0 both verdicts hold, 1 something was altered or is missing, 2 the trail could not be read.";
@@ -54,9 +54,9 @@ struct TrailArgs {
     /// s3://BUCKET[/PREFIX]; credentials, region and endpoint from the usual AWS_… variables
     #[arg(long, value_name = "URL")]
     s3: Option<String>,
-    /// The digests' public keys: what `aws cloudtrail list-public-keys` prints, or the collector's /v1/keys
-    #[arg(long, value_name = "FILE")]
-    keys: PathBuf,
+    /// The digests' public keys: what `aws cloudtrail list-public-keys` prints, or https://COLLECTOR:8443/v1/keys
+    #[arg(long, value_name = "FILE|URL")]
+    keys: String,
     /// The collector's CA certificates, PEM: agents' certificates must lead to one of them
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -116,22 +116,52 @@ fn trail(args: &TrailArgs) -> anyhow::Result<u8> {
         (None, None) => bail!("give --dir or --s3"),
     };
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{} can't be read", path.display()));
-    let mut keys = Keys::parse(&read(&args.keys)?).with_context(|| format!("{} is of no use", args.keys.display()))?;
-    if let Some(path) = &args.ca {
-        keys.add_roots_pem(&read(path)?).with_context(|| format!("{} is of no use", path.display()))?;
+    let ca = args.ca.as_ref().map(read).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let keys = match args.keys.starts_with("https://") {
+        true => runtime.block_on(fetch(&args.keys, ca.as_deref()))?,
+        false => read(&PathBuf::from(&args.keys))?,
+    };
+    let mut keys = Keys::parse(&keys).with_context(|| format!("{} is of no use", args.keys))?;
+    if let Some(ca) = &ca {
+        // The auditor's own roots: those that came along with the keys are not asked.
+        keys.roots.clear();
+        keys.add_roots_pem(ca).context("the file given with --ca is of no use")?;
     }
     let window = Window {
         from: args.from.as_deref().map(time).transpose()?,
         to: args.to.as_deref().map(time).transpose()?,
         as_of: args.as_of.as_deref().map(time).transpose()?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut progress = ProgressLine { shown: std::io::stderr().is_terminal() };
     let report = runtime.block_on(verify(&store, &keys, window, &mut progress))?;
     progress.clear();
     print(&report, args.output)?;
     let good = report.holds(Verdict::Integrity) && report.holds(Verdict::Completeness);
     Ok(if good { EXIT_HOLDS } else { EXIT_FINDINGS })
+}
+
+/// Longest list of keys that is fetched, in bytes: a key a day and region for ten years, 600 bytes each, and room.
+const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+async fn fetch(url: &str, ca: Option<&[u8]>) -> anyhow::Result<Vec<u8>> {
+    let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    if let Some(ca) = ca {
+        for root in reqwest::Certificate::from_pem_bundle(ca).context("the file given with --ca is of no use")? {
+            client = client.add_root_certificate(root);
+        }
+    }
+    let unreachable = || format!("{url} could not be fetched: is it the collector's API, and --ca its CA?");
+    let mut response =
+        client.build()?.get(url).send().await.and_then(reqwest::Response::error_for_status).with_context(unreachable)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.with_context(unreachable)? {
+        if body.len() + chunk.len() > KEYS_BYTES_MAX {
+            bail!("{url} answers with more than {KEYS_BYTES_MAX} bytes: that is no list of keys");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn time(text: &str) -> anyhow::Result<u64> {

@@ -122,3 +122,19 @@ pub fn signed_by_a_root(message: &[u8], signature: &[u8], roots: &[Vec<u8>]) -> 
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_statement_panics(open: Vec<u8>, binding: Vec<u8>, signature: Vec<u8>, chain: Vec<Vec<u8>>, roots: Vec<Vec<u8>>) {
+            let statement = Statement { open: &open, binding: &binding, signature: &signature, certificate_chain: &chain };
+            prop_assert!(check(&statement, &roots).is_err());
+            prop_assert!(!signed_by_a_root(&open, &signature, &roots));
+        }
+    }
+}
