@@ -14,9 +14,8 @@ help: ## this list
 build: ## all three binaries, unoptimised
 	$(CARGO) build --locked --workspace --bins
 
-run: ## builds, then starts collector and agent on this machine, loopback only
-	$(CARGO) build --locked --release --workspace --bins
-	@exec "$$($(CARGO) metadata --no-deps --format-version 1 | $(PYTHON) -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')"/release/edgetrail-collector quickstart --dir "$(DIR)" $(ARGS)
+run: build ## builds, then starts collector and agent on this machine, loopback only
+	@exec "$$(tests/target-dir)/debug/edgetrail-collector" quickstart --dir "$(DIR)" $(ARGS)
 
 setup: ## what the tests need besides the compiler: peer tools from the system's packages and the AWS CLI in .venv
 	tests/setup
