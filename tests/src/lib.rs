@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod delivered;
+pub mod deployment;
 pub mod posting;
 pub mod process;
 pub mod wait;

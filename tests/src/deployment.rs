@@ -1,0 +1,368 @@
+//! A collector and its agents, as an operator would set them up: configuration files, a token and a join per agent.
+//!
+//! Everything lies in one temporary directory and listens on loopback. Log files come every second and digests every few,
+//! so that a test need not wait an hour; nothing else differs from a real one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::aws::Client;
+use crate::delivered;
+use crate::process::{Process, binary, succeed, text, workspace};
+use crate::wait;
+
+pub const HOME: Scope = Scope { account: "111122223333", region: "dc-local-1" };
+const BUCKET: &str = "edgetrail";
+/// Seconds. Long enough that a digest has log files, short enough that five of them take half a minute.
+const DIGEST_INTERVAL_S: u64 = 6;
+
+/// What an agent is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub account: &'static str,
+    pub region: &'static str,
+}
+
+/// Where the trail is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    Directory,
+    /// moto, an S3-compatible server.
+    S3,
+}
+
+/// What the agents capture besides posted events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    None,
+    Audit,
+}
+
+#[derive(Debug)]
+pub struct Deployment {
+    collector: Option<Process>,
+    agents: Vec<Agent>,
+    s3: Option<(Process, String)>,
+    access_key: String,
+    secret: String,
+    api_port: u16,
+    /// Last: the processes end before their files go.
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Agent {
+    dir: PathBuf,
+    socket: PathBuf,
+    process: Option<Process>,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+impl Deployment {
+    pub fn with_one_agent() -> Self {
+        Self::new(&[HOME], Sink::Directory)
+    }
+
+    pub fn with_source(source: Source) -> Self {
+        Self::set_up(&[HOME], Sink::Directory, source)
+    }
+
+    pub fn new(scopes: &[Scope], sink: Sink) -> Self {
+        Self::set_up(scopes, sink, Source::None)
+    }
+
+    fn set_up(scopes: &[Scope], sink: Sink, source: Source) -> Self {
+        let dir = tempfile::Builder::new().prefix("edgetrail-").tempdir().expect("a temporary directory can be made");
+        let s3 = (sink == Sink::S3).then(|| start_s3(dir.path()));
+        let (ingest_port, api_port) = (free_port(), free_port());
+        let sink = match &s3 {
+            None => format!("kind = \"directory\"\npath = \"{}\"\n", dir.path().join("trail").display()),
+            Some((_, endpoint)) => format!(
+                "kind = \"s3\"\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"test\"\nsecret_access_key = \"test\"\n"
+            ),
+        };
+        let config = format!(
+            "[collector]\naccount = \"{}\"\nregion = \"{}\"\nstate_dir = \"{}\"\n\
+             [ingest]\nlisten = \"127.0.0.1:{ingest_port}\"\nnames = [\"127.0.0.1\"]\n\
+             [api]\nlisten = \"127.0.0.1:{api_port}\"\nnames = [\"127.0.0.1\"]\n\
+             [trail]\nbucket = \"{BUCKET}\"\nlog_interval = \"1s\"\ndigest_interval = \"{DIGEST_INTERVAL_S}s\"\naccelerated = true\n\
+             [trail.sink]\n{sink}",
+            HOME.account,
+            HOME.region,
+            dir.path().join("collector").display(),
+        );
+        std::fs::write(dir.path().join("collector.toml"), config).expect("the configuration can be written");
+        let (access_key, secret) = (String::new(), String::new());
+        let mut deployment = Self { collector: None, agents: Vec::new(), s3, access_key, secret, api_port, dir };
+        deployment.start_collector();
+        deployment.create_access_key();
+        for (number, scope) in scopes.iter().enumerate() {
+            deployment.join_agent(number, *scope, source);
+        }
+        deployment
+    }
+
+    fn create_access_key(&mut self) {
+        let output = succeed(self.collector_command().args(["access-key", "create", "--name", "tests", "-o", "json"]));
+        let key: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        let member = |name: &str| key[name].as_str().unwrap_or_else(|| panic!("no {name} in {key}")).to_owned();
+        self.access_key = member("access_key_id");
+        self.secret = member("secret_access_key");
+    }
+
+    fn join_agent(&mut self, number: usize, scope: Scope, source: Source) {
+        let dir = self.dir.path().join(format!("agent-{number}"));
+        std::fs::create_dir_all(&dir).expect("a directory can be made");
+        // Unix socket paths are short: 108 bytes.
+        let socket = self.dir.path().join(format!("{number}.sock"));
+        let audit = source == Source::Audit;
+        let config = format!(
+            "[agent]\nstate_dir = \"{}\"\n[sources.api]\npath = \"{}\"\n[sources.audit]\nenabled = {audit}\n[sources.journal]\nenabled = false\n",
+            dir.join("state").display(),
+            socket.display(),
+        );
+        std::fs::write(dir.join("agent.toml"), config).expect("the configuration can be written");
+        let mut create = self.collector_command();
+        create.args(["token", "create", "--account", scope.account, "--region", scope.region, "-o", "json"]);
+        let output = succeed(&mut create);
+        let token: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        let member = |name: &str| token[name].as_str().unwrap_or_else(|| panic!("no {name} in {token}")).to_owned();
+        let mut join = Command::new(binary("edgetrail-agent"));
+        join.args(["join", &member("url"), "--token", &member("token"), "--ca-pin", &member("ca_pin"), "--config"]);
+        succeed(join.arg(dir.join("agent.toml")));
+        self.agents.push(Agent { dir, socket, process: None });
+        self.start_agent(number);
+    }
+
+    fn collector_command(&self) -> Command {
+        let mut command = Command::new(binary("edgetrail-collector"));
+        command.arg("--config").arg(self.dir.path().join("collector.toml"));
+        command
+    }
+
+    pub fn start_collector(&mut self) {
+        let mut command = Command::new(binary("edgetrail-collector"));
+        command.arg("serve").arg("--config").arg(self.dir.path().join("collector.toml"));
+        let process = self.collector.insert(Process::start("collector", &mut command, &self.dir.path().join("collector.log")));
+        let port = self.api_port;
+        wait::until("the collector to listen", Duration::from_secs(60), || {
+            assert!(process.running(), "the collector ended: {}", process.printed());
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+    }
+
+    pub fn start_agent(&mut self, number: usize) {
+        let agent = &mut self.agents[number];
+        let mut command = Command::new(binary("edgetrail-agent"));
+        command.arg("run").arg("--config").arg(agent.dir.join("agent.toml"));
+        let process = agent.process.insert(Process::start("agent", &mut command, &agent.dir.join("agent.log")));
+        let socket = agent.socket.clone();
+        wait::until("the agent's socket", Duration::from_secs(60), || {
+            assert!(process.running(), "the agent ended: {}", process.printed());
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
+    }
+
+    pub fn kill_collector(&mut self) {
+        self.collector.take().expect("the collector runs").kill();
+    }
+
+    pub fn kill_agent(&mut self, number: usize) {
+        self.agents[number].process.take().expect("the agent runs").kill();
+    }
+
+    /// An orderly stop of all: agents first.
+    pub fn stop(&mut self) {
+        for agent in &mut self.agents {
+            let process = agent.process.take().expect("the agent runs");
+            assert!(process.stop().success(), "the agent did not stop in order");
+        }
+        let collector = self.collector.take().expect("the collector runs");
+        assert!(collector.stop().success(), "the collector did not stop in order");
+    }
+
+    pub fn start(&mut self) {
+        self.start_collector();
+        (0..self.agents.len()).for_each(|number| self.start_agent(number));
+    }
+
+    /// From here on nothing is delivered any more.
+    pub fn stop_agents_and_logging(&mut self) {
+        for agent in &mut self.agents {
+            if let Some(process) = agent.process.take() {
+                assert!(process.stop().success(), "the agent did not stop in order");
+            }
+        }
+        self.aws().json(&["cloudtrail", "stop-logging", "--name", "default"]);
+        let deadline = format!("the final digest of {}", self.trail().display());
+        wait::until(&deadline, Duration::from_secs(60), || {
+            let stop = delivered::records(&self.trail()).into_iter().find(|(_, record)| record["eventName"] == "StopLogging");
+            stop.filter(|(path, _)| self.digested(path))
+        });
+    }
+
+    pub fn aws(&self) -> Client {
+        self.aws_in(HOME.region)
+    }
+
+    pub fn aws_in(&self, region: &str) -> Client {
+        Client {
+            endpoint: format!("https://127.0.0.1:{}", self.api_port),
+            s3_endpoint: self.s3.as_ref().map(|(_, endpoint)| endpoint.clone()),
+            region: region.to_owned(),
+            access_key: self.access_key.clone(),
+            secret: self.secret.clone(),
+            ca_bundle: self.ca(),
+        }
+    }
+
+    /// `aws cloudtrail validate-logs` of one account and region, from the start.
+    pub fn validate_logs(&self, account: &str, region: &str) -> Output {
+        let arn = format!("arn:aws:cloudtrail:{}:{}:trail/default", HOME.region, HOME.account);
+        let start = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
+        let start = start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let arguments = ["cloudtrail", "validate-logs", "--trail-arn", &arn, "--start-time", &start, "--account-id", account];
+        self.aws_in(region).run(&[&arguments[..], &["--verbose"]].concat())
+    }
+
+    pub fn validate(&self) -> Output {
+        self.validate_logs(HOME.account, HOME.region)
+    }
+
+    /// `edgetrail-verify trail` of the whole trail, with the collector's own keys and CA.
+    pub fn verify(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary("edgetrail-verify"));
+        command.arg("trail");
+        match &self.s3 {
+            None => command.arg("--dir").arg(self.trail()),
+            Some((_, endpoint)) => command
+                .args(["--s3", &format!("s3://{BUCKET}")])
+                .env("AWS_ENDPOINT_URL_S3", endpoint)
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("AWS_REGION", "us-east-1"),
+        };
+        command.args(["--keys", &format!("https://127.0.0.1:{}/v1/keys", self.api_port), "--ca"]).arg(self.ca()).args(arguments);
+        command.output().expect("edgetrail-verify starts")
+    }
+
+    /// Every delivered proof file against the second implementation.
+    pub fn check_proofs_by_second_implementation(&self) {
+        let proofs = delivered::objects(&self.trail(), "/CloudTrail-Proof/");
+        assert!(!proofs.is_empty());
+        for proof in proofs {
+            succeed(Command::new("python3").arg(workspace().join("tests/chain/chain.py")).arg("check-proof").arg(proof));
+        }
+    }
+
+    /// Waits until every account and region that has digests has `count` of them, and at least the home has.
+    pub fn wait_for_digests(&self, count: usize) {
+        wait::until(&format!("{count} digests"), Duration::from_secs(120), || {
+            let mut counts = std::collections::BTreeMap::new();
+            for key in self.digest_keys() {
+                let chain: Vec<String> =
+                    key.split('/').skip_while(|part| *part != "AWSLogs").take(4).map(str::to_owned).collect();
+                *counts.entry(chain).or_insert(0) += 1;
+            }
+            (counts.len() >= self.agents.len() && counts.values().all(|found| *found >= count)).then_some(())
+        });
+    }
+
+    fn digest_keys(&self) -> Vec<String> {
+        if self.s3.is_none() {
+            let all = delivered::objects(&self.trail(), "/CloudTrail-Digest/");
+            return all.iter().map(|path| path.display().to_string()).collect();
+        }
+        let listed = self.aws_in("us-east-1").json(&["s3api", "list-objects-v2", "--bucket", BUCKET]);
+        let keys = listed["Contents"].as_array().cloned().unwrap_or_default();
+        keys.iter()
+            .filter_map(|object| object["Key"].as_str())
+            .filter(|key| key.contains("/CloudTrail-Digest/"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Waits until a digest lists the log file.
+    pub fn wait_until_digested(&self, log: &Path) {
+        wait::until("the log file's digest", Duration::from_secs(60), || self.digested(log).then_some(()));
+    }
+
+    fn digested(&self, log: &Path) -> bool {
+        let log = log.to_string_lossy();
+        let lists = |(_, digest): &(PathBuf, Value)| {
+            let files = digest["logFiles"].as_array().cloned().unwrap_or_default();
+            files.iter().any(|file| file["s3Object"].as_str().is_some_and(|key| log.ends_with(key)))
+        };
+        delivered::digests(&self.trail()).iter().any(lists)
+    }
+
+    /// Waits until everything that lies in log files now is covered by a digest.
+    pub fn wait_until_all_digested(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970").as_secs();
+        let due = jiff::Timestamp::from_second(i64::try_from(now + 1).expect("this century")).expect("a time");
+        let due = due.strftime("%Y%m%dT%H%M%SZ").to_string();
+        // The key of a digest ends in its end time: one that ends after now covers what was delivered until now.
+        wait::until("digests of everything so far", Duration::from_secs(120), || {
+            let late = |key: &String| key.rsplit('_').next().is_some_and(|stamp| stamp >= due.as_str());
+            (self.digest_keys().iter().filter(|key| late(key)).count() >= self.agents.len()).then_some(())
+        });
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The directory trail's root: its first folder is the bucket.
+    pub fn trail(&self) -> PathBuf {
+        self.dir.path().join("trail")
+    }
+
+    pub fn bucket(&self) -> &'static str {
+        BUCKET
+    }
+
+    pub fn account(&self) -> &'static str {
+        HOME.account
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.dir.path().join("collector/pki/ca.pem")
+    }
+
+    pub fn socket(&self) -> &Path {
+        self.socket_of(0)
+    }
+
+    pub fn socket_of(&self, agent: usize) -> &Path {
+        &self.agents[agent].socket
+    }
+}
+
+/// moto on a port of its own, with the bucket made.
+fn start_s3(dir: &Path) -> (Process, String) {
+    let port = free_port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut command = Command::new(workspace().join(".venv/bin/moto_server"));
+    let process = Process::start("moto", command.args(["-H", "127.0.0.1", "-p", &port.to_string()]), &dir.join("moto.log"));
+    wait::until("moto to listen", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let client = Client {
+        endpoint: endpoint.clone(),
+        s3_endpoint: None,
+        region: "us-east-1".to_owned(),
+        access_key: "test".to_owned(),
+        secret: "test".to_owned(),
+        ca_bundle: PathBuf::new(),
+    };
+    client.json(&["s3api", "create-bucket", "--bucket", BUCKET]);
+    (process, endpoint)
+}

@@ -1,0 +1,7 @@
+//! One trail, end to end, over the real binaries and the real AWS CLI.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod journey;
+mod tampered;
+mod two_by_two;

@@ -1,0 +1,111 @@
+//! What the test changes on this machine, and puts back: kernel audit, a user, an sshd on a port of its own.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use edgetrail_tests::process::{Process, succeed};
+use edgetrail_tests::wait;
+
+/// Kernel audit switched on; off again, as a new machine has it, when dropped. One state per kernel: held under a lock.
+pub(crate) struct AuditOn {
+    _lock: fs::File,
+}
+
+impl AuditOn {
+    pub(crate) fn now() -> Self {
+        let lock = fs::File::options().create(true).append(true).open("/tmp/edgetrail-audit.lock").unwrap();
+        lock.lock().unwrap();
+        succeed(Command::new("auditctl").args(["-b", "8192"]));
+        succeed(Command::new("auditctl").args(["-e", "1"]));
+        Self { _lock: lock }
+    }
+}
+
+impl Drop for AuditOn {
+    fn drop(&mut self) {
+        for arguments in [["-D", ""], ["--reset-lost", ""], ["-b", "64"], ["-e", "0"]] {
+            let arguments = arguments.iter().filter(|argument| !argument.is_empty());
+            if let Err(error) = Command::new("auditctl").args(arguments).output() {
+                eprintln!("kernel audit could not be restored: {error}");
+            }
+        }
+    }
+}
+
+/// A user that may log in by key and use sudo; gone when dropped.
+pub(crate) struct Login {
+    user: String,
+    dir: PathBuf,
+    port: u16,
+    _sshd: Process,
+}
+
+impl Login {
+    pub(crate) fn prepare(dir: &Path) -> Self {
+        let user = format!("et{}", std::process::id());
+        let dir = dir.join("login");
+        fs::create_dir_all(&dir).unwrap();
+        succeed(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", &user]));
+        // An account whose password is locked is refused by PAM-aware sshd; `*` forbids the password alone.
+        succeed(Command::new("usermod").args(["-p", "*", &user]));
+        for key in ["host", "client"] {
+            succeed(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)));
+        }
+        let home = PathBuf::from("/home").join(&user).join(".ssh");
+        fs::create_dir_all(&home).unwrap();
+        fs::copy(dir.join("client.pub"), home.join("authorized_keys")).unwrap();
+        succeed(Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(&home));
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut sudoers = fs::File::options().create(true).write(true).truncate(true).mode(0o440).open(sudoers(&user)).unwrap();
+        writeln!(sudoers, "{user} ALL=(ALL) NOPASSWD: ALL").unwrap();
+
+        fs::create_dir_all("/run/sshd").unwrap();
+        let port = edgetrail_tests::deployment::free_port();
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f", "/dev/null", "-p", &port.to_string(), "-h"]).arg(dir.join("host"));
+        for option in ["ListenAddress=127.0.0.1", "PidFile=none", "UsePAM=yes"] {
+            command.args(["-o", option]);
+        }
+        let sshd = Process::start("sshd", &mut command, &dir.join("sshd.log"));
+        wait::until("sshd to listen", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { user, dir, port, _sshd: sshd }
+    }
+
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Logs in from `address` and runs `command` to its end.
+    pub(crate) fn ssh(&self, address: &str, command: &str) {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "/dev/null", "-b", address, "-p", &self.port.to_string(), "-i"]).arg(self.dir.join("client"));
+        for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"] {
+            ssh.args(["-o", option]);
+        }
+        succeed(ssh.arg(format!("{}@127.0.0.1", self.user)).arg(command));
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        for mut command in [Command::new("userdel"), Command::new("rm")] {
+            if command.get_program() == "userdel" {
+                command.args(["--remove", "--force", &self.user]);
+            } else {
+                command.arg("-f").arg(sudoers(&self.user));
+            }
+            if let Err(error) = command.output() {
+                eprintln!("{command:?} failed, the test's user may remain: {error}");
+            }
+        }
+    }
+}
+
+fn sudoers(user: &str) -> PathBuf {
+    // sudo passes over files with a dot or tilde in their names; a user made here has neither.
+    PathBuf::from("/etc/sudoers.d").join(user)
+}
