@@ -116,12 +116,20 @@ def check_logs(paths, delivered, findings):
     """Each record of the log files is a leaf that is marked as delivered, and none is there twice."""
     left = dict(delivered)
     for path in paths:
-        text = read(path).decode()
+        try:
+            text = read(path).decode()
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            findings.expect(False, path, f"unreadable: {error}")
+            continue
         start = '{"Records":['
         findings.expect(text.startswith(start) and text.endswith("]}"), path, "is no log file")
         at, decoder, number = len(start), json.JSONDecoder(), 0
         while at < len(text) - 2:
-            _, end = decoder.raw_decode(text, at)
+            try:
+                _, end = decoder.raw_decode(text, at)
+            except ValueError as error:
+                findings.expect(False, f"{path}, record {number}", f"is no JSON: {error}")
+                break
             leaf = chain.leaf(text[at:end].encode())
             if findings.expect(left.get(leaf, 0) > 0, f"{path}, record {number}", "no unused delivered leaf has its hash"):
                 left[leaf] -= 1
