@@ -48,6 +48,19 @@ pub struct ProofStream {
     pub certificate_chain: Vec<Base64>,
     /// The collector's own stream.
     pub internal: bool,
+    /// The last batch before the window; `None` where batch 0 is in it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub take_up: Option<ProofTakeUp>,
+}
+
+/// Where a stream is taken up whose earlier batches the reader was not shown: its last batch before the window, with
+/// the receipt that names it. CHAIN §4, Take-up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProofTakeUp {
+    pub header: Base64,
+    /// Message and signature.
+    pub receipt: Base64,
 }
 
 /// A key that receipts are signed with.

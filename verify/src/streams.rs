@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use edgetrail_proto::chain::{BatchKind, Hash, Header, Predecessor, PublicKey, Receipt, Seal, Verifier};
+use edgetrail_proto::chain::{BatchKind, Hash, Head, Header, Predecessor, PublicKey, Receipt, Seal, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{HEARTBEAT_INTERVAL, SEAL_TIME_TOLERANCE, SILENCE_MAX};
-use edgetrail_proto::proof::{Mark, Proof, ProofBatch};
+use edgetrail_proto::proof::{Mark, Proof, ProofBatch, ProofTakeUp};
 use edgetrail_proto::record::format_time;
 
 use crate::digests::ChainId;
@@ -35,6 +35,8 @@ struct Stream {
     receipts: HashMap<Hash, u64>,
     /// After a break nothing of the stream can be judged; it is named once.
     broken: bool,
+    /// Its earlier batches were not to be shown here: the next proof may say where it goes on.
+    may_be_taken_up: bool,
 }
 
 /// A leaf that a proof says was delivered in this window's files.
@@ -56,8 +58,8 @@ impl Streams {
         report: &mut Report,
     ) -> Vec<Delivered> {
         self.check_window(place, proof, report);
-        self.open_streams(place, chain, proof, roots, report);
         let keys = receipt_keys(place, proof, roots, report);
+        self.open_streams(place, chain, proof, roots, &keys, report);
         let mut delivered = Vec::new();
         let mut last_of_window = BTreeMap::new();
         let mut index_before: Option<u64> = None;
@@ -74,6 +76,13 @@ impl Streams {
         }
         check_receipts(place, proof, &keys, &last_of_window, report);
         delivered
+    }
+
+    /// A chain of digests begins anew behind a stop: what the ledger took in meanwhile is in no proof, and every stream
+    /// is taken up where the next one says.
+    pub fn begin_anew(&mut self) {
+        self.ledger_next = None;
+        self.streams.values_mut().for_each(|stream| stream.may_be_taken_up = true);
     }
 
     /// What can be said only at the end: streams that were superseded without a close, or that fell silent.
@@ -113,7 +122,15 @@ impl Streams {
         self.ledger_next = Some(proof.ledger_to);
     }
 
-    fn open_streams(&mut self, place: &Place, chain: &ChainId, proof: &Proof, roots: &[Vec<u8>], report: &mut Report) {
+    fn open_streams(
+        &mut self,
+        place: &Place,
+        chain: &ChainId,
+        proof: &Proof,
+        roots: &[Vec<u8>],
+        keys: &HashMap<Hash, PublicKey>,
+        report: &mut Report,
+    ) {
         for stated in &proof.streams {
             let certificates: Vec<Vec<u8>> = stated.certificate_chain.iter().map(|der| der.0.clone()).collect();
             let statement = Statement {
@@ -137,7 +154,7 @@ impl Streams {
                     format_args!("host {host}"),
                 );
             }
-            self.streams.entry(opened.open.stream).or_insert_with(|| Stream {
+            let stream = self.streams.entry(opened.open.stream).or_insert_with(|| Stream {
                 verifier: Verifier::begin(&opened.open),
                 internal: stated.internal,
                 last_kind: None,
@@ -145,8 +162,14 @@ impl Streams {
                 last_received: 0,
                 receipts: HashMap::new(),
                 broken: false,
+                may_be_taken_up: true,
                 opened,
             });
+            if std::mem::take(&mut stream.may_be_taken_up)
+                && let Some(stated) = &stated.take_up
+            {
+                stream.take_up(stated, keys);
+            }
         }
     }
 
@@ -217,6 +240,31 @@ impl Streams {
 }
 
 impl Stream {
+    /// Goes on behind a batch that a receipt names. Evidence that does not hold is passed over: the break it was to
+    /// bridge is then found as such.
+    fn take_up(&mut self, stated: &ProofTakeUp, keys: &HashMap<Hash, PublicKey>) {
+        let (Ok(header), Ok(receipt)) = (Header::decode(&stated.header.0), Receipt::decode(&stated.receipt.0)) else { return };
+        let hash = header.hash();
+        let trusted = keys.get(&receipt.key).is_some_and(|key| receipt.verify(key).is_ok());
+        let names_it = (receipt.stream, receipt.k, receipt.head) == (header.stream, header.k, hash);
+        let behind = self.verifier.head().k.is_none_or(|k| k <= header.k);
+        if !trusted || !names_it || header.stream != self.opened.open.stream || !behind {
+            return;
+        }
+        self.verifier = Verifier::resume(Head {
+            stream: header.stream,
+            k: Some(header.k),
+            hash,
+            next_key: header.next_key,
+            next_seq: header.first_seq.saturating_add(u64::from(header.count)),
+            counters: header.counters,
+            closed: header.kind == BatchKind::Close,
+        });
+        (self.last_kind, self.last_sealed) = (Some(header.kind), header.t_sealed);
+        self.last_received = receipt.t_received;
+        self.receipts.insert(receipt.message_hash(), receipt.t_received);
+    }
+
     /// Batch k was sealed between the receipt it hashes and its own arrival; and never longer after the one before
     /// than a heartbeat takes.
     fn check_times(&self, at: &str, header: &Header, t_received: u64, report: &mut Report) {

@@ -82,6 +82,9 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
                 Some((before, stopped)) => check_link(before, &loaded, *stopped, &mut report),
                 None => check_first(&loaded, window, &mut report),
             }
+            if loaded.digest.previous_digest_signature.is_none() {
+                walk.streams.begin_anew();
+            }
             let stopped = walk.digest(&loaded, &mut report).await?;
             previous = Some((loaded, stopped));
         }

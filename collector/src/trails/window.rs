@@ -5,6 +5,10 @@
 //! files of A and R, and with every batch of a stream that is bound to A and R alone. A stream bound to more (a
 //! gateway's, the collector's own) thus shows its unbroken chain in each of its accounts and regions, and its leaves
 //! only where they prove something.
+//!
+//! A stream that began before the window stands with the header and receipt of its last batch before it (CHAIN §4,
+//! Take-up), so that its chain can be followed in an account and region that were seen later, after a stop, or by
+//! somebody who has this window alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use std::sync::Arc;
 use edgetrail_proto::chain::{HEADER_BYTES, Hash, Header, Seal};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::merkle::leaf_hash;
-use edgetrail_proto::proof::{Base64, Mark, PROOF_VERSION, Proof, ProofBatch, ProofReceiptKey, ProofStream};
+use edgetrail_proto::proof::{Base64, Mark, PROOF_VERSION, Proof, ProofBatch, ProofReceiptKey, ProofStream, ProofTakeUp};
 use edgetrail_proto::record::format_time;
 
 use super::clock::SECOND;
@@ -81,10 +85,12 @@ impl Window {
     /// The proof of one lane. Receipts are signed anew: the same bytes every time.
     pub(super) fn proof(&self, scope: &Scope<'_>, ledger: &Ledger, keys: &[ProofReceiptKey]) -> Result<Proof, LedgerError> {
         let mut streams = Vec::new();
+        let mut first: HashMap<StreamId, u64> = HashMap::new();
         let mut last: HashMap<StreamId, u64> = HashMap::new();
         let mut batches = Vec::new();
         for batch in self.batches.iter().filter(|batch| batch.stream.binding.allows(scope.account, scope.region)) {
             if last.insert(batch.stream.stream, batch.header.k).is_none() {
+                first.insert(batch.stream.stream, batch.header.k);
                 streams.push(&batch.stream);
             }
             batches.push(batch.prove(scope.lane));
@@ -95,6 +101,7 @@ impl Window {
                 receipts.push(Base64(receipt.encode()));
             }
         }
+        let streams = streams.into_iter().map(|stream| prove_stream(stream, first[&stream.stream], ledger));
         Ok(Proof {
             version: PROOF_VERSION.to_owned(),
             aws_account_id: scope.account.to_owned(),
@@ -103,7 +110,7 @@ impl Window {
             digest_end_time: format_time(scope.end * SECOND),
             ledger_from: scope.from,
             ledger_to: scope.to,
-            streams: streams.into_iter().map(|stream| prove_stream(stream)).collect(),
+            streams: streams.collect::<Result<_, _>>()?,
             receipt_keys: keys.to_vec(),
             batches,
             receipts,
@@ -142,13 +149,27 @@ impl Fate {
     }
 }
 
-fn prove_stream(stream: &StreamInfo) -> ProofStream {
-    ProofStream {
+/// `first_k` is the stream's first batch in the window.
+fn prove_stream(stream: &StreamInfo, first_k: u64, ledger: &Ledger) -> Result<ProofStream, LedgerError> {
+    Ok(ProofStream {
         stream_id: stream.stream.to_string(),
         open: Base64(stream.open_bytes.to_vec()),
         binding: Base64(stream.binding.to_bytes()),
         signature: Base64(stream.open_signature.to_vec()),
         certificate_chain: stream.certificate_chain.iter().map(|der| Base64(der.to_vec())).collect(),
         internal: stream.internal,
-    }
+        take_up: match first_k.checked_sub(1) {
+            Some(k) => take_up(stream, k, ledger)?,
+            None => None,
+        },
+    })
+}
+
+/// Batch k as something to go on from: an account and region that were first seen after the stream began, and a trail
+/// that was stopped meanwhile, have not shown it in an earlier proof.
+fn take_up(stream: &StreamInfo, k: u64, ledger: &Ledger) -> Result<Option<ProofTakeUp>, LedgerError> {
+    let Some(committed) = ledger.committed(stream.stream, k)? else { return Ok(None) };
+    let rows = ledger.index(committed.index, committed.index + 1, 1)?;
+    let receipt = Base64(ledger.sign(&committed).encode());
+    Ok(rows.first().map(|row| ProofTakeUp { header: Base64(row.header.encode().to_vec()), receipt }))
 }

@@ -7,9 +7,11 @@
 
 mod trail;
 
+use std::cell::RefCell;
+
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::Digest;
-use edgetrail_proto::proof::{Base64, Proof};
+use edgetrail_proto::proof::{Base64, Proof, ProofTakeUp};
 use edgetrail_verify::report::{Check, Report, Verdict};
 use edgetrail_verify::store::Store;
 use edgetrail_verify::trail::{Progress, Window, verify};
@@ -325,6 +327,32 @@ fn a_window_judges_only_its_digests() {
     // The stream began before the window: that is said, and nothing else.
     assert!(report.findings.iter().all(|finding| finding.check == Check::StreamStart), "{report}");
     assert!(report.holds(Verdict::Integrity));
+}
+
+/// Every proof from window 1 on says where its stream goes on; `spoil` may damage what it says.
+fn taken_up(spoil: impl Fn(&mut ProofTakeUp) + 'static) -> Trail {
+    let before: RefCell<Option<ProofTakeUp>> = RefCell::default();
+    let proof = move |_window: usize, proof: &mut Proof| {
+        let last = ProofTakeUp { header: proof.batches[0].header.clone(), receipt: proof.receipts[0].clone() };
+        proof.streams[0].take_up = before.replace(Some(last));
+        proof.streams[0].take_up.as_mut().map(&spoil);
+    };
+    Trail::with(&Hooks { proof: Box::new(proof), ..Hooks::default() })
+}
+
+#[test]
+fn a_stream_is_taken_up_where_a_receipt_names_its_batch_and_nowhere_else() {
+    let window = Window { from: Some(T0 + WINDOW), to: Some(END), as_of: Some(END) };
+    let report = report_of(&taken_up(|_whole| {}), window);
+    assert!(report.findings.is_empty(), "{report}");
+    assert!(report_of(&taken_up(|_whole| {}), WHOLE).findings.is_empty());
+    for spoil in [
+        |stated: &mut ProofTakeUp| *stated.receipt.0.last_mut().unwrap() ^= 1,
+        |stated: &mut ProofTakeUp| *stated.header.0.last_mut().unwrap() ^= 1,
+        |stated: &mut ProofTakeUp| stated.receipt.0.truncate(9),
+    ] {
+        assert_eq!(report_of(&taken_up(spoil), window).count(Check::StreamStart), 1);
+    }
 }
 
 #[test]

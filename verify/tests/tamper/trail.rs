@@ -197,6 +197,7 @@ impl<'a> Builder<'a> {
             signature: Base64(signature),
             certificate_chain: vec![Base64(certificate.der().to_vec())],
             internal: false,
+            take_up: None,
         };
         self.streams.push(Stream { stated, writer: Writer::begin(&open, ratchet), observed: 0 });
     }
