@@ -1,1 +1,0 @@
-//! Joins a collector with a token and renews the certificate.
