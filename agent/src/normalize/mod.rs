@@ -23,7 +23,7 @@ use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
 use uuid::Uuid;
 
-use crate::observation::{Observation, Payload, Unparsed};
+use crate::observation::{Cursor, Observation, Payload, Unparsed};
 use crate::sources::file::{Format, Line};
 
 /// The host that records are made on, fixed for the life of the stream.
@@ -90,7 +90,10 @@ impl Normalizer {
     /// The records that an observation makes; none when it only adds to state (a login's address, half of an event).
     pub fn normalize(&mut self, observation: &Observation) -> Vec<Draft> {
         match &observation.payload {
-            Payload::Audit(_) => Vec::new(),
+            Payload::Audit(event) => {
+                let id = self.event_id(observation, 0);
+                self.audit.decode(&self.host, &mut self.names, event, id).into_iter().collect()
+            }
             Payload::Journal(_) => Vec::new(),
             Payload::Post(post) => {
                 let origin = posted::Origin::Peer(&post.peer);
@@ -105,6 +108,11 @@ impl Normalizer {
             Payload::Unparsed(unparsed) => vec![self.unparsed(observation, 0, unparsed)],
             Payload::Nothing => Vec::new(),
         }
+    }
+
+    /// What the normalizers carry between observations, where it changed: to be committed with the records made since.
+    pub fn take_cursors(&mut self) -> Vec<Cursor> {
+        self.audit.take_cursor().into_iter().collect()
     }
 
     fn posted(&mut self, observation: &Observation, bytes: &[u8], origin: &posted::Origin<'_>) -> Draft {

@@ -1,13 +1,146 @@
 //! Audit events as records: the actor, the act, its result.
+//!
+//! What carries from one event to the next is the login sessions with their addresses, kept in a cursor, and a little
+//! memory of what the last seconds already said, so that one act is one record. An event that makes no record is a step
+//! of an act that has one. Nothing here fails: what no row knows becomes a record of its type.
+
+pub mod account;
 
 pub mod address;
 
+pub mod attempts;
+
+pub mod catalogue;
+
+pub mod deed;
+
 pub mod errno;
+
+pub mod kernel;
+
+pub mod pam;
 
 pub mod sessions;
 
 pub mod syscall;
 
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::act::{self, class};
+use super::names::Names;
+use super::{Draft, Host};
+use crate::observation::Cursor;
+use crate::sources::audit::{Event, RecordType, kinds};
+use account::Changes;
+use attempts::Attempts;
+use deed::{Deed, Failure, Kind};
+use sessions::{Sessions, UNSET};
+use view::{Texts, View};
+
+/// Key of the cursor that holds the login sessions.
+pub const SESSIONS_KEY: &str = "audit/sessions";
+
 /// Carries login sessions from one event to the next.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    boot: String,
+    sessions: Sessions,
+    attempts: Attempts,
+    changes: Changes,
+}
+
+/// What decoding one event may use.
+struct Context<'a> {
+    host: &'a Host,
+    names: &'a mut Names,
+    event: &'a Event,
+}
+
+impl Context<'_> {
+    fn seconds(&self) -> u64 {
+        self.event.stamp.seconds
+    }
+}
+
+impl Decoder {
+    /// Goes on from the cursor of [`SESSIONS_KEY`], if there is one.
+    pub fn restore(cursor: Option<&Cursor>) -> Self {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let sessions = cursor.map(|cursor| Sessions::restore(&boot, &cursor.value)).unwrap_or_default();
+        Self { boot, sessions, ..Self::default() }
+    }
+
+    /// The sessions, where they changed since this was last called: to be committed with the records made since.
+    pub fn take_cursor(&mut self) -> Option<Cursor> {
+        let value = self.sessions.save(&self.boot)?;
+        Some(Cursor { key: SESSIONS_KEY.to_owned(), value })
+    }
+
+    /// The record of an event; none where it is a step of an act that has one.
+    pub fn decode(&mut self, host: &Host, names: &mut Names, event: &Event, event_id: Uuid) -> Option<Draft> {
+        let texts = Texts::of(event);
+        let view = View::of(&texts);
+        let mut context = Context { host, names, event };
+        let deed = self.deed(&mut context, &view)?;
+        Some(deed.draft(host, event, event_id))
+    }
+
+    fn deed(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
+        match view.kind() {
+            kinds::SYSCALL => self.system_call(context, view),
+            kinds::LOGIN => self.login_user(context, view),
+            kinds::USER_ACCT if account::is_group_change(view) => self.account(context, view),
+            kinds::USER_AUTH | kinds::USER_ACCT | kinds::CRED_ACQ..=kinds::USER_END => self.pam(context, view),
+            kinds::USER_ERR | kinds::CRED_REFR | kinds::USER_LOGIN | kinds::USER_LOGOUT | kinds::USER_CMD => self.pam(context, view),
+            kinds::USER_MGMT | kinds::USER_CHAUTHTOK | kinds::ADD_USER..=kinds::DEL_GROUP => self.account(context, view),
+            kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::ACCT_LOCK | kinds::ACCT_UNLOCK => self.account(context, view),
+            kinds::SERVICE_START => Some(self.unit(context, view, "StartUnit", class::START_UNIT)),
+            kinds::SERVICE_STOP => Some(self.unit(context, view, "StopUnit", class::STOP_UNIT)),
+            // sshd writes a dozen of them in each login.
+            kinds::CRYPTO_KEY_USER | kinds::CRYPTO_SESSION if view.program() == "sshd" => None,
+            _ if context.event.records.is_empty() => None,
+            _ => Some(self.kernel(context, view)),
+        }
+    }
+
+    /// A process was given a login user and session. Worth a record only where it was refused or had one already;
+    /// else it is a step of a login.
+    fn login_user(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
+        let fields = view.first(kinds::LOGIN)?;
+        let number = |key: &str| fields.number::<u32>(key).unwrap_or(UNSET);
+        let had = fields.number::<u32>("old-auid").filter(|auid| *auid != UNSET);
+        let succeeded = fields.succeeded() != Some(false);
+        if succeeded {
+            self.sessions.open(number("ses"), number("auid"), context.seconds());
+        }
+        (had.is_some() || !succeeded).then(|| self.kernel(context, view))
+    }
+
+    fn unit(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, class: &'static str) -> Deed {
+        let unit = view.get("unit").map(|unit| unit.into_owned()).unwrap_or_default();
+        // systemd names services only, without their suffix.
+        let unit = if unit.is_empty() || unit.contains(".service") { unit } else { format!("{unit}.service") };
+        let mut deed = Deed::new("systemd.linux".to_owned(), name, Kind::Service, view.actor(context.names));
+        deed.parameter("unit", Some(unit.clone()));
+        self.describe(view, &mut deed);
+        if view.succeeded() == Some(false) {
+            deed.error = Some(Failure { code: "Failed".to_owned(), message: Some(format!("{unit} failed")) });
+        } else {
+            deed.response = Some(json!({"result": "success"}));
+        }
+        deed.resource(context.host, "Host::Unit", &format!("unit/{unit}"));
+        deed.act = Some(act::unit(class, &unit, context.event.stamp.nanoseconds()));
+        deed
+    }
+}
+
+/// Whether the event is of a type that has no number here.
+pub fn is_unnumbered(event: &Event) -> bool {
+    event.records.iter().all(|record| matches!(record.kind, RecordType::Name(_)))
+}

@@ -1,0 +1,195 @@
+//! What the kernel reports: system calls that a rule selected, and events of its own.
+
+use edgetrail_proto::limits::PARAMETERS_BYTES_MAX;
+use serde_json::{Map, Value, json};
+
+use super::address::Address;
+use super::deed::{Deed, Failure, Kind};
+use super::syscall::Arch;
+use super::view::View;
+use super::{Context, Decoder, catalogue, errno};
+use crate::sources::audit::fields::{Fields, decode_hex};
+use crate::sources::audit::kinds;
+
+/// PATH records. Source: linux/audit.h.
+const PATH: u16 = 1302;
+
+/// How a file name is used in PATH records that are not the object itself.
+const PARENT: &str = "PARENT";
+
+/// Most arguments kept of one command; beyond them only their number is told. The record's own limit cuts by bytes.
+const ARGUMENTS_MAX: usize = PARAMETERS_BYTES_MAX / 16;
+
+/// A system call as its record names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub arch: String,
+    pub name: String,
+    /// Arguments 0 to 3.
+    pub arguments: [u64; 4],
+    pub exit: i64,
+    pub succeeded: Option<bool>,
+}
+
+impl Call {
+    pub fn of(fields: &Fields<'_>) -> Self {
+        let arch = fields.hex("arch").and_then(Arch::of);
+        let number = fields.raw("syscall").unwrap_or_default();
+        let named = arch.zip(number.parse().ok()).and_then(|(arch, number)| arch.syscall(number)).map(str::to_owned);
+        let name = named.or_else(|| fields.get("SYSCALL").map(|name| name.into_owned())).unwrap_or_else(|| number.to_owned());
+        let arch = arch.map_or_else(|| fields.raw("arch").unwrap_or_default().to_owned(), |arch| arch.name().to_owned());
+        let argument = |key| fields.hex(key).unwrap_or(0);
+        Self {
+            arch,
+            name,
+            arguments: [argument("a0"), argument("a1"), argument("a2"), argument("a3")],
+            exit: fields.number("exit").unwrap_or(0),
+            succeeded: fields.succeeded(),
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        if self.succeeded != Some(false) {
+            return None;
+        }
+        let number = u32::try_from(self.exit.unsigned_abs()).unwrap_or(0);
+        Some(Failure { code: errno::error_code(number), message: Some(errno::message(number)) })
+    }
+}
+
+impl Decoder {
+    /// An event whose main record is a system call.
+    pub(super) fn system_call(&self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
+        let call = Call::of(view.first(kinds::SYSCALL)?);
+        let address = view.first(kinds::SOCKADDR).and_then(|fields| Address::parse(fields.raw("saddr")?));
+        let creates = view.all(PATH).any(|path| matches!(path.raw("nametype").or_else(|| path.raw("objtype")), Some("CREATE")));
+        let (name, kind) = catalogue::system_call(&call, address.as_ref(), creates, view);
+        let mut deed = self.kernel_deed(context, view, name, kind);
+        if let Some(address) = address {
+            deed.parameter("target", Some(describe_address(&address)));
+        }
+        for (path, is_object) in paths(view) {
+            if is_object && path.starts_with('/') {
+                deed.resource(context.host, "Host::File", &format!("file{path}"));
+            }
+        }
+        Some(deed)
+    }
+
+    /// Any other kernel record, with the system call it was written in, if any.
+    pub(super) fn kernel(&self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
+        let (name, kind) = catalogue::kernel(view);
+        let mut deed = self.kernel_deed(context, view, name, kind);
+        let own = view.primary().into_iter().flat_map(Fields::iter);
+        let details: Map<String, Value> = own
+            .filter(|field| !PROCESS_KEYS.contains(&field.key.as_ref()) && field.raw != "?" && field.raw != "(null)")
+            .map(|field| (field.key.clone().into_owned(), Value::from(field.decoded())))
+            .collect();
+        deed.parameter("record", Some(view.kind_name()));
+        deed.parameter("details", (!details.is_empty()).then_some(details));
+        let words = view.primary().map(|fields| fields.words().join(" ")).unwrap_or_default();
+        deed.parameter("text", (!words.is_empty()).then_some(words));
+        if deed.error.is_none() && view.succeeded() == Some(false) {
+            deed.error = Some(Failure { code: "Failed".to_owned(), message: None });
+        }
+        if matches!(view.kind(), kinds::AVC | kinds::USER_AVC) && view.primary().is_some_and(|fields| fields.words().contains(&"denied")) {
+            deed.error = Some(Failure::denied("the security module denied it"));
+        }
+        if let Some(module) = view.first(kinds::KERN_MODULE).and_then(|fields| fields.get("name")) {
+            deed.resource(context.host, "Host::KernelModule", &format!("module/{module}"));
+        }
+        deed
+    }
+
+    /// What all of the kernel's events have in common: process, call, command, directory, files.
+    fn kernel_deed(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, kind: Kind) -> Deed {
+        let mut deed = Deed::new("kernel.linux".to_owned(), name, kind, view.actor(context.names));
+        if let Some(fields) = view.first(kinds::SYSCALL) {
+            let call = Call::of(fields);
+            let arguments = call.arguments.map(|argument| format!("{argument:x}"));
+            deed.parameter("systemCall", Some(call.name.clone()));
+            deed.parameter("arch", Some(call.arch.clone()));
+            deed.parameter("systemCallArguments", Some(arguments.to_vec()));
+            deed.parameter("ruleKey", fields.get("key").map(|key| key.replace('\u{1}', ",")));
+            deed.parameter("command", fields.get("comm").map(|comm| comm.into_owned()));
+            deed.parameter("parentPid", fields.number::<u32>("ppid"));
+            deed.error = call.failure();
+            if deed.error.is_none() {
+                deed.response = Some(json!({"exit": call.exit}));
+            }
+        }
+        deed.parameter("program", view.exe());
+        let (arguments, count) = arguments(view);
+        if !arguments.is_empty() {
+            deed.parameter("arguments", Some(arguments));
+            deed.parameter("argumentCount", count);
+        }
+        deed.parameter("cwd", view.first(kinds::CWD).and_then(|fields| fields.get("cwd")).map(|cwd| cwd.into_owned()));
+        let names: Vec<String> = paths(view).into_iter().map(|(path, _)| path).collect();
+        deed.parameter("paths", (!names.is_empty()).then_some(names));
+        deed.parameter("commandLine", view.first(kinds::PROCTITLE).and_then(|fields| fields.get("proctitle")).map(|title| title.replace('\0', " ")));
+        self.describe(view, &mut deed);
+        deed
+    }
+}
+
+/// Members of a kernel record that describe the process, which the record has elsewhere.
+const PROCESS_KEYS: &[&str] = &[
+    "pid", "ppid", "uid", "gid", "auid", "ses", "euid", "suid", "fsuid", "egid", "sgid", "fsgid", "comm", "exe", "tty", "UID", "GID", "AUID",
+    "ARCH", "SYSCALL", "EUID", "SUID", "FSUID", "EGID", "SGID", "FSGID",
+];
+
+/// The command line of an execution, chunks of long arguments joined; and how many arguments it had.
+pub fn arguments(view: &View<'_>) -> (Vec<String>, Option<u64>) {
+    let mut arguments: Vec<String> = Vec::new();
+    let count = view.first(kinds::EXECVE).and_then(|fields| fields.number("argc"));
+    for field in view.all(kinds::EXECVE).flat_map(Fields::iter) {
+        let Some(index) = field.key.strip_prefix('a') else { continue };
+        let index = index.split_once('[').map_or(index, |(index, _)| index);
+        // `argc` and `a1_len` are no arguments.
+        let Ok(index) = index.parse::<usize>() else { continue };
+        if index >= ARGUMENTS_MAX || index > arguments.len() + 1 {
+            continue;
+        }
+        if arguments.len() <= index {
+            arguments.resize(index + 1, String::new());
+        }
+        let value = if field.quoted { field.raw.clone().into_owned() } else { decode_hex(&field.raw).unwrap_or_else(|| field.raw.clone().into_owned()) };
+        if let Some(argument) = arguments.get_mut(index) {
+            argument.push_str(&value);
+        }
+    }
+    (arguments, count)
+}
+
+/// The files of the event, absolute where the working directory is known, and whether each is the object itself.
+pub fn paths(view: &View<'_>) -> Vec<(String, bool)> {
+    let cwd = view.first(kinds::CWD).and_then(|fields| fields.get("cwd")).map(|cwd| cwd.into_owned());
+    let execution = view.first(kinds::EXECVE).is_some();
+    let mut paths = Vec::new();
+    for path in view.all(PATH) {
+        let Some(name) = path.get("name") else { continue };
+        let parent = path.raw("nametype").or_else(|| path.raw("objtype")) == Some(PARENT);
+        // The interpreter and the loader of a command are not what was run.
+        let further = execution && !paths.is_empty();
+        paths.push((absolute(cwd.as_deref(), &name), !parent && !further));
+    }
+    paths
+}
+
+fn absolute(cwd: Option<&str>, name: &str) -> String {
+    match cwd {
+        Some(cwd) if !name.starts_with('/') => format!("{}/{}", cwd.trim_end_matches('/'), name.strip_prefix("./").unwrap_or(name)),
+        _ => name.to_owned(),
+    }
+}
+
+fn describe_address(address: &Address) -> Value {
+    match address {
+        Address::Inet { ip, port } => json!({"family": "ipv4", "address": ip.to_string(), "port": port}),
+        Address::Inet6 { ip, port } => json!({"family": "ipv6", "address": ip.to_string(), "port": port}),
+        Address::Unix { path } => json!({"family": "unix", "path": path}),
+        Address::Netlink { port } => json!({"family": "netlink", "port": port}),
+        Address::Other { family } => json!({"family": family.to_string()}),
+    }
+}

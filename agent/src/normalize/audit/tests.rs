@@ -1,0 +1,187 @@
+//! Real records of Linux 6.18 with Debian 12's sshd, sudo, su and shadow, captured from the multicast group
+//! (`testdata/audit`), as records.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::normalize::Made;
+use crate::sources::audit::{Assembler, Origin, Stamped};
+
+/// `testdata/audit/NAME.log` as the records it makes, with names from a passwd file of the captured host.
+fn records(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/audit").join(name).with_extension("log");
+    decode(&std::fs::read_to_string(path).unwrap())
+}
+
+fn decode(log: &str) -> Vec<Value> {
+    let etc = tempfile::tempdir().unwrap();
+    std::fs::write(etc.path().join("passwd"), "root:x:0:0::/root:/bin/sh\nnobody:x:65534:1::/:\nhcalice:x:1001:1001::/:\nhcbob:x:1002:1002::/:\n").unwrap();
+    std::fs::write(etc.path().join("group"), "hcgrp:x:1003:\n").unwrap();
+    let (host, mut names) = (Host::for_tests(), Names::of_files(etc.path(), Path::new("/nonexistent")));
+    let (mut assembler, mut decoder, mut events) = (Assembler::new(Origin::Kernel), Decoder::default(), Vec::new());
+    for line in log.lines() {
+        assembler.push(Stamped::from_line(line.as_bytes()).unwrap(), 0, &mut events);
+    }
+    assembler.expire(u64::MAX, &mut events);
+    let drafts = events.iter().filter_map(|event| decoder.decode(&host, &mut names, event, Uuid::nil()));
+    drafts
+        .map(|draft| match draft.record {
+            Made::Record(record) => serde_json::from_slice(&record.to_json()).unwrap(),
+            Made::Written(_) | Made::Foreign(_) => panic!("the audit source makes records"),
+        })
+        .collect()
+}
+
+/// `eventName userIdentity.type principalId sourceIPAddress errorCode`, one line a record.
+fn story(records: &[Value]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    records
+        .iter()
+        .map(|record| {
+            let who = &record["userIdentity"];
+            let parts = [&record["eventName"], &who["type"], &who["principalId"], &record["sourceIPAddress"], &record["errorCode"]];
+            parts.map(text).join(" ")
+        })
+        .collect()
+}
+
+#[test]
+fn a_login_and_its_sudo_commands_are_one_record_each() {
+    let records = records("login");
+    assert_eq!(
+        story(&records),
+        [
+            "Login IAMUser 1001 127.0.0.1 -",
+            "RunCommand AssumedRole 0:hcalice 127.0.0.1 -",
+            "RunCommand AssumedRole 65534:hcalice 127.0.0.1 -",
+            "Logout IAMUser 1001 127.0.0.1 -",
+            "Login IAMUser 1001 127.0.0.1 -",
+            "RunCommand AssumedRole 0:hcalice 127.0.0.1 -",
+            "Logout IAMUser 1001 127.0.0.1 -",
+        ]
+    );
+    let sudo = &records[1];
+    assert_eq!(sudo["eventSource"], "sudo.linux");
+    assert_eq!(sudo["requestParameters"]["command"], "id -u");
+    assert_eq!(sudo["userIdentity"]["arn"], "arn:aws:host:dc-local-1:111122223333:web-1/assumed-role/root/hcalice");
+    assert_eq!(sudo["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"], "hcalice");
+    assert_eq!((&records[0]["eventType"], &records[0]["responseElements"]["Login"]), (&"AwsConsoleSignIn".into(), &"Success".into()));
+    assert_eq!(records[5]["requestParameters"]["tty"], "pts/0");
+}
+
+#[test]
+fn each_refused_login_is_one_record() {
+    assert_eq!(
+        story(&records("refused")),
+        [
+            "Login Unknown - 127.0.0.1 AccessDenied",
+            "Login IAMUser 1001 127.0.0.1 AccessDenied",
+            "Login IAMUser 1001 127.0.0.1 AccessDenied",
+            "Login IAMUser 1001 127.0.0.1 -",
+            "Logout IAMUser 1001 127.0.0.1 -",
+        ]
+    );
+}
+
+#[test]
+fn su_and_refused_commands_are_told_with_their_human() {
+    assert_eq!(
+        story(&records("su")),
+        [
+            "SwitchUser AWSService 0 web-1 -",
+            "Login IAMUser 1001 127.0.0.1 -",
+            "SwitchUser IAMUser 1001 127.0.0.1 AccessDenied",
+            "RunCommand AssumedRole 0:hcalice 127.0.0.1 -",
+            "Logout IAMUser 1001 127.0.0.1 -",
+            "Login IAMUser 1001 127.0.0.1 -",
+            "RunCommand IAMUser 1001 127.0.0.1 AccessDenied",
+            "RunCommand IAMUser 1001 127.0.0.1 AccessDenied",
+            "Logout IAMUser 1001 127.0.0.1 -",
+        ]
+    );
+}
+
+#[test]
+fn each_change_of_an_account_is_one_record() {
+    let records = records("accounts");
+    let name = |record: &Value| record["requestParameters"]["userName"].as_str().or(record["requestParameters"]["groupName"].as_str()).unwrap_or("-").to_owned();
+    let told: Vec<String> = records.iter().map(|record| format!("{} {}", record["eventName"].as_str().unwrap(), name(record))).collect();
+    assert_eq!(
+        told,
+        [
+            "CreateGroup hcbob", "CreateUser hcbob", "ModifyUser hcbob", "ModifyUser hcbob", "ChangePassword hcbob", "ModifyUser hcbob",
+            "CreateGroup hcgrp", "ModifyGroup hcgrp", "ModifyGroup hcgrp", "DeleteGroup hcgrp", "DeleteUser hcbob", "DeleteGroup hcbob",
+            "CreateUser hcalice",
+        ]
+    );
+    assert_eq!(records[12]["errorCode"], "Failed");
+    assert_eq!(records[1]["resources"][0]["ARN"], "arn:aws:host:dc-local-1:111122223333:web-1/user/hcbob");
+}
+
+#[test]
+fn what_rules_select_is_told_with_session_and_role() {
+    let records = records("rules");
+    let story = story(&records);
+    for expected in [
+        "ModifyAuditRule AWSService 0 web-1 -",
+        "ExecuteProgram IAMUser 1001 127.0.0.1 -",
+        "RunCommand AssumedRole 0:hcalice 127.0.0.1 -",
+        "CreateFile AssumedRole 0:hcalice 127.0.0.1 -",
+        "ChangeFileMode AssumedRole 0:hcalice 127.0.0.1 -",
+        "MountFileSystem AssumedRole 0:hcalice 127.0.0.1 -",
+        "UnmountFileSystem AssumedRole 0:hcalice 127.0.0.1 -",
+        "DeleteFile AssumedRole 0:hcalice 127.0.0.1 -",
+        "ConnectNetwork IAMUser 1001 127.0.0.1 ECONNREFUSED",
+        "ChangeAuditConfiguration AWSService 0 web-1 -",
+    ] {
+        assert!(story.iter().any(|line| line == expected), "{expected} is not in {story:#?}");
+    }
+    let long = records.iter().find(|record| record["requestParameters"]["arguments"][0] == "/bin/true").unwrap();
+    assert_eq!(long["requestParameters"]["arguments"][1], "x".repeat(9000), "chunks of a long argument are joined");
+    assert_eq!((&long["requestParameters"]["arguments"][2], &long["requestParameters"]["arguments"][3]), (&"a b".into(), &"".into()));
+    let deleted = records.iter().find(|record| record["eventName"] == "DeleteFile").unwrap();
+    assert_eq!(deleted["resources"][0]["ARN"], "arn:aws:host:dc-local-1:111122223333:web-1/file/tmp/hc/watched");
+    assert_eq!((&deleted["eventCategory"], &deleted["managementEvent"]), (&"Data".into(), &false.into()));
+}
+
+/// Real lines with bytes changed, cut, doubled and swapped: whatever comes of them, nothing panics.
+#[test]
+fn damaged_lines_never_panic() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/audit");
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below.max(1)
+    };
+    let (host, mut names) = (Host::for_tests(), Names::of_files(Path::new("/nonexistent"), Path::new("/nonexistent")));
+    for name in ["login", "refused", "su", "accounts", "rules"] {
+        let log = std::fs::read(directory.join(name).with_extension("log")).unwrap();
+        for _ in 0..20 {
+            let (mut assembler, mut decoder, mut events) = (Assembler::new(Origin::Log), Decoder::default(), Vec::new());
+            for line in log.split(|b| *b == b'\n') {
+                let mut line: Vec<u8> = line.iter().copied().take(2000).collect();
+                for _ in 0..random(4) {
+                    let at = random(line.len());
+                    match random(4) {
+                        0 => line.truncate(at),
+                        1 if at < line.len() => line[at] = u8::try_from(random(256)).unwrap(),
+                        2 => line.extend_from_within(at..),
+                        _ if at < line.len() => drop(line.remove(at)),
+                        _ => {}
+                    }
+                }
+                if let Ok(stamped) = Stamped::from_line(&line) {
+                    assembler.push(stamped, 0, &mut events);
+                }
+            }
+            assembler.expire(u64::MAX, &mut events);
+            for event in &events {
+                let _ = decoder.decode(&host, &mut names, event, Uuid::nil());
+            }
+        }
+    }
+}
