@@ -46,7 +46,10 @@ impl Changes {
     /// Whether this is a change that was not recorded yet.
     fn is_new(&mut self, change: Change) -> bool {
         self.recent.retain(|recent| change.time.saturating_sub(recent.time) <= CHANGE_MAX);
-        let same = |recent: &Change| (recent.pid, recent.name, &recent.account, &recent.operation) == (change.pid, change.name, &change.account, &change.operation);
+        let same = |recent: &Change| {
+            (recent.pid, recent.name, &recent.account, &recent.operation)
+                == (change.pid, change.name, &change.account, &change.operation)
+        };
         if self.recent.iter().any(same) {
             return false;
         }
@@ -65,7 +68,8 @@ impl Decoder {
         let Meaning { name, group, class } = meaning(view, &operation);
         let account = account_name(context, view, group);
         // One creation or deletion a process and account, whatever it still does for it; other changes by what they are.
-        let is_whole = matches!(name, "CreateUser" | "DeleteUser" | "CreateGroup" | "DeleteGroup" | "ModifyGroup" | "ChangePassword");
+        let is_whole =
+            matches!(name, "CreateUser" | "DeleteUser" | "CreateGroup" | "DeleteGroup" | "ModifyGroup" | "ChangePassword");
         let change = Change {
             pid: view.id("pid").unwrap_or(0),
             name,
@@ -77,7 +81,8 @@ impl Decoder {
             return None;
         }
         let mut deed = Deed::new(view.event_source(), name, Kind::Management, view.actor(context.names));
-        let (label, kind, folder) = if group { ("groupName", "Host::Group", "group") } else { ("userName", "Host::User", "user") };
+        let (label, kind, folder) =
+            if group { ("groupName", "Host::Group", "group") } else { ("userName", "Host::User", "user") };
         deed.parameter(label, (!account.is_empty()).then(|| account.clone()));
         deed.parameter("id", view.primary().and_then(|fields| fields.number::<u32>("id")));
         deed.parameter("group", view.get("grp").map(|group| group.into_owned()));
@@ -110,7 +115,12 @@ fn meaning(view: &View<'_>, operation: &str) -> Meaning {
         kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::USER_ACCT => of("ModifyGroup", true, None),
         kinds::ACCT_LOCK => of("LockUser", false, Some(class::MODIFY_USER)),
         kinds::ACCT_UNLOCK => of("UnlockUser", false, Some(class::MODIFY_USER)),
-        kinds::USER_CHAUTHTOK if operation.contains("chauthtok") || operation.contains("password") || program == "passwd" || program == "chpasswd" => {
+        kinds::USER_CHAUTHTOK
+            if operation.contains("chauthtok")
+                || operation.contains("password")
+                || program == "passwd"
+                || program == "chpasswd" =>
+        {
             of("ChangePassword", false, Some(class::CHANGE_PASSWORD))
         }
         _ => of("ModifyUser", false, Some(class::MODIFY_USER)),

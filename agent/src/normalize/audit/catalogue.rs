@@ -24,7 +24,11 @@ const CALLS: &[(&str, &str, Kind)] = &[
     ("bpf", "UseBpf", Management),
     ("ptrace process_vm_readv process_vm_writev", "TraceProcess", Data),
     ("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo", "SendSignal", Data),
-    ("setuid setuid32 setreuid setreuid32 setresuid setresuid32 setfsuid setfsuid32 setgid setgid32 setregid setregid32 setresgid setresgid32 setfsgid setfsgid32 setgroups setgroups32 capset", "ChangeCredentials", Data),
+    (
+        "setuid setuid32 setreuid setreuid32 setresuid setresuid32 setfsuid setfsuid32 setgid setgid32 setregid setregid32 setresgid setresgid32 setfsgid setfsgid32 setgroups setgroups32 capset",
+        "ChangeCredentials",
+        Data,
+    ),
     ("setns unshare clone clone3", "EnterNamespace", Data),
     ("unlink unlinkat", "DeleteFile", Data),
     ("rmdir", "DeleteDirectory", Data),
@@ -36,9 +40,17 @@ const CALLS: &[(&str, &str, Kind)] = &[
     ("truncate truncate64 ftruncate ftruncate64 write writev pwrite64 pwritev pwritev2 fallocate", "ModifyFile", Data),
     ("chmod fchmod fchmodat fchmodat2", "ChangeFileMode", Data),
     ("chown chown32 fchown fchown32 lchown lchown32 fchownat", "ChangeFileOwner", Data),
-    ("setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr setxattrat removexattrat utime utimes utimensat futimesat", "ChangeFileAttributes", Data),
+    (
+        "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr setxattrat removexattrat utime utimes utimensat futimesat",
+        "ChangeFileAttributes",
+        Data,
+    ),
     ("read readv pread64 preadv preadv2 readlink readlinkat getxattr lgetxattr fgetxattr listxattr", "ReadFile", DataRead),
-    ("stat stat64 lstat lstat64 fstat fstat64 newfstatat fstatat64 statx access faccessat faccessat2 getdents getdents64 chdir fchdir", "ListFile", DataRead),
+    (
+        "stat stat64 lstat lstat64 fstat fstat64 newfstatat fstatat64 statx access faccessat faccessat2 getdents getdents64 chdir fchdir",
+        "ListFile",
+        DataRead,
+    ),
     ("listen", "ListenNetwork", Data),
     ("socket socketpair", "OpenSocket", Data),
 ];
@@ -165,7 +177,11 @@ fn open_flags(name: &str, call: &Call, view: &View<'_>) -> Option<u64> {
     match name {
         "open" => Some(a1),
         "openat" | "open_by_handle_at" => Some(a2),
-        "openat2" => Some(view.first(OPENAT2).and_then(|fields| u64::from_str_radix(fields.raw("oflag")?.trim_start_matches('0'), 8).ok()).unwrap_or(0)),
+        "openat2" => Some(
+            view.first(OPENAT2)
+                .and_then(|fields| u64::from_str_radix(fields.raw("oflag")?.trim_start_matches('0'), 8).ok())
+                .unwrap_or(0),
+        ),
         _ => None,
     }
 }
@@ -199,10 +215,37 @@ pub fn kernel(view: &View<'_>) -> (&'static str, Kind) {
 #[cfg(test)]
 pub(super) fn names() -> std::collections::BTreeSet<&'static str> {
     let elsewhere = [
-        "Login", "Logout", "RunCommand", "SwitchUser", "Authenticate", "StartSession", "EndSession", "CreateUser", "DeleteUser", "ModifyUser",
-        "LockUser", "UnlockUser", "ChangePassword", "CreateGroup", "DeleteGroup", "ModifyGroup", "StartUnit", "StopUnit", "ModifyAuditRule",
-        "ChangeAuditConfiguration", "LoadBpfProgram", "UnloadBpfProgram", "ModifyVirtualMachine", "ModifyCryptoState", "ReportAnomaly",
-        "RespondToAnomaly", "ReportIntegrity", "ModifyNetworkLabel", "ReportUserEvent", "ReportKernelEvent", OTHER_CALL.0,
+        "Login",
+        "Logout",
+        "RunCommand",
+        "SwitchUser",
+        "Authenticate",
+        "StartSession",
+        "EndSession",
+        "CreateUser",
+        "DeleteUser",
+        "ModifyUser",
+        "LockUser",
+        "UnlockUser",
+        "ChangePassword",
+        "CreateGroup",
+        "DeleteGroup",
+        "ModifyGroup",
+        "StartUnit",
+        "StopUnit",
+        "ModifyAuditRule",
+        "ChangeAuditConfiguration",
+        "LoadBpfProgram",
+        "UnloadBpfProgram",
+        "ModifyVirtualMachine",
+        "ModifyCryptoState",
+        "ReportAnomaly",
+        "RespondToAnomaly",
+        "ReportIntegrity",
+        "ModifyNetworkLabel",
+        "ReportUserEvent",
+        "ReportKernelEvent",
+        OTHER_CALL.0,
     ];
     let calls = CALLS.iter().map(|(_, name, _)| *name);
     let addresses = ADDRESS_CALLS.iter().flat_map(|(_, network, local)| [*network, *local]);

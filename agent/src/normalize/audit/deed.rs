@@ -57,7 +57,19 @@ impl Failure {
 impl Deed {
     pub fn new(source: String, name: &'static str, kind: Kind, actor: Actor) -> Self {
         let (parameters, resources) = (Map::new(), Vec::new());
-        Self { source, name, kind, actor, address: None, agent: None, parameters, response: None, error: None, resources, act: None }
+        Self {
+            source,
+            name,
+            kind,
+            actor,
+            address: None,
+            agent: None,
+            parameters,
+            response: None,
+            error: None,
+            resources,
+            act: None,
+        }
     }
 
     /// Adds a parameter, if there is a value.
@@ -99,7 +111,9 @@ impl Deed {
         record.event_category = if is_data { EventCategory::Data } else { EventCategory::Management };
         record.management_event = Some(!is_data);
         record.read_only = Some(self.kind == Kind::DataRead);
-        if let Some(mark) = record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut) {
+        if let Some(mark) =
+            record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut)
+        {
             note(mark, host, event);
         }
         Draft { record: Made::Record(Box::new(record)), act: self.act }

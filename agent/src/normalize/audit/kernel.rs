@@ -92,7 +92,9 @@ impl Decoder {
         if deed.error.is_none() && view.succeeded() == Some(false) {
             deed.error = Some(Failure { code: "Failed".to_owned(), message: None });
         }
-        if matches!(view.kind(), kinds::AVC | kinds::USER_AVC) && view.primary().is_some_and(|fields| fields.words().contains(&"denied")) {
+        if matches!(view.kind(), kinds::AVC | kinds::USER_AVC)
+            && view.primary().is_some_and(|fields| fields.words().contains(&"denied"))
+        {
             deed.error = Some(Failure::denied("the security module denied it"));
         }
         if let Some(module) = view.first(kinds::KERN_MODULE).and_then(|fields| fields.get("name")) {
@@ -127,7 +129,10 @@ impl Decoder {
         deed.parameter("cwd", view.first(kinds::CWD).and_then(|fields| fields.get("cwd")).map(|cwd| cwd.into_owned()));
         let names: Vec<String> = paths(view).into_iter().map(|(path, _)| path).collect();
         deed.parameter("paths", (!names.is_empty()).then_some(names));
-        deed.parameter("commandLine", view.first(kinds::PROCTITLE).and_then(|fields| fields.get("proctitle")).map(|title| title.replace('\0', " ")));
+        deed.parameter(
+            "commandLine",
+            view.first(kinds::PROCTITLE).and_then(|fields| fields.get("proctitle")).map(|title| title.replace('\0', " ")),
+        );
         self.describe(view, &mut deed);
         deed
     }
@@ -135,8 +140,8 @@ impl Decoder {
 
 /// Members of a kernel record that describe the process, which the record has elsewhere.
 const PROCESS_KEYS: &[&str] = &[
-    "pid", "ppid", "uid", "gid", "auid", "ses", "euid", "suid", "fsuid", "egid", "sgid", "fsgid", "comm", "exe", "tty", "UID", "GID", "AUID",
-    "ARCH", "SYSCALL", "EUID", "SUID", "FSUID", "EGID", "SGID", "FSGID",
+    "pid", "ppid", "uid", "gid", "auid", "ses", "euid", "suid", "fsuid", "egid", "sgid", "fsgid", "comm", "exe", "tty", "UID",
+    "GID", "AUID", "ARCH", "SYSCALL", "EUID", "SUID", "FSUID", "EGID", "SGID", "FSGID",
 ];
 
 /// The command line of an execution, chunks of long arguments joined; and how many arguments it had.
@@ -154,7 +159,11 @@ pub fn arguments(view: &View<'_>) -> (Vec<String>, Option<u64>) {
         if arguments.len() <= index {
             arguments.resize(index + 1, String::new());
         }
-        let value = if field.quoted { field.raw.clone().into_owned() } else { decode_hex(&field.raw).unwrap_or_else(|| field.raw.clone().into_owned()) };
+        let value = if field.quoted {
+            field.raw.clone().into_owned()
+        } else {
+            decode_hex(&field.raw).unwrap_or_else(|| field.raw.clone().into_owned())
+        };
         if let Some(argument) = arguments.get_mut(index) {
             argument.push_str(&value);
         }
@@ -179,7 +188,9 @@ pub fn paths(view: &View<'_>) -> Vec<(String, bool)> {
 
 fn absolute(cwd: Option<&str>, name: &str) -> String {
     match cwd {
-        Some(cwd) if !name.starts_with('/') => format!("{}/{}", cwd.trim_end_matches('/'), name.strip_prefix("./").unwrap_or(name)),
+        Some(cwd) if !name.starts_with('/') => {
+            format!("{}/{}", cwd.trim_end_matches('/'), name.strip_prefix("./").unwrap_or(name))
+        }
         _ => name.to_owned(),
     }
 }

@@ -97,7 +97,9 @@ impl Decoder {
             kinds::LOGIN => self.login_user(context, view),
             kinds::USER_ACCT if account::is_group_change(view) => self.account(context, view),
             kinds::USER_AUTH | kinds::USER_ACCT | kinds::CRED_ACQ..=kinds::USER_END => self.pam(context, view),
-            kinds::USER_ERR | kinds::CRED_REFR | kinds::USER_LOGIN | kinds::USER_LOGOUT | kinds::USER_CMD => self.pam(context, view),
+            kinds::USER_ERR | kinds::CRED_REFR | kinds::USER_LOGIN | kinds::USER_LOGOUT | kinds::USER_CMD => {
+                self.pam(context, view)
+            }
             kinds::USER_MGMT | kinds::USER_CHAUTHTOK | kinds::ADD_USER..=kinds::DEL_GROUP => self.account(context, view),
             kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::ACCT_LOCK | kinds::ACCT_UNLOCK => self.account(context, view),
             kinds::SERVICE_START => Some(self.unit(context, view, "StartUnit", class::START_UNIT)),

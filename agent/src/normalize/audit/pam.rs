@@ -15,8 +15,23 @@ use crate::sources::audit::kinds;
 
 /// Programs whose session is a login of a human, local or remote.
 const LOGIN_PROGRAMS: &[&str] = &[
-    "sshd", "login", "dropbear", "gdm-session-worker", "sddm-helper", "lightdm", "xrdp-sesman", "cockpit-session", "vsftpd", "telnetd", "kdm",
-    "xdm", "gdm", "remote", "rlogin", "agetty", "greetd",
+    "sshd",
+    "login",
+    "dropbear",
+    "gdm-session-worker",
+    "sddm-helper",
+    "lightdm",
+    "xrdp-sesman",
+    "cockpit-session",
+    "vsftpd",
+    "telnetd",
+    "kdm",
+    "xdm",
+    "gdm",
+    "remote",
+    "rlogin",
+    "agetty",
+    "greetd",
 ];
 
 /// Programs by which a user becomes another.
@@ -109,7 +124,12 @@ impl Decoder {
     }
 
     /// Whether the session already has such a record; without a session each report is its own.
-    fn is_reported(&mut self, context: &Context<'_>, view: &View<'_>, mark: impl FnOnce(&mut super::sessions::Session) -> bool) -> bool {
+    fn is_reported(
+        &mut self,
+        context: &Context<'_>,
+        view: &View<'_>,
+        mark: impl FnOnce(&mut super::sessions::Session) -> bool,
+    ) -> bool {
         let (Some(session), Some(login)) = (view.session(), view.id("auid")) else { return false };
         let mut was = false;
         self.sessions.update(session, login, context.seconds(), |session| was = mark(session));

@@ -17,7 +17,11 @@ fn records(name: &str) -> Vec<Value> {
 
 fn decode(log: &str) -> Vec<Value> {
     let etc = tempfile::tempdir().unwrap();
-    std::fs::write(etc.path().join("passwd"), "root:x:0:0::/root:/bin/sh\nnobody:x:65534:1::/:\nhcalice:x:1001:1001::/:\nhcbob:x:1002:1002::/:\n").unwrap();
+    std::fs::write(
+        etc.path().join("passwd"),
+        "root:x:0:0::/root:/bin/sh\nnobody:x:65534:1::/:\nhcalice:x:1001:1001::/:\nhcbob:x:1002:1002::/:\n",
+    )
+    .unwrap();
     std::fs::write(etc.path().join("group"), "hcgrp:x:1003:\n").unwrap();
     let (host, mut names) = (Host::for_tests(), Names::of_files(etc.path(), Path::new("/nonexistent")));
     let (mut assembler, mut decoder, mut events) = (Assembler::new(Origin::Kernel), Decoder::default(), Vec::new());
@@ -41,7 +45,8 @@ fn story(records: &[Value]) -> Vec<String> {
         .iter()
         .map(|record| {
             let who = &record["userIdentity"];
-            let parts = [&record["eventName"], &who["type"], &who["principalId"], &record["sourceIPAddress"], &record["errorCode"]];
+            let parts =
+                [&record["eventName"], &who["type"], &who["principalId"], &record["sourceIPAddress"], &record["errorCode"]];
             parts.map(text).join(" ")
         })
         .collect()
@@ -67,7 +72,10 @@ fn a_login_and_its_sudo_commands_are_one_record_each() {
     assert_eq!(sudo["requestParameters"]["command"], "id -u");
     assert_eq!(sudo["userIdentity"]["arn"], "arn:aws:host:dc-local-1:111122223333:web-1/assumed-role/root/hcalice");
     assert_eq!(sudo["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"], "hcalice");
-    assert_eq!((&records[0]["eventType"], &records[0]["responseElements"]["Login"]), (&"AwsConsoleSignIn".into(), &"Success".into()));
+    assert_eq!(
+        (&records[0]["eventType"], &records[0]["responseElements"]["Login"]),
+        (&"AwsConsoleSignIn".into(), &"Success".into())
+    );
     assert_eq!(records[5]["requestParameters"]["tty"], "pts/0");
 }
 
@@ -106,13 +114,30 @@ fn su_and_refused_commands_are_told_with_their_human() {
 #[test]
 fn each_change_of_an_account_is_one_record() {
     let records = records("accounts");
-    let name = |record: &Value| record["requestParameters"]["userName"].as_str().or(record["requestParameters"]["groupName"].as_str()).unwrap_or("-").to_owned();
-    let told: Vec<String> = records.iter().map(|record| format!("{} {}", record["eventName"].as_str().unwrap(), name(record))).collect();
+    let name = |record: &Value| {
+        record["requestParameters"]["userName"]
+            .as_str()
+            .or(record["requestParameters"]["groupName"].as_str())
+            .unwrap_or("-")
+            .to_owned()
+    };
+    let told: Vec<String> =
+        records.iter().map(|record| format!("{} {}", record["eventName"].as_str().unwrap(), name(record))).collect();
     assert_eq!(
         told,
         [
-            "CreateGroup hcbob", "CreateUser hcbob", "ModifyUser hcbob", "ModifyUser hcbob", "ChangePassword hcbob", "ModifyUser hcbob",
-            "CreateGroup hcgrp", "ModifyGroup hcgrp", "ModifyGroup hcgrp", "DeleteGroup hcgrp", "DeleteUser hcbob", "DeleteGroup hcbob",
+            "CreateGroup hcbob",
+            "CreateUser hcbob",
+            "ModifyUser hcbob",
+            "ModifyUser hcbob",
+            "ChangePassword hcbob",
+            "ModifyUser hcbob",
+            "CreateGroup hcgrp",
+            "ModifyGroup hcgrp",
+            "ModifyGroup hcgrp",
+            "DeleteGroup hcgrp",
+            "DeleteUser hcbob",
+            "DeleteGroup hcbob",
             "CreateUser hcalice",
         ]
     );
@@ -140,7 +165,10 @@ fn what_rules_select_is_told_with_session_and_role() {
     }
     let long = records.iter().find(|record| record["requestParameters"]["arguments"][0] == "/bin/true").unwrap();
     assert_eq!(long["requestParameters"]["arguments"][1], "x".repeat(9000), "chunks of a long argument are joined");
-    assert_eq!((&long["requestParameters"]["arguments"][2], &long["requestParameters"]["arguments"][3]), (&"a b".into(), &"".into()));
+    assert_eq!(
+        (&long["requestParameters"]["arguments"][2], &long["requestParameters"]["arguments"][3]),
+        (&"a b".into(), &"".into())
+    );
     let deleted = records.iter().find(|record| record["eventName"] == "DeleteFile").unwrap();
     assert_eq!(deleted["resources"][0]["ARN"], "arn:aws:host:dc-local-1:111122223333:web-1/file/tmp/hc/watched");
     assert_eq!((&deleted["eventCategory"], &deleted["managementEvent"]), (&"Data".into(), &false.into()));

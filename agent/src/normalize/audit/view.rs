@@ -26,8 +26,28 @@ pub struct View<'a> {
 
 /// Records that only add to another one of their event.
 const AUXILIARY: &[u16] = &[
-    kinds::SYSCALL, kinds::CWD, kinds::EXECVE, kinds::SOCKADDR, kinds::PROCTITLE, kinds::OBJ_PID, 1302, 1303, 1304, 1309, 1311, 1312, 1313,
-    1314, 1315, 1316, 1317, 1321, 1322, 1323, 1337, 1402,
+    kinds::SYSCALL,
+    kinds::CWD,
+    kinds::EXECVE,
+    kinds::SOCKADDR,
+    kinds::PROCTITLE,
+    kinds::OBJ_PID,
+    1302,
+    1303,
+    1304,
+    1309,
+    1311,
+    1312,
+    1313,
+    1314,
+    1315,
+    1316,
+    1317,
+    1321,
+    1322,
+    1323,
+    1337,
+    1402,
 ];
 
 impl<'a> Texts<'a> {
@@ -100,7 +120,8 @@ impl<'a> View<'a> {
     /// The user that a field's id names; auditd's name for it (`AUID="alice"`) wins, for the log may be another host's.
     fn person(&self, key: &str, names: &mut Names) -> Option<Person> {
         let uid = self.id(key)?;
-        let enriched = self.get(&key.to_ascii_uppercase()).filter(|name| !matches!(name.as_ref(), "unset" | "unknown")).map(Cow::into_owned);
+        let enriched =
+            self.get(&key.to_ascii_uppercase()).filter(|name| !matches!(name.as_ref(), "unset" | "unknown")).map(Cow::into_owned);
         let name = enriched.or_else(|| if uid == UNSET { None } else { names.user(uid) });
         Some(Person { uid, name })
     }
