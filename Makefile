@@ -32,7 +32,8 @@ deny: ## licences, bans and sources of all dependencies, where cargo-deny is ins
 	@! $(CARGO) tree --locked --workspace -i openssl-sys >/dev/null 2>&1 || { echo "OpenSSL is in the tree"; exit 1; }
 
 test: setup build ## the short tier of all tests
-	$(PYTHON) tests/chain/vectors.py --check
+	$(PYTHON) tests/chain/vectors.py check
+	$(PYTHON) -m unittest discover -s tests/chain
 	tests/run-tests
 
 bench: ## whole journey and micro-benchmarks; the figures stand in docs/performance.md

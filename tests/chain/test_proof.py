@@ -120,6 +120,38 @@ class ProofCheck(unittest.TestCase):
         status, out = self.check([second])
         self.assertEqual((status, "1 seals whose key lies in an earlier file" in out), (0, True), out)
 
+    def taken_up(self):
+        """The window from batch 2 on, with batch 1 and its receipt as take-up."""
+        document = copy.deepcopy(self.document)
+        header, key = base64.b64decode(document["batches"][1]["header"]), vectors.some("receipt key")
+        parsed = chain.Header.parse(header)
+        receipt = chain.Receipt(chain.sha256(ed25519.public_key(key)), parsed.stream_id, 1, parsed.hash(), 101, 7)
+        document["streams"][0]["takeUp"] = {"header": b64(header), "receipt": b64(receipt.signed(key))}
+        document.update(ledgerFrom=102, batches=document["batches"][2:])
+        return document
+
+    def test_a_stream_is_taken_up_where_a_receipt_names_it(self):
+        status, out = self.check([self.taken_up()])
+        self.assertEqual((status, "1 take-ups\n" in out, "3 seals\n" in out), (0, True, True), out)
+
+    def test_a_bent_take_up_is_named(self):
+        for words, member, at in [
+            ("the receipt does not hold", "receipt", -1),
+            ("the receipt does not hold", "receipt", 30),
+            ("the receipt names another batch", "receipt", 80),
+            ("the receipt names another batch", "header", -1),
+            ("the header is of another stream", "header", 20),
+            ("does not begin with", "header", 0),
+        ]:
+            document = self.taken_up()
+            bent = document["streams"][0]["takeUp"]
+            bent[member] = flipped(bent[member], at)
+            status, out = self.check([document])
+            self.assertEqual((status, words in out), (1, True), out)
+        other = self.taken_up()
+        other["batches"][0]["seal"] = flipped(other["batches"][0]["seal"])
+        self.assertIn("the seal does not hold", self.check([other])[1])
+
     def test_every_bend_is_named(self):
         def stream(name, value):
             return lambda it: it["streams"][0].update({name: value(it["streams"][0][name])})
