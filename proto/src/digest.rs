@@ -81,6 +81,8 @@ pub struct ProofRef {
 pub enum DigestError {
     #[error("the digest is not JSON of a digest's form")]
     Form(#[source] serde_json::Error),
+    #[error("the digest is not a JSON object")]
+    NotObject,
 }
 
 impl Digest {
@@ -93,6 +95,10 @@ impl Digest {
 
     /// Reads a digest; members that it does not know are passed over, as CloudTrail's readers do.
     pub fn from_json(json: &[u8]) -> Result<Self, DigestError> {
+        // serde would take the fields from an array, too; no other reader of digests does.
+        if json.trim_ascii_start().first() != Some(&b'{') {
+            return Err(DigestError::NotObject);
+        }
         serde_json::from_slice(json).map_err(DigestError::Form)
     }
 }

@@ -125,12 +125,14 @@ impl FromStr for AgentIdentity {
         let [trust_domain, "account", account, "region", region, "agent", agent] = parts[..] else {
             return Err(malformed());
         };
-        Ok(Self {
+        let identity = Self {
             trust_domain: trust_domain.parse()?,
             account: account.parse()?,
             region: region.parse()?,
             agent: agent.parse()?,
-        })
+        };
+        // One identity, one text: a UUID may be written in several ways, an agent's id only in one.
+        if identity.to_string() == text { Ok(identity) } else { Err(malformed()) }
     }
 }
 
@@ -232,6 +234,8 @@ mod tests {
             "https://t/account/123456789012/region/r/agent/0190b2a4-0000-7000-8000-000000000001",
             "spiffe://t/account/12345678901/region/r/agent/0190b2a4-0000-7000-8000-000000000001",
             "spiffe://t/account/123456789012/region/../agent/0190b2a4-0000-7000-8000-000000000001",
+            "spiffe://t/account/123456789012/region/r/agent/{0190b2a4-0000-7000-8000-000000000001}",
+            "spiffe://t/account/123456789012/region/r/agent/0190B2A4-0000-7000-8000-000000000001",
         ] {
             assert!(text.parse::<AgentIdentity>().is_err(), "{text}");
         }
