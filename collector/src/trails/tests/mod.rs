@@ -3,6 +3,7 @@
 mod auditor;
 mod bench;
 mod crash;
+mod s3;
 mod windows;
 
 use bench::{ACCOUNTS, Bench, REGIONS};
