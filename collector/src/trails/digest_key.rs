@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(files(), 1, "yesterday's is erased");
         assert_eq!(keys.key("r-1", midnight + 5).unwrap().public, tomorrows.public);
         assert_eq!(keys.store.public_keys(None, 0, u64::MAX).unwrap().len(), 2, "public halves stay");
-        assert_eq!(keys.store.public_keys(Some("r-1"), midnight, midnight).unwrap(), [tomorrows.public.clone()]);
+        assert_eq!(keys.store.public_keys(Some("r-1"), midnight, midnight).unwrap(), std::slice::from_ref(&tomorrows.public));
     }
 
     #[test]

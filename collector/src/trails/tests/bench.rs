@@ -199,9 +199,9 @@ impl Bench {
         assert_eq!(delivered, records);
         for stream in &proof.streams {
             let last = proof.batches.iter().map(|batch| Header::decode(&batch.header.0).unwrap());
-            let last = last.filter(|header| header.stream.to_string() == stream.stream_id).last().unwrap();
+            let last = last.filter(|header| header.stream.to_string() == stream.stream_id).next_back().unwrap();
             let receipts = proof.receipts.iter().map(|receipt| Receipt::decode(&receipt.0).unwrap());
-            let receipt = receipts.filter(|receipt| receipt.stream == last.stream).last().unwrap();
+            let receipt = receipts.filter(|receipt| receipt.stream == last.stream).next_back().unwrap();
             assert_eq!((receipt.k, receipt.head), (last.k, last.hash()));
             receipt.verify(&ReceiptSigner::from_seed(&[7; 32]).public_key()).unwrap();
         }
