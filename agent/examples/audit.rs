@@ -1,4 +1,4 @@
-//! Prints the records that this kernel's audit events make, one JSON line each, until standard input ends.
+//! Prints the records that this kernel's audit events make, one JSON line each, until interrupted.
 //!
 //! For trying the source by itself, as root: `auditctl -e 1`, run this, do something, `auditctl -e 0`.
 
@@ -26,8 +26,6 @@ async fn main() -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut source = tokio::task::JoinSet::new();
     source.spawn(kernel::run(None, intake, stop.clone()));
-    let (mut stdin, mut sink) = (tokio::io::stdin(), tokio::io::sink());
-    let mut input = std::pin::pin!(tokio::io::copy(&mut stdin, &mut sink));
     loop {
         tokio::select! {
             group = outlet.recv() => {
@@ -38,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
                     }
                 }
             }
-            _ = &mut input, if !stop.is_cancelled() => stop.cancel(),
+            _ = tokio::signal::ctrl_c(), if !stop.is_cancelled() => stop.cancel(),
         }
     }
     while let Some(ended) = source.join_next().await {
