@@ -16,6 +16,7 @@ use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
 
 use crate::pki::TRUST_DOMAIN_DEFAULT;
 use crate::sinks::SinkConfig;
+pub(crate) use document::duration;
 use document::{Document, Section};
 
 /// Where `serve` looks when no file is named.

@@ -1,1 +1,10 @@
-fn main() {}
+//! `edgetrail-collector`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edgetrail_collector::commands::{Cli, run};
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}
