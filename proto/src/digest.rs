@@ -11,8 +11,9 @@ pub const SIGNATURE_ALGORITHM: &str = "SHA256withRSA";
 /// Every hashAlgorithm.
 pub const HASH_ALGORITHM: &str = "SHA-256";
 
-/// Metadata names of a digest object (`x-amz-meta-…` on S3).
+/// Metadata of a digest object (`x-amz-meta-…` on S3): the signature in lower-case hex.
 pub const METADATA_SIGNATURE: &str = "signature";
+/// Metadata of a digest object: [`SIGNATURE_ALGORITHM`].
 pub const METADATA_SIGNATURE_ALGORITHM: &str = "signature-algorithm";
 
 /// One digest. `None` is written as `null`, except for the proof.

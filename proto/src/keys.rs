@@ -146,6 +146,7 @@ impl ObjectKey {
         (dated && parsed.to_key() == key).then_some(parsed)
     }
 
+    /// The key again.
     pub fn to_key(&self) -> String {
         match &self.name {
             Name::Unique(unique) => self.paths.log_key(self.kind, &self.account, &self.region, self.time, unique),

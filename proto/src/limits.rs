@@ -9,10 +9,10 @@ pub const RECORD_BYTES_MAX: usize = 256 * 1024;
 /// Largest record that was made elsewhere and keeps its own bytes, in bytes. Source: CloudTrail Lake's `Large` events, 1 MB.
 pub const RECORD_BYTES_FOREIGN_MAX: usize = 1024 * 1024;
 
-/// Most records in one batch. Source: CHAIN §2.
+/// Most records in one batch. Source: docs/protocol.md §3.7.
 pub const BATCH_RECORDS_MAX: usize = 1024;
 
-/// Most record bytes in one batch: it is sealed before the record that would pass this. Source: CHAIN §2.
+/// Most record bytes in one batch: it is sealed before the record that would pass this. Source: docs/protocol.md §3.7.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// Largest message on the wire, in bytes. Source: tonic's default decoding limit, 4 MiB.
@@ -36,19 +36,19 @@ pub const PARAMETERS_BYTES_MAX: usize = 100 * 1024;
 /// additionalEventData is omitted above this. Source: CloudTrail, 28 KB.
 pub const ADDITIONAL_BYTES_MAX: usize = 28 * 1024;
 
-/// Longest group commit: records become durable no later than this after they were made. Source: DESIGN §1, commit.
+/// Longest group commit: records become durable no later than this after they were made. Source: docs/protocol.md §3.7.
 pub const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A batch is sealed this long after its first commit. Source: CHAIN §2.
+/// A batch is sealed this long after its first commit. Source: docs/protocol.md §3.7.
 pub const SEAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An idle stream seals a heartbeat this often. Source: CHAIN §2.
+/// An idle stream seals a heartbeat this often. Source: docs/protocol.md §3.7.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Silence on a connection is flagged within this time. Source: DESIGN §3, G5.
+/// Silence on a connection is flagged within this time. Source: docs/protocol.md §3.7.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// A t_sealed this far outside its receipts is a time finding. Source: CHAIN §4.
+/// A t_sealed this far outside its receipts is a time finding. Source: docs/protocol.md §4.
 pub const SEAL_TIME_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// Longest binding, in bytes: a gateway's token lists at most some hundred accounts and regions of 76 bytes each.

@@ -54,7 +54,7 @@ pub struct ProofStream {
 }
 
 /// Where a stream is taken up whose earlier batches the reader was not shown: its last batch before the window, with
-/// the receipt that names it. CHAIN §4, Take-up.
+/// the receipt that names it. docs/protocol.md §6.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProofTakeUp {
@@ -124,12 +124,14 @@ pub enum ProofError {
 }
 
 impl Proof {
+    /// The bytes that the digest's `edgetrailProof` hashes, uncompressed.
     pub fn to_json(&self) -> Vec<u8> {
         // Proof: strings, numbers and lists of them in memory always serialise.
         #[expect(clippy::expect_used, reason = "see the proof above")]
         serde_json::to_vec(self).expect("a proof is JSON")
     }
 
+    /// Reads a proof of this version and checks that leaves and marks fit together; nothing of it is trusted yet.
     pub fn from_json(json: &[u8]) -> Result<Self, ProofError> {
         let proof: Self = serde_json::from_slice(json).map_err(ProofError::Form)?;
         if proof.version != PROOF_VERSION {

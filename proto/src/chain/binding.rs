@@ -1,4 +1,4 @@
-//! What a stream is bound to for its life: a set of account and region, and a host. CHAIN §1, §4.
+//! What a stream is bound to for its life: a set of account and region, and a host: docs/protocol.md §3.1.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +18,7 @@ pub struct Binding {
 /// The line that stands for every account and region, in the internal stream's binding.
 const ALL: &str = "*/*";
 
+/// Why bytes, or a host and scopes, are no binding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindingError {
     #[error("the binding is {bytes} bytes long; at most {BINDING_BYTES_MAX} are allowed")]
@@ -84,6 +85,7 @@ impl Binding {
         scopes.next().filter(|_| scopes.next().is_none() && !self.all)
     }
 
+    /// The text whose hash an open holds.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut lines: Vec<String> = self.scopes.iter().map(|(account, region)| format!("{account}/{region}\n")).collect();
         if self.all {
@@ -96,6 +98,7 @@ impl Binding {
         text.into_bytes()
     }
 
+    /// Reads a binding; there is one text for each, any other is refused.
     pub fn parse(bytes: &[u8]) -> Result<Self, BindingError> {
         if bytes.len() > BINDING_BYTES_MAX {
             return Err(BindingError::TooLong { bytes: bytes.len() });

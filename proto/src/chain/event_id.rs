@@ -1,4 +1,4 @@
-//! The eventID: the same observation read twice gets the same id. CHAIN §1.
+//! The eventID: the same observation read twice gets the same id: docs/protocol.md §2.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

@@ -12,6 +12,7 @@ impl Hash {
     /// Stands where a hash is not known: before the first receipt, without a predecessor.
     pub const ZERO: Hash = Hash([0; 32]);
 
+    /// SHA-256 of the bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -20,11 +21,13 @@ impl Hash {
         hex::encode(self.0)
     }
 
+    /// Of 64 hex digits, `None` for anything else.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok().map(|()| Self(bytes))
     }
 
+    /// Of exactly 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }

@@ -1,4 +1,4 @@
-//! A batch's header: what its seal covers, and the next header hashes. CHAIN §1.
+//! A batch's header: what its seal covers, and the next header hashes: docs/protocol.md §3.3.
 
 use super::Hash;
 use super::ratchet::PublicKey;
@@ -6,7 +6,7 @@ use crate::identity::StreamId;
 
 const DOMAIN: &[u8; 19] = b"edgetrail/batch/v1\n";
 
-/// Bytes of an encoded header. Source: CHAIN §1.
+/// Bytes of an encoded header. Source: docs/protocol.md §3.3.
 pub const HEADER_BYTES: usize = 264;
 
 /// What a batch is for.
@@ -19,7 +19,7 @@ pub enum BatchKind {
     Close = 2,
 }
 
-/// What a stream has seen since it began. CHAIN §5.
+/// What a stream has seen since it began: docs/protocol.md §3.3.
 ///
 /// At every head: `observed = refused + lost_agent + (records so far − own)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub struct Header {
     pub last_receipt: Hash,
 }
 
+/// Why bytes are no header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     #[error("a header is {HEADER_BYTES} bytes long, this one {bytes}")]
@@ -78,6 +79,7 @@ impl Header {
         Hash::of(&self.encode())
     }
 
+    /// The bytes that are hashed and sealed.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let Counters { observed, refused, own, lost_agent, lost_source } = self.counters;
         let mut out = Out::<HEADER_BYTES>::new();
@@ -98,6 +100,7 @@ impl Header {
         out.finish()
     }
 
+    /// Reads a header without trusting it: [`super::Verifier`] judges.
     pub fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let mut bytes = In::new::<HEADER_BYTES>(bytes).ok_or(HeaderError::Length { bytes: bytes.len() })?;
         if &bytes.take::<19>() != DOMAIN {

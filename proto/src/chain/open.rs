@@ -1,4 +1,4 @@
-//! The signed statement that begins a stream. CHAIN §1.
+//! The signed statement that begins a stream: docs/protocol.md §3.2.
 
 use super::Hash;
 use super::ratchet::PublicKey;
@@ -9,7 +9,7 @@ const DOMAIN: &[u8; 18] = b"edgetrail/open/v1\n";
 /// Stands where an open names no stream before it.
 const NO_STREAM: [u8; 16] = [0; 16];
 
-/// Bytes of an encoded open. Source: CHAIN §1.
+/// Bytes of an encoded open. Source: docs/protocol.md §3.2.
 pub const OPEN_BYTES: usize = 18 + 16 + 16 + 32 + 16 + 8 + 32 + 1 + 8 + 32 + 32;
 
 /// Why a stream was opened.
@@ -54,6 +54,7 @@ pub struct Open {
     pub certificate: Hash,
 }
 
+/// Why bytes are no open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error("an open is {OPEN_BYTES} bytes long, this one {bytes}")]
@@ -67,7 +68,7 @@ pub enum OpenError {
 }
 
 impl Predecessor {
-    /// `prev_k` of a predecessor that never sealed a batch; `prev_H` is then its H_{-1}. CHAIN §3.
+    /// `prev_k` of a predecessor that never sealed a batch; `prev_H` is then its H_{-1}.
     pub const NO_BATCH: u64 = u64::MAX;
 }
 
@@ -93,6 +94,7 @@ impl Open {
         Hash::of(&self.encode())
     }
 
+    /// The bytes that are signed and hashed.
     pub fn encode(&self) -> [u8; OPEN_BYTES] {
         let (prev_stream, prev_k, prev_hash) = match &self.predecessor {
             Some(p) => (*p.stream.as_bytes(), p.k, p.hash),
@@ -113,6 +115,7 @@ impl Open {
         out.finish()
     }
 
+    /// Reads an open without trusting it: signature, certificate and binding are the caller's to check.
     pub fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
         let mut bytes = super::header::In::new::<OPEN_BYTES>(bytes).ok_or(OpenError::Length { bytes: bytes.len() })?;
         if &bytes.take::<18>() != DOMAIN {

@@ -1,4 +1,4 @@
-//! Keys that are used once, ratcheted forward and erased. CHAIN §1.
+//! Keys that are used once, ratcheted forward and erased: docs/protocol.md §3.4.
 //!
 //! Whoever takes a host at time T finds seed_k and nothing that leads back to seed_{k-1}: what was sealed before T can
 //! no longer be sealed otherwise.

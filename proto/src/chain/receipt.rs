@@ -1,4 +1,4 @@
-//! A collector's signed statement that it has durably committed a stream up to a head. CHAIN §1, §4.
+//! A collector's signed statement that it has durably committed a stream up to a head: docs/protocol.md §4.
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
@@ -27,6 +27,7 @@ pub struct Receipt {
     pub signature: Seal,
 }
 
+/// Why bytes are no receipt, or none of the key's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     #[error("a receipt is {} bytes long, this one {bytes}", RECEIPT_MESSAGE_BYTES + 64)]
@@ -62,6 +63,8 @@ impl ReceiptSigner {
         self.public
     }
 
+    /// A receipt for batch `k`, whose hash is `head`, committed at `t_received` (Unix nanoseconds). The same input gives the same
+    /// bytes: Ed25519 has no nonce of its own.
     pub fn sign(&self, stream: StreamId, k: u64, head: Hash, ledger_index: u64, t_received: u64) -> Receipt {
         let unsigned =
             Receipt { key: Hash::of(&self.public.0), stream, k, head, ledger_index, t_received, signature: Seal([0; 64]) };
@@ -72,6 +75,7 @@ impl ReceiptSigner {
 }
 
 impl Receipt {
+    /// What is signed, and hashed into the next header.
     pub fn message(&self) -> [u8; RECEIPT_MESSAGE_BYTES] {
         let mut out = Out::<RECEIPT_MESSAGE_BYTES>::new();
         out.put(DOMAIN);

@@ -1,4 +1,4 @@
-//! One slot of the key file: what of the ratchet survives a crash. CHAIN §3.
+//! One slot of the key file: what of the ratchet survives a crash: docs/protocol.md §3.5.
 
 use zeroize::Zeroizing;
 
@@ -6,7 +6,7 @@ use super::header::In;
 use super::{Hash, Seed};
 use crate::identity::StreamId;
 
-/// Bytes of a slot, padding included. Source: CHAIN §3, 4 KiB, a common file-system block.
+/// Bytes of a slot, padding included. Source: docs/protocol.md §3.5; 4 KiB, a common file-system block.
 pub const KEY_SLOT_BYTES: usize = 4096;
 
 const CONTENT_BYTES: usize = 8 + 16 + 8 + 32 + 32;
@@ -25,6 +25,7 @@ pub struct KeySlot {
 }
 
 impl KeySlot {
+    /// The whole slot, check and padding included.
     pub fn encode(&self) -> Zeroizing<[u8; KEY_SLOT_BYTES]> {
         let mut slot = Zeroizing::new([0; KEY_SLOT_BYTES]);
         let mut filled = 0;

@@ -155,7 +155,7 @@ impl Counters {
         all(self).iter().zip(all(earlier)).all(|(later, earlier)| *later >= earlier)
     }
 
-    /// CHAIN §5: `observed = refused + lost_agent + (records − own)`, with `records` = first_seq + count at that head.
+    /// Whether `observed = refused + lost_agent + (records − own)`, with `records` = first_seq + count at that head.
     pub fn balance(&self, records: u64) -> bool {
         let kept = u128::from(records).checked_sub(u128::from(self.own));
         kept.is_some_and(|kept| u128::from(self.observed) == u128::from(self.refused) + u128::from(self.lost_agent) + kept)

@@ -59,8 +59,9 @@ pub enum FacetsError {
     Missing(&'static str),
 }
 
-/// The records in which an agent says that events are missing.
+/// The eventSource of the records in which an agent says that events are missing.
 pub const GAP_SOURCE: &str = "agent.edgetrail";
+/// The eventName of those records.
 pub const GAP_NAME: &str = "ReportGap";
 
 impl Facets {

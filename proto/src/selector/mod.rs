@@ -40,6 +40,7 @@ pub struct BasicSelector {
     pub exclude_management_event_sources: Vec<String>,
 }
 
+/// CloudTrail's `ReadWriteType`: by the record's readOnly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadWriteType {
     #[default]
@@ -89,6 +90,7 @@ pub enum SelectorError {
 }
 
 impl Selectors {
+    /// Whether the record of these facets is wanted.
     pub fn selects(&self, facets: &Facets) -> bool {
         if facets.is_gap() {
             return true;
