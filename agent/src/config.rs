@@ -1,1 +1,255 @@
-//! The configuration: the file's shape, then the validated one.
+//! The configuration: the files' shape, then the validated one.
+//!
+//! `agent.toml`, then its drop-ins `agent.d/*.toml` in order of name, then `EDGETRAIL_SECTION__KEY` variables: later
+//! ones win key by key. Every error is found at once and names its file and line; an unknown key names the nearest
+//! known one. Sections of the collector are not looked into: both may share one file or environment. Every default is
+//! a constant beside its stage; docs/agent.toml shows them all and is parsed by a test.
+
+mod document;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::buffer::Limits;
+use crate::sources::{api, file, journal};
+use crate::{redact, select};
+use document::Document;
+use units::{Size, Span};
+
+/// Where `run` looks when no file is named.
+pub const CONFIG_FILE: &str = "/etc/edgetrail/agent.toml";
+
+/// Where the state lies. Source: systemd's StateDirectory= of the shipped unit.
+pub const STATE_DIR: &str = "/var/lib/edgetrail-agent";
+
+/// How long an orderly stop may take. Source: half of systemd's TimeoutStopSec=.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// Sections of the collector's configuration.
+const OTHERS_SECTIONS: [&str; 4] = ["collector", "ledger", "history", "trail"];
+
+/// What an agent runs by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub state_dir: PathBuf,
+    /// The host's name in records and in the streams' binding, where it is not to be the kernel's.
+    pub host: Option<String>,
+    pub control_socket: PathBuf,
+    pub keep_raw: bool,
+    /// A filter of tracing's, such as `info` or `edgetrail_agent=debug`.
+    pub log: String,
+    pub stop_grace: Duration,
+    pub sources: Sources,
+    pub select: select::Config,
+    pub redact: redact::Config,
+    pub buffer: Limits,
+    pub uplink: Uplink,
+}
+
+/// `[sources]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sources {
+    pub audit: Audit,
+    pub journal: journal::Config,
+    pub file: Vec<file::Config>,
+    pub api: api::Config,
+}
+
+/// `[sources.audit]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    pub enabled: bool,
+}
+
+/// `[uplink]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Uplink {
+    /// `host:port` of ingest, in order of preference, instead of those that join gave.
+    pub endpoints: Vec<String>,
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{} can't be read: check its path and permissions", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("the configuration has {} error(s):\n{}", .0.len(), .0.join("\n"))]
+    Keys(Vec<String>),
+}
+
+/// `[agent]` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AgentShape {
+    state_dir: PathBuf,
+    host: Option<String>,
+    control_socket: Option<PathBuf>,
+    keep_raw: bool,
+    log: String,
+    stop_grace: Span,
+}
+
+/// `[buffer]` as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BufferShape {
+    max_bytes: Size,
+    reserve_bytes: Size,
+    min_free_bytes: Size,
+    seal_interval: Span,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Default for AgentShape {
+    fn default() -> Self {
+        Self {
+            state_dir: STATE_DIR.into(),
+            host: None,
+            control_socket: None,
+            keep_raw: false,
+            log: "info".to_owned(),
+            stop_grace: Span(STOP_GRACE),
+        }
+    }
+}
+
+impl Default for BufferShape {
+    fn default() -> Self {
+        let Limits { max_bytes, reserve_bytes, min_free_bytes, seal_interval } = Limits::default();
+        Self {
+            max_bytes: Size(max_bytes),
+            reserve_bytes: Size(reserve_bytes),
+            min_free_bytes: Size(min_free_bytes),
+            seal_interval: Span(seal_interval),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, its drop-ins and the environment. A missing file is an error only where it was named.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let main = path.unwrap_or(Path::new(CONFIG_FILE));
+        let mut files = Vec::new();
+        match std::fs::read_to_string(main) {
+            Ok(text) => files.push((main.display().to_string(), text)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && path.is_none() => {}
+            Err(cause) => return Err(ConfigError::File { path: main.to_owned(), cause }),
+        }
+        for path in drop_ins(main)? {
+            let text = std::fs::read_to_string(&path).map_err(|cause| ConfigError::File { path: path.clone(), cause })?;
+            files.push((path.display().to_string(), text));
+        }
+        Self::parse(&files, std::env::vars())
+    }
+
+    /// `files` are names and texts, later ones over earlier ones; `variables` over all of them.
+    pub fn parse(
+        files: &[(String, String)],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut document = Document::new(&OTHERS_SECTIONS);
+        for (name, text) in files {
+            document.layer(name, text);
+        }
+        document.variables(variables);
+        let agent: AgentShape = document.section("agent");
+        let buffer: BufferShape = document.section("buffer");
+        let config = Self {
+            control_socket: agent.control_socket.unwrap_or_else(|| agent.state_dir.join("control.sock")),
+            state_dir: agent.state_dir,
+            host: agent.host,
+            keep_raw: agent.keep_raw,
+            log: agent.log,
+            stop_grace: agent.stop_grace.0,
+            sources: Sources {
+                audit: document.section("sources.audit"),
+                journal: document.section("sources.journal"),
+                file: document.list("sources.file"),
+                api: document.section("sources.api"),
+            },
+            select: document.section("select"),
+            redact: document.section("redact"),
+            buffer: Limits {
+                max_bytes: buffer.max_bytes.0,
+                reserve_bytes: buffer.reserve_bytes.0,
+                min_free_bytes: buffer.min_free_bytes.0,
+                seal_interval: buffer.seal_interval.0,
+            },
+            uplink: document.section("uplink"),
+        };
+        config.validate(&mut document);
+        match document.into_errors() {
+            errors if errors.is_empty() => Ok(config),
+            errors => Err(ConfigError::Keys(errors)),
+        }
+    }
+
+    /// What no single key shows.
+    fn validate(&self, document: &mut Document) {
+        let Limits { max_bytes, reserve_bytes, seal_interval, .. } = &self.buffer;
+        if *max_bytes < reserve_bytes.saturating_mul(4) {
+            document.error("buffer.max_bytes", format!("{max_bytes} is less than four times buffer.reserve_bytes: raise it"));
+        }
+        if *seal_interval > edgetrail_proto::limits::SEAL_INTERVAL || seal_interval.is_zero() {
+            document.error("buffer.seal_interval", "give a duration above 0 and up to 1s: what is not sealed can be rewritten");
+        }
+        if self.stop_grace > Duration::from_secs(300) {
+            document.error("agent.stop_grace", "give at most 5m: a service manager kills what takes longer");
+        }
+        if self.host.as_deref().is_some_and(|host| host.is_empty() || host.contains(['/', '\n'])) {
+            document.error("agent.host", "give a host name without `/` and line feeds");
+        }
+        if !self.state_dir.is_absolute() && self.state_dir.as_os_str().is_empty() {
+            document.error("agent.state_dir", "give a directory");
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+            document.error("agent.log", format!("{error}: give a level such as `info`"));
+        }
+        if let Err(error) = redact::Redactor::new(self.redact.clone()) {
+            document.error("redact", error);
+        }
+        if let Err(error) = self.select.validate() {
+            document.error("select.advanced", error);
+        }
+        for endpoint in &self.uplink.endpoints {
+            if let Err(error) = endpoint.parse::<edgetrail_link::uplink::Endpoint>() {
+                document.error("uplink.endpoints", format!("`{endpoint}`: {error}"));
+            }
+        }
+    }
+}
+
+/// `agent.d/*.toml` beside `agent.toml`, in order of name.
+fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let directory = main.with_extension("d");
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(cause) if matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(cause) => return Err(ConfigError::File { path: directory, cause }),
+    };
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|cause| ConfigError::File { path: directory, cause })?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    Ok(paths)
+}
