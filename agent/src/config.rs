@@ -159,10 +159,7 @@ impl Config {
     }
 
     /// `files` are names and texts, later ones over earlier ones; `variables` over all of them.
-    pub fn parse(
-        files: &[(String, String)],
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn parse(files: &[(String, String)], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut document = Document::new(&OTHERS_SECTIONS);
         for (name, text) in files {
             document.layer(name, text);

@@ -24,9 +24,13 @@ pub mod redact;
 
 pub mod buffer;
 
+pub mod pipeline;
+
 pub mod uplink;
 
 pub mod enroll;
+
+pub mod control;
 
 pub mod run;
 

@@ -5,14 +5,11 @@
 
 use edgetrail_proto::chain::{Hash, event_id};
 use edgetrail_proto::identity::StreamId;
-use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity, format_time};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::normalize::Host;
+use crate::normalize::{Host, report};
 use crate::observation::{Loss, SourceName};
-
-/// The source of every record that is made here.
-pub const EVENT_SOURCE: &str = "agent.edgetrail";
 
 /// Makes the agent's own records.
 #[derive(Clone, Debug)]
@@ -45,12 +42,7 @@ impl Reporter {
 
     /// `ReportGap`: events are missing here.
     pub fn gap(&self, loss: &Loss, now: u64) -> Vec<u8> {
-        let Loss { cause, count, exact, evidence, from, to } = loss;
-        self.record(
-            "ReportGap",
-            now,
-            json!({ "cause": cause, "count": count, "exact": exact, "evidence": evidence, "from": format_time(*from), "to": format_time(*to) }),
-        )
+        report::gap(&self.host, None, self.event_id(), now, loss).to_json()
     }
 
     /// `ReportRehomed`: what follows was sealed before, or may have been, in another stream.
@@ -73,42 +65,19 @@ impl Reporter {
     }
 
     fn record(&self, name: &str, now: u64, parameters: Value) -> Vec<u8> {
-        let Host { agent, name: host, account, region, .. } = &self.host;
-        let mut place = Map::new();
-        place.insert("agent".to_owned(), agent.to_string().into());
-        place.insert("host".to_owned(), host.as_str().into());
-        place.insert("source".to_owned(), "agent".into());
-        // Its own position: what is reported happens once, so a random one is never read again.
-        let position = uuid::Uuid::new_v4().to_string();
-        let mut record = Record {
-            user_identity: UserIdentity {
-                kind: Some("AWSService".to_owned()),
-                invoked_by: Some(EVENT_SOURCE.to_owned()),
-                ..UserIdentity::default()
-            },
-            event_time: format_time(now),
-            event_source: EVENT_SOURCE.to_owned(),
-            event_name: name.to_owned(),
-            aws_region: region.to_string(),
-            source_ip_address: host.clone(),
-            user_agent: Some("edgetrail-agent".to_owned()),
-            request_parameters: Some(parameters),
-            additional_event_data: Some(Map::from_iter([("edgetrail".to_owned(), Value::Object(place))])),
-            event_id: event_id(*agent, "agent", &position, 0),
-            read_only: Some(false),
-            event_type: EventType::AwsServiceEvent,
-            management_event: Some(true),
-            recipient_account_id: account.to_string(),
-            event_category: EventCategory::Management,
-            ..Record::default()
-        };
-        record.fit();
-        record.to_json()
+        report::own(&self.host, None, name, self.event_id(), now, parameters).to_json()
+    }
+
+    /// What is reported happens once: a random position is never read again.
+    fn event_id(&self) -> Uuid {
+        event_id(self.host.agent, "agent", &Uuid::new_v4().to_string(), 0)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use edgetrail_proto::record::Record;
+
     use super::*;
 
     pub(crate) fn host() -> Host {

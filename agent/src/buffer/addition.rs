@@ -10,6 +10,7 @@ use edgetrail_proto::merkle;
 
 use super::tally;
 use crate::observation::{Answer, Cursor, Outcome, SourceName};
+use crate::sources::api::AnswerAfter;
 
 /// Records, refusals, cursors and waiting callers for one commit.
 #[derive(Debug, Default)]
@@ -50,17 +51,6 @@ pub struct Caller {
     /// What it is told when it went well.
     pub outcome: Outcome,
     pub after: AnswerAfter,
-}
-
-/// When a push source's caller is answered. DESIGN §2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AnswerAfter {
-    /// Durable on this host.
-    #[default]
-    Commit,
-    /// Durable at the collector.
-    Receipt,
 }
 
 impl Counted {

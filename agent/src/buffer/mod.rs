@@ -23,15 +23,16 @@ mod store;
 mod succession;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
-pub use addition::{Addition, AnswerAfter, Caller, Counted};
+pub use addition::{Addition, Caller, Counted};
 pub use key_file::{KEY_FILE, KeyFileError};
 pub use open::{Opener, OpenerError};
 pub use outbox::Shelf;
 pub use status::{Status, status};
 pub use store::{BUFFER_FILE, StoreError};
+pub(crate) use writer::RETRY_AFTER_S;
 pub use writer::{Buffer, BufferTask, Limits, Room};
 
 use std::path::Path;

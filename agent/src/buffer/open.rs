@@ -3,7 +3,10 @@
 //! The signature is by the certificate's key: who may open a stream is who joined. seed_0 is fresh for every stream and
 //! leaves this module only inside the ratchet.
 
+use std::path::{Path, PathBuf};
+
 use edgetrail_link::outbox::Opening;
+use edgetrail_link::tls;
 use edgetrail_proto::chain::{Binding, Cause, Hash, Open, Predecessor, Ratchet, Seed};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use ring::rand::SystemRandom;
@@ -12,10 +15,18 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-/// Who opens streams here: fixed from join to re-join.
+use crate::enroll::{CERTIFICATE_FILE, KEY_FILE};
+
+/// Who opens streams here. Key and certificate are read anew for every open: renewal replaces them.
+#[derive(Clone, Debug)]
 pub struct Opener {
     agent: AgentId,
     binding: Binding,
+    /// Where join left `agent.key` and `agent.pem`.
+    dir: PathBuf,
+}
+
+struct Credentials {
     /// Leaf first, DER.
     certificate_chain: Vec<Vec<u8>>,
     key: EcdsaKeyPair,
@@ -23,18 +34,12 @@ pub struct Opener {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenerError {
-    #[error("agent.key holds no ECDSA P-256 key: join again")]
+    #[error("agent.key can't be read as an ECDSA P-256 key: join again")]
     Key,
-    #[error("agent.pem holds no certificate: join again")]
+    #[error("agent.pem can't be read as certificates: join again")]
     Certificate,
     #[error("the host has no randomness to give")]
     Random,
-}
-
-impl std::fmt::Debug for Opener {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").field("agent", &self.agent).field("binding", &self.binding).finish_non_exhaustive()
-    }
 }
 
 /// A stream that was opened a moment ago.
@@ -46,21 +51,11 @@ pub(super) struct Opened {
 }
 
 impl Opener {
-    /// `key` and `certificates` in PEM, as join left them: PKCS#8, leaf first.
-    pub fn new(agent: AgentId, binding: Binding, key: &[u8], certificates: &[u8]) -> Result<Self, OpenerError> {
-        let certificate_chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(certificates)
-            .map(|der| der.map(|der| der.as_ref().to_vec()))
-            .collect::<Result<_, _>>()
-            .map_err(|_| OpenerError::Certificate)?;
-        if certificate_chain.is_empty() {
-            return Err(OpenerError::Certificate);
-        }
-        let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(key).map_err(|_| OpenerError::Key)? else {
-            return Err(OpenerError::Key);
-        };
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_pkcs8_der(), &SystemRandom::new())
-            .map_err(|_| OpenerError::Key)?;
-        Ok(Self { agent, binding, certificate_chain, key })
+    /// Fails where the directory holds no usable credentials.
+    pub fn new(agent: AgentId, binding: Binding, dir: &Path) -> Result<Self, OpenerError> {
+        let opener = Self { agent, binding, dir: dir.to_owned() };
+        opener.credentials()?;
+        Ok(opener)
     }
 
     pub fn agent(&self) -> AgentId {
@@ -72,13 +67,36 @@ impl Opener {
         self.binding.hash()
     }
 
-    /// SHA-256 of the leaf certificate.
-    pub(super) fn certificate_hash(&self) -> Hash {
-        self.certificate_chain.first().map_or(Hash::ZERO, |leaf| Hash::of(leaf))
+    /// Whether a join came after this open: every join makes a fresh key, a renewal keeps it.
+    pub(super) fn joined_since(&self, opening: &Opening) -> Result<bool, OpenerError> {
+        let key = |chain: &[Vec<u8>]| {
+            let leaf = CertificateDer::from_slice(chain.first().map_or(&[], Vec::as_slice));
+            tls::public_key_of(&leaf).map_err(|_| OpenerError::Certificate)
+        };
+        Ok(key(&self.credentials()?.certificate_chain)? != key(&opening.certificate_chain)?)
+    }
+
+    fn credentials(&self) -> Result<Credentials, OpenerError> {
+        let certificates = std::fs::read(self.dir.join(CERTIFICATE_FILE)).map_err(|_| OpenerError::Certificate)?;
+        let certificate_chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&certificates)
+            .map(|der| der.map(|der| der.as_ref().to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| OpenerError::Certificate)?;
+        if certificate_chain.is_empty() {
+            return Err(OpenerError::Certificate);
+        }
+        let key = Zeroizing::new(std::fs::read(self.dir.join(KEY_FILE)).map_err(|_| OpenerError::Key)?);
+        let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(&key).map_err(|_| OpenerError::Key)? else {
+            return Err(OpenerError::Key);
+        };
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.secret_pkcs8_der(), &SystemRandom::new())
+            .map_err(|_| OpenerError::Key)?;
+        Ok(Credentials { certificate_chain, key })
     }
 
     /// A new stream with a fresh seed. Nothing is stored.
     pub(super) fn open(&self, cause: Cause, predecessor: Option<Predecessor>, t_opened: u64) -> Result<Opened, OpenerError> {
+        let credentials = self.credentials()?;
         let stream = StreamId::from_bytes(*uuid::Uuid::now_v7().as_bytes());
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice()).map_err(|_| OpenerError::Random)?;
@@ -91,16 +109,22 @@ impl Opener {
             cause,
             t_opened,
             binding: self.binding_hash(),
-            certificate: self.certificate_hash(),
+            certificate: credentials.leaf_hash(),
         };
         let bytes = open.encode();
-        let signature = self.key.sign(&SystemRandom::new(), &bytes).map_err(|_| OpenerError::Random)?;
+        let signature = credentials.key.sign(&SystemRandom::new(), &bytes).map_err(|_| OpenerError::Random)?;
         let opening = Opening {
             open: bytes.to_vec(),
             binding: self.binding.to_bytes(),
             signature: signature.as_ref().to_vec(),
-            certificate_chain: self.certificate_chain.clone(),
+            certificate_chain: credentials.certificate_chain,
         };
         Ok(Opened { open, opening, ratchet })
+    }
+}
+
+impl Credentials {
+    fn leaf_hash(&self) -> Hash {
+        self.certificate_chain.first().map_or(Hash::ZERO, |leaf| Hash::of(leaf))
     }
 }

@@ -573,7 +573,7 @@ impl Desk {
                 } else {
                     self.published.set(Position { ordinal: line.ordinal, next_k: line.writer.next_k() });
                 }
-                let rejoined = self.state.forked.is_some() && row.open.certificate != self.opener.certificate_hash();
+                let rejoined = self.state.forked.is_some() && self.opener.joined_since(&row.opening)?;
                 let cause = if rejoined { Cause::Fork } else { Cause::AfterClose };
                 if line.closed || rejoined {
                     self.state.forked = None;

@@ -17,7 +17,7 @@ use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{COMMIT_INTERVAL, HEARTBEAT_INTERVAL, SEAL_INTERVAL};
 use tokio::sync::watch;
 
-use super::addition::{Addition, AnswerAfter, Caller, Counted};
+use super::addition::{Addition, Caller, Counted};
 use super::open::Opener;
 use super::outbox::Shelf;
 use super::scribe::{Opening, Place, Published, Scribe};
@@ -25,6 +25,7 @@ use super::{BufferError, store};
 use crate::clock::{StepWatch, unix_ns};
 use crate::observation::{Cursor, Loss, Outcome};
 use crate::report::Reporter;
+use crate::sources::api::AnswerAfter;
 
 /// How long a commit waits for more. The rest of [`COMMIT_INTERVAL`] is for the fsync: about 4 ms on the slowest disk
 /// that was measured, a few times that under load.
@@ -75,7 +76,10 @@ pub struct Buffer {
 
 /// The writer's thread: joined when the agent stops.
 #[derive(Debug)]
-pub struct BufferTask(JoinHandle<Result<(), BufferError>>);
+pub struct BufferTask {
+    thread: JoinHandle<()>,
+    commands: SyncSender<Command>,
+}
 
 /// What the thread is asked.
 #[derive(Debug)]
@@ -85,7 +89,8 @@ pub(super) enum Command {
     Reconcile { latest: Option<StreamId>, positions: Vec<CollectorPosition>, reply: Reply<Reconciled> },
     Damaged { stream: StreamId, k: u64, reply: Reply<()> },
     Forked { stream: StreamId, reply: Reply<()> },
-    Close,
+    Close { reply: Reply<()> },
+    End,
 }
 
 type Reply<T> = SyncSender<Result<T, BufferError>>;
@@ -116,7 +121,7 @@ impl Buffer {
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let (room_sender, room) = watch::channel(Room::Open);
         let shelf = Shelf::open(dir, commands.clone(), published)?;
-        let writer = Writer {
+        let mut writer = Writer {
             place,
             limits,
             commands: receiver,
@@ -130,13 +135,16 @@ impl Buffer {
             retry_at: Instant::now(),
             space_at: None,
             steps: StepWatch::default(),
+            closed: false,
         };
+        writer.measure(true);
         let thread = std::thread::Builder::new()
             .name("buffer".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || writer.run())
             .map_err(|cause| store::StoreError::Create(cause))?;
-        Ok((Self { commands, room, dir: dir.to_owned() }, BufferTask(thread), shelf))
+        let task = BufferTask { thread, commands: commands.clone() };
+        Ok((Self { commands, room, dir: dir.to_owned() }, task, shelf))
     }
 
     /// Hands an addition on; waits while the thread is behind.
@@ -144,10 +152,11 @@ impl Buffer {
         self.commands.send(Command::Append(addition)).map_err(|_| BufferError::Stopped)
     }
 
-    /// Commits what was appended, seals it, seals a close and ends the thread.
-    pub fn close(&self) {
-        // A thread that has ended already has nothing to close.
-        drop(self.commands.send(Command::Close));
+    /// Commits what was appended, seals it and seals a close. Receipts are taken until [`BufferTask::end`].
+    pub fn close(&self) -> Result<(), BufferError> {
+        let (reply, closed) = sync_channel(1);
+        self.commands.send(Command::Close { reply }).map_err(|_| BufferError::Stopped)?;
+        closed.recv().map_err(|_| BufferError::Stopped)?
     }
 
     pub fn room(&self) -> watch::Receiver<Room> {
@@ -167,13 +176,15 @@ impl Buffer {
 }
 
 impl BufferTask {
-    /// Waits for the thread's end; call it off the runtime.
-    pub fn join(self) -> Result<(), BufferError> {
-        self.0.join().unwrap_or(Err(BufferError::Stopped))
+    /// Ends the thread and waits for it; call it off the runtime.
+    pub fn end(self) -> Result<(), BufferError> {
+        // A thread that has ended by itself has panicked: the join says so.
+        drop(self.commands.send(Command::End));
+        self.thread.join().map_err(|_| BufferError::Stopped)
     }
 
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.thread.is_finished()
     }
 }
 
@@ -195,6 +206,7 @@ struct Writer {
     retry_at: Instant,
     space_at: Option<Instant>,
     steps: StepWatch,
+    closed: bool,
 }
 
 struct Staged {
@@ -203,18 +215,18 @@ struct Staged {
 }
 
 impl Writer {
-    fn run(mut self) -> Result<(), BufferError> {
+    fn run(mut self) {
         loop {
             let wait = self.deadline().saturating_duration_since(Instant::now());
             match self.commands.recv_timeout(wait) {
-                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Ok(Command::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             // A push caller with others right behind it shares the commit with them.
             while self.staged.as_ref().is_some_and(|staged| !staged.addition.is_full()) {
                 match self.commands.try_recv() {
-                    Ok(Command::Close) => return self.close(),
+                    Ok(Command::End) => return,
                     Ok(command) => self.take(command),
                     Err(_) => break,
                 }
@@ -225,6 +237,9 @@ impl Writer {
 
     /// When something is due that no command brings.
     fn deadline(&self) -> Instant {
+        if self.closed {
+            return Instant::now() + HEARTBEAT_INTERVAL;
+        }
         if self.scribe.is_none() {
             return self.retry_at;
         }
@@ -235,6 +250,7 @@ impl Writer {
 
     fn take(&mut self, command: Command) {
         match command {
+            Command::Append(_) if self.closed => tracing::error!("records came after the close and are dropped"),
             Command::Append(addition) => match &mut self.staged {
                 Some(staged) => staged.addition.absorb(addition),
                 None => self.staged = Some(Staged { addition, since: Instant::now() }),
@@ -248,6 +264,8 @@ impl Writer {
                 // A caller that has gone away has its answer from the database at its next resume.
                 drop(reply.send(stored));
             }
+            // After the close only receipts are of use.
+            Command::Reconcile { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),
             Command::Reconcile { latest, positions, reply } => {
                 self.flush();
                 let done = self.with(|scribe| scribe.reconcile(latest, &positions, unix_ns()));
@@ -258,13 +276,17 @@ impl Writer {
             }
             Command::Damaged { stream, k, reply } => drop(reply.send(self.with(|scribe| scribe.damaged(stream, k)))),
             Command::Forked { stream, reply } => drop(reply.send(self.with(|scribe| scribe.forked(stream)))),
+            Command::Close { reply } => drop(reply.send(self.close())),
             // Taken where commands are received.
-            Command::Close => {}
+            Command::End => {}
         }
     }
 
     /// Does what is due.
     fn act(&mut self) {
+        if self.closed {
+            return;
+        }
         let now = Instant::now();
         if self.scribe.is_none() && now >= self.retry_at {
             self.reopen();
@@ -417,12 +439,17 @@ impl Writer {
         self.flush();
     }
 
-    /// The orderly end.
-    fn close(mut self) -> Result<(), BufferError> {
+    /// The orderly end: nothing is committed or sealed after it.
+    fn close(&mut self) -> Result<(), BufferError> {
         self.watch_clock();
         self.flush();
-        let mut scribe = self.scribe.take().ok_or(BufferError::Stopped)?;
-        scribe.close(unix_ns())
+        if self.staged.is_some() {
+            // The buffer could not take it: the next start finds no orderly stop and says so.
+            return Err(BufferError::Stopped);
+        }
+        self.with(|scribe| scribe.close(unix_ns()))?;
+        self.closed = true;
+        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// `"10s"`, `"5m"`, `"1h 30m"`, `"200ms"`, or whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

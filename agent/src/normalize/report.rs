@@ -52,7 +52,7 @@ pub fn unparsed(host: &Host, source: SourceName, event_id: Uuid, time: u64, unpa
 }
 
 /// A record of the agent itself.
-fn own(host: &Host, source: Option<SourceName>, name: &str, event_id: Uuid, time: u64, parameters: Value) -> Record {
+pub fn own(host: &Host, source: Option<SourceName>, name: &str, event_id: Uuid, time: u64, parameters: Value) -> Record {
     let user_identity = UserIdentity {
         kind: Some("AWSService".to_owned()),
         account_id: Some(host.account.to_string()),

@@ -165,14 +165,7 @@ fn a_slot_of_a_stream_that_the_database_never_saw_is_a_rollback() {
 #[test]
 fn a_new_binding_closes_the_stream_and_begins_another() {
     let Past { mut rig, .. } = past();
-    let mut host = host();
-    host.name = "web-2".to_owned();
-    rig.place.opener = Arc::new({
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["web-2".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let binding = Binding::one(host.account, host.region, &host.name).unwrap();
-        Opener::new(host.agent, binding, key.serialize_pem().as_bytes(), certificate.pem().as_bytes()).unwrap()
-    });
+    rig.place.opener = Arc::new(opener(rig.path(), "web-2"));
     let streams = reopened(&mut rig);
     assert_eq!(causes(&streams), [Cause::Join, Cause::AfterClose]);
     assert_eq!(streams[0].kinds.last(), Some(&BatchKind::Close));

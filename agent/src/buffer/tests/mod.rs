@@ -18,12 +18,13 @@ use crate::report::Reporter;
 use crate::report::tests::host;
 
 /// Makes an opener as join would leave it.
-pub(super) fn opener() -> Opener {
+pub(crate) fn opener(dir: &Path, name: &str) -> Opener {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["web-1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    std::fs::write(dir.join(crate::enroll::KEY_FILE), key.serialize_pem()).unwrap();
+    std::fs::write(dir.join(crate::enroll::CERTIFICATE_FILE), certificate.pem()).unwrap();
     let host = host();
-    let binding = Binding::one(host.account, host.region, &host.name).unwrap();
-    Opener::new(host.agent, binding, key.serialize_pem().as_bytes(), certificate.pem().as_bytes()).unwrap()
+    Opener::new(host.agent, Binding::one(host.account, host.region, name).unwrap(), dir).unwrap()
 }
 
 /// A state directory and a clock that only moves forward.
@@ -53,7 +54,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let place = Place {
             dir: dir.path().to_owned(),
-            opener: Arc::new(opener()),
+            opener: Arc::new(opener(dir.path(), "web-1")),
             reporter: Reporter::new(host()),
             published: Arc::new(Published::new()),
         };

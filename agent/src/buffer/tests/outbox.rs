@@ -7,9 +7,10 @@ use edgetrail_proto::chain::{Hash, Receipt, ReceiptSigner};
 use edgetrail_proto::identity::StreamId;
 use tokio::sync::oneshot;
 
-use super::super::{AnswerAfter, Buffer, BufferTask, Caller, Limits, Shelf};
+use super::super::{Buffer, BufferTask, Caller, Limits, Shelf};
 use super::*;
 use crate::observation::{Answer, Outcome};
+use crate::sources::api::AnswerAfter;
 
 struct Running {
     dir: tempfile::TempDir,
@@ -21,7 +22,8 @@ struct Running {
 fn run() -> Running {
     let dir = tempfile::tempdir().unwrap();
     super::super::prepare(dir.path()).unwrap();
-    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(), Reporter::new(host()), Limits::default()).unwrap();
+    let (buffer, task, shelf) =
+        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
     Running { dir, buffer, task, shelf }
 }
 
@@ -55,8 +57,8 @@ impl Running {
     }
 
     fn close(self) {
-        self.buffer.close();
-        self.task.join().unwrap();
+        self.buffer.close().unwrap();
+        self.task.end().unwrap();
     }
 }
 
@@ -125,14 +127,15 @@ fn a_close_ends_the_stream_and_is_held_until_its_receipt() {
     let running = run();
     let (stream, _, _answer) = running.sealed("a");
     let Running { dir, buffer, task, shelf: _shelf } = running;
-    buffer.close();
-    task.join().unwrap();
-    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(), Reporter::new(host()), Limits::default()).unwrap();
+    buffer.close().unwrap();
+    task.end().unwrap();
+    let (buffer, task, shelf) =
+        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
     let held = shelf.held().unwrap();
     assert_eq!(held.len(), 2);
     assert!(held[0].stream == stream && held[0].closed && held[0].unreceipted.len() == 2);
-    buffer.close();
-    task.join().unwrap();
+    buffer.close().unwrap();
+    task.end().unwrap();
 }
 
 fn position(stream: StreamId, head: Option<(u64, Hash)>) -> CollectorPosition {

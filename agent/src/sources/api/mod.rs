@@ -117,10 +117,6 @@ impl ApiSource {
         if !config.enabled {
             return Err(unavailable("turned off by sources.api.enabled".to_owned()));
         }
-        if config.answer_after == AnswerAfter::Receipt {
-            let why = "sources.api.answer_after = \"receipt\" is not offered by this version: set it to \"commit\"";
-            return Err(unavailable(why.to_owned()));
-        }
         let path = config.path.clone().unwrap_or_else(|| state_dir.join("api.sock"));
         let socket = Socket::open(&path, &config.mode).map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -1,0 +1,109 @@
+//! From an observation to a commit, and what a full buffer makes of it.
+
+use edgetrail_link::outbox::Outbox;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::buffer::tests::opener;
+use crate::buffer::{Limits, Shelf, prepare};
+use crate::normalize::audit::Decoder;
+use crate::normalize::names::Names;
+use crate::observation::{Loss, intake};
+use crate::report::Reporter;
+use crate::report::tests::host;
+use crate::sources::api::{Peer, Post};
+use crate::{redact, select};
+
+fn post(text: &str, position: &str) -> (Observation, oneshot::Receiver<Outcome>) {
+    let (answer, outcome) = oneshot::channel();
+    let peer = Peer { uid: 0, gid: 0, pid: 1, exe: Some("/bin/app".to_owned()), login_uid: None, session: None };
+    let observation = Observation {
+        source: SourceName::Api,
+        position: position.to_owned(),
+        time: unix_ns(),
+        payload: Payload::Post(Post { event: text.as_bytes().to_vec().into(), peer }),
+        cursor: None,
+        answer: Some(Answer(answer)),
+    };
+    (observation, outcome)
+}
+
+fn gap(count: u64) -> Observation {
+    let loss = Loss { cause: "source-overflow", count: Some(count), exact: true, evidence: "test".to_owned(), from: 1, to: 2 };
+    Observation {
+        source: SourceName::Audit,
+        position: "gap".to_owned(),
+        time: unix_ns(),
+        payload: Payload::Loss(loss),
+        cursor: None,
+        answer: None,
+    }
+}
+
+fn event(name: &str, category: &str) -> String {
+    format!(r#"{{"eventSource":"app.example","eventName":"{name}","eventCategory":"{category}"}}"#)
+}
+
+/// Records that are sealed, over all streams.
+fn sealed(shelf: &Shelf) -> Vec<String> {
+    let mut records = Vec::new();
+    for held in shelf.held().unwrap() {
+        for (k, _) in held.unreceipted {
+            let batch = shelf.batch(held.stream, k).unwrap().unwrap();
+            records.extend(edgetrail_link::body::unframe(&batch.body).map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()));
+        }
+    }
+    records
+}
+
+async fn piped(limits: Limits, observations: Vec<Observation>) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path()).unwrap();
+    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
+    let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
+    let selection = Selection::new(&select::Config::default());
+    let redactor = Redactor::new(redact::Config::default()).unwrap();
+    let pipeline =
+        Pipeline::new(normalizer, vec![SourceName::Api], selection, redactor, buffer.clone(), AnswerAfter::Commit, tap())
+            .unwrap();
+    let (intake, outlet) = intake();
+    let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
+    // Until the writer has measured for the first time.
+    intake.send(observations).await.unwrap();
+    drop(intake);
+    tokio::task::spawn_blocking(move || {
+        pipeline.join().unwrap();
+        buffer.close().unwrap();
+        let records = sealed(&shelf);
+        drop((buffer, shelf));
+        task.end().unwrap();
+        records
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_posted_event_is_committed_and_its_caller_answered() {
+    let (observation, outcome) = post(&event("DeleteThing", "Management"), "0:1");
+    let records = piped(Limits::default(), vec![observation]).await;
+    let Outcome::Committed { event_ids } = outcome.await.unwrap() else { panic!("not committed") };
+    assert!(records.iter().any(|record| record.contains("DeleteThing") && record.contains(&event_ids[0].to_string())));
+}
+
+#[tokio::test]
+async fn what_selection_refuses_is_counted_and_told() {
+    let (observation, outcome) = post(&event("ReadThing", "Data"), "0:2");
+    let records = piped(Limits::default(), vec![observation]).await;
+    assert_eq!(outcome.await.unwrap(), Outcome::Refused);
+    assert!(!records.iter().any(|record| record.contains("ReadThing")));
+}
+
+#[tokio::test]
+async fn without_room_callers_are_sent_away_and_gaps_still_stand() {
+    let limits = Limits { max_bytes: 1, ..Limits::default() };
+    let (observation, outcome) = post(&event("DeleteThing", "Management"), "0:3");
+    let records = piped(limits, vec![gap(7), observation]).await;
+    assert_eq!(outcome.await.unwrap(), Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
+    assert!(records.iter().any(|record| record.contains("ReportGap") && record.contains(r#""count":7"#)));
+}
