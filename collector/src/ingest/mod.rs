@@ -16,6 +16,8 @@ mod opening;
 mod receipts;
 mod resume;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -280,6 +280,10 @@ impl Session {
         if state.info.agent != self.peer.identity.agent {
             return Err(End::OtherAgent { stream });
         }
+        if state.frozen {
+            let source = CommitError::Frozen { agent: state.info.agent };
+            return Err(End::Commit { stream, source });
+        }
         if self.streams.len() >= STREAMS_MAX {
             self.streams.clear();
         }

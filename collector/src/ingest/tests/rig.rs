@@ -1,0 +1,337 @@
+//! A collector's ingest with its ledger, control store and PKI; and agents that joined it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use edgetrail_link::body::{Encoder, frame};
+use edgetrail_link::outbox::Opening;
+use edgetrail_link::receipt_keys::{ReceiptKey, ReceiptKeys};
+use edgetrail_link::tls;
+use edgetrail_link::uplink::{Credentials, Endpoint, channel};
+use edgetrail_link::wire::enrollment_server::Enrollment;
+use edgetrail_link::wire::ingest_client::IngestClient;
+use edgetrail_link::wire::{self, JoinRequest, from_agent, from_collector};
+use edgetrail_proto::chain::{
+    BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, Receipt, SealInput, SealedBatch, Seed, Writer,
+};
+use edgetrail_proto::identity::{AgentId, AgentIdentity, StreamId};
+use edgetrail_proto::merkle::leaf_hash;
+use rcgen::{CertificateParams, KeyPair, SigningKey};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use crate::control::{Control, NewToken};
+use crate::ingest::Ingest;
+use crate::ledger::{EntryRecord, Ledger, LedgerOptions};
+use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
+
+pub(super) const ACCOUNT: &str = "111122223333";
+pub(super) const REGION: &str = "dc-local-1";
+
+/// No answer takes longer; a test that waits this long fails.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) struct Rig {
+    pub(super) ledger: Ledger,
+    pub(super) control: Control,
+    pub(super) pki: Pki,
+    pub(super) endpoint: Endpoint,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: JoinSet<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(super) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::open(directory.path()).unwrap();
+        let domain = crate::pki::TRUST_DOMAIN_DEFAULT.parse().unwrap();
+        let pki = Pki::open(&directory.path().join("pki"), domain, &[], control.revoked()).unwrap();
+        let options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+        let (ledger, task) = Ledger::open(&directory.path().join("ledger"), options).unwrap();
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let ledger_stop = stop.clone();
+        tasks.spawn(async move { task.run(ledger_stop).await.unwrap() });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let (ingest, ingest_stop) = (Ingest::new(ledger.clone(), control.clone(), &pki), stop.clone());
+        tasks.spawn(async move { ingest.serve(listener, ingest_stop).await.unwrap() });
+        Self { ledger, control, pki, endpoint, stop, tasks, _directory: directory }
+    }
+
+    /// An agent that redeemed a token.
+    pub(super) async fn join(&self, number: u8) -> TestAgent {
+        let scopes = vec![(ACCOUNT.parse().unwrap(), REGION.parse().unwrap())];
+        let ttl = Duration::from_secs(60);
+        let token = self.control.create_token(&NewToken { scopes, gateway: false, ttl, uses: 1 }, now_ns()).unwrap();
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let agent = AgentId::from_bytes([number; 16]);
+        let request = JoinRequest {
+            token: token.text,
+            csr: CertificateParams::default().serialize_request(&key).unwrap().der().to_vec().into(),
+            agent_id: agent.as_bytes().to_vec().into(),
+            host: "host".to_owned(),
+            version: "1".to_owned(),
+        };
+        let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: Vec::new() };
+        let service = EnrollmentService::new(&self.pki, self.control.clone(), options);
+        let answer = service.join(tonic::Request::new(request)).await.unwrap().into_inner();
+        let chain = answer.credentials.unwrap().certificate_chain;
+        TestAgent { agent, key, chain: chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect() }
+    }
+
+    /// A certificate of this CA as of another time.
+    pub(super) fn issue_at(&self, number: u8, at: SystemTime) -> TestAgent {
+        issue(&self.pki, number, at)
+    }
+
+    pub(super) fn credentials(&self, agent: &TestAgent) -> Arc<Credentials> {
+        let roots = self.pki.roots();
+        let mut receipt_keys = ReceiptKeys::default();
+        self.pki.receipt_keys().into_iter().for_each(|key: ReceiptKey| receipt_keys.add(key, &roots).unwrap());
+        let tls = tls::client_config(&roots, Some(agent.tls())).unwrap();
+        Arc::new(Credentials { tls, roots, receipt_keys })
+    }
+
+    pub(super) async fn attach(&self, agent: &TestAgent) -> Result<Conversation, String> {
+        Conversation::begin(&self.endpoint, &self.credentials(agent)).await
+    }
+
+    /// Attaches and resumes with nothing held.
+    pub(super) async fn resumed(&self, agent: &TestAgent) -> Conversation {
+        let mut conversation = self.attach(agent).await.unwrap();
+        conversation.say(from_agent::Message::Resume(wire::Resume::default())).await;
+        assert!(matches!(conversation.hear().await, Some(from_collector::Message::Resumed(_))));
+        conversation
+    }
+
+    /// Attaches, resumes, and records the stream's open.
+    pub(super) async fn opened(&self, agent: &TestAgent, stream: &TestStream) -> Conversation {
+        let mut conversation = self.resumed(agent).await;
+        conversation.say(from_agent::Message::Opening(stream.opening())).await;
+        let answer = conversation.hear().await;
+        assert!(matches!(answer, Some(from_collector::Message::Opened(_))), "{answer:?}");
+        conversation
+    }
+
+    /// All records of the ledger, in order.
+    pub(super) fn records(&self) -> Vec<EntryRecord> {
+        let (mut records, mut from) = (Vec::new(), 0);
+        loop {
+            let entries = self.ledger.read(from, 1 << 20).unwrap();
+            let Some(last) = entries.last() else { return records };
+            from = last.index + 1;
+            let again = |record: &EntryRecord| EntryRecord { bytes: record.bytes.clone(), facets: record.facets.clone() };
+            entries.iter().for_each(|entry| records.extend(entry.records.iter().map(again)));
+        }
+    }
+}
+
+pub(super) fn issue(pki: &Pki, number: u8, at: SystemTime) -> TestAgent {
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let agent = AgentId::from_bytes([number; 16]);
+    let identity = AgentIdentity {
+        trust_domain: pki.authority().trust_domain().clone(),
+        account: ACCOUNT.parse().unwrap(),
+        region: REGION.parse().unwrap(),
+        agent,
+    };
+    let csr = CertificateParams::default().serialize_request(&key).unwrap();
+    let request = pki.authority().check_request(csr.der()).unwrap();
+    TestAgent { agent, key, chain: pki.authority().issue_agent(&request, &identity, at).unwrap() }
+}
+
+pub(super) struct TestAgent {
+    pub(super) agent: AgentId,
+    pub(super) key: KeyPair,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+}
+
+impl TestAgent {
+    fn tls(&self) -> tls::Identity {
+        tls::Identity { chain: self.chain.clone(), key: PrivateKeyDer::Pkcs8(self.key.serialize_der().into()) }
+    }
+
+    pub(super) fn stream(&self, number: u8) -> TestStream {
+        self.stream_with(number, |_| {})
+    }
+
+    pub(super) fn stream_with(&self, number: u8, change: impl FnOnce(&mut Beginning)) -> TestStream {
+        let mut beginning = Beginning {
+            binding: Binding::one(ACCOUNT.parse().unwrap(), REGION.parse().unwrap(), "host").unwrap(),
+            agent: self.agent,
+            certificate: Hash::of(&self.chain[0]),
+            predecessor: None,
+            cause: Cause::Join,
+            t_opened: 1000,
+        };
+        change(&mut beginning);
+        let stream = StreamId::from_bytes([number; 16]);
+        let ratchet = Ratchet::new(stream, 0, Seed(zeroize::Zeroizing::new([number; 32])));
+        let open = Open {
+            stream,
+            agent: beginning.agent,
+            first_key: ratchet.public_key(),
+            predecessor: beginning.predecessor,
+            cause: beginning.cause,
+            t_opened: beginning.t_opened,
+            binding: beginning.binding.hash(),
+            certificate: beginning.certificate,
+        };
+        let opening = Opening {
+            signature: self.key.sign(&open.encode()).unwrap(),
+            open: open.encode().to_vec(),
+            binding: beginning.binding.to_bytes(),
+            certificate_chain: self.chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        };
+        TestStream { writer: Writer::begin(&open, ratchet), open, opening, t_sealed: beginning.t_opened }
+    }
+}
+
+/// What an open says, to be changed by a test.
+pub(super) struct Beginning {
+    pub(super) binding: Binding,
+    pub(super) agent: AgentId,
+    pub(super) certificate: Hash,
+    pub(super) predecessor: Option<Predecessor>,
+    pub(super) cause: Cause,
+    pub(super) t_opened: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct TestStream {
+    pub(super) writer: Writer,
+    pub(super) open: Open,
+    pub(super) opening: Opening,
+    t_sealed: u64,
+}
+
+impl TestStream {
+    pub(super) fn opening(&self) -> wire::Opening {
+        wire::Opening {
+            open: self.opening.open.clone().into(),
+            binding: self.opening.binding.clone().into(),
+            signature: self.opening.signature.clone().into(),
+            certificate_chain: self.opening.certificate_chain.iter().map(|der| der.clone().into()).collect(),
+        }
+    }
+
+    pub(super) fn seal(&mut self, records: &[String]) -> (SealedBatch, Vec<u8>) {
+        let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record.as_bytes())).collect();
+        self.t_sealed += 1;
+        let (sealed, writer) = self.writer.seal(&SealInput {
+            kind: if records.is_empty() { BatchKind::Heartbeat } else { BatchKind::Records },
+            leaves: &leaves,
+            boot_id: [1; 16],
+            t_sealed: self.t_sealed,
+            t_min: 1,
+            t_max: 1,
+            counters: Counters { observed: self.writer.next_seq() + leaves.len() as u64, ..Counters::default() },
+            last_receipt: Hash::ZERO,
+        });
+        self.writer = writer;
+        let mut body = Vec::new();
+        records.iter().for_each(|record| frame(&mut body, record.as_bytes()));
+        (sealed, body)
+    }
+
+    /// The next batch as the wire carries it, of records with these names.
+    pub(super) fn batch(&mut self, names: &[&str]) -> wire::Batch {
+        let records: Vec<String> = names.iter().map(|name| record(name)).collect();
+        self.batch_of(&records)
+    }
+
+    pub(super) fn batch_of(&mut self, records: &[String]) -> wire::Batch {
+        let (sealed, body) = self.seal(records);
+        let body_bytes = u32::try_from(body.len()).unwrap();
+        let (encoding, body) = Encoder::new().unwrap().encode(body);
+        wire::Batch {
+            header: sealed.header.encode().to_vec().into(),
+            seal: sealed.seal.0.to_vec().into(),
+            encoding: encoding.to_wire(),
+            body: body.into(),
+            body_bytes,
+            caller_waits: true,
+        }
+    }
+}
+
+/// One attach, spoken by hand.
+pub(super) struct Conversation {
+    to_collector: mpsc::Sender<wire::FromAgent>,
+    inbound: Streaming<wire::FromCollector>,
+}
+
+impl Conversation {
+    pub(super) async fn begin(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, String> {
+        let channel = channel(endpoint, Arc::clone(&credentials.tls)).await.map_err(|error| error.to_string())?;
+        let (to_collector, queue) = mpsc::channel(64);
+        let attached = IngestClient::new(channel).attach(ReceiverStream::new(queue)).await;
+        let inbound = attached.map_err(|status| status.to_string())?.into_inner();
+        Ok(Self { to_collector, inbound })
+    }
+
+    pub(super) async fn say(&mut self, message: from_agent::Message) {
+        // A session that has ended reads nothing more; what it said is heard below.
+        drop(self.to_collector.send(wire::FromAgent { message: Some(message) }).await);
+    }
+
+    pub(super) async fn batch(&mut self, batch: wire::Batch) {
+        self.say(from_agent::Message::Batch(batch)).await;
+    }
+
+    /// The next message; `None` once the collector has ended the session.
+    pub(super) async fn hear(&mut self) -> Option<from_collector::Message> {
+        let heard = tokio::time::timeout(PATIENCE, self.inbound.message()).await.expect("an answer in time");
+        heard.ok().flatten().and_then(|message| message.message)
+    }
+
+    /// The status with which the session ended.
+    pub(super) async fn ended(&mut self) -> tonic::Code {
+        let heard = tokio::time::timeout(PATIENCE, self.inbound.message()).await.expect("an end in time");
+        heard.map_or_else(|status| status.code(), |message| panic!("no end but {message:?}"))
+    }
+
+    pub(super) async fn receipt(&mut self) -> Receipt {
+        match self.hear().await {
+            Some(from_collector::Message::Receipt(receipt)) => Receipt::decode(&receipt).unwrap(),
+            other => panic!("no receipt but {other:?}"),
+        }
+    }
+
+    pub(super) async fn refusal(&mut self) -> wire::Refusal {
+        match self.hear().await {
+            Some(from_collector::Message::Refusal(refusal)) => {
+                assert!(self.hear().await.is_none(), "nothing follows a refusal");
+                refusal
+            }
+            other => panic!("no refusal but {other:?}"),
+        }
+    }
+}
+
+pub(super) fn record(name: &str) -> String {
+    record_in(ACCOUNT, name)
+}
+
+pub(super) fn record_in(account: &str, name: &str) -> String {
+    format!(
+        r#"{{"eventVersion":"1.11","userIdentity":{{"type":"Root"}},"eventTime":"2026-01-02T03:04:05Z","eventSource":"sudo.linux","eventName":"{name}","awsRegion":"{REGION}","eventCategory":"Management","eventType":"AwsApiCall","recipientAccountId":"{account}"}}"#
+    )
+}
+
+pub(super) fn flip(bytes: &Bytes, at: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes.into()
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
