@@ -25,6 +25,8 @@ pub struct Query {
     pub(super) wanted: Wanted,
     pub from: Option<u64>,
     pub to: Option<u64>,
+    /// Nothing older is shown. Moves with the clock, so no token is bound to it.
+    pub oldest: u64,
     /// Largest page, at least 1.
     pub max: usize,
     pub token: Option<String>,
@@ -58,7 +60,7 @@ impl Query {
     /// Every one of `attributes` must hold.
     pub fn new(account: &str, region: &str, attributes: Vec<(Attribute, String)>) -> Self {
         let wanted = Wanted { account: account.to_owned(), region: region.to_owned(), attributes };
-        Self { wanted, from: None, to: None, max: 50, token: None }
+        Self { wanted, from: None, to: None, oldest: 0, max: 50, token: None }
     }
 
     /// What every matching chunk's terms hold, the rarest first; None when nothing can match.
@@ -132,7 +134,7 @@ fn newest(
     behind: Option<Position>,
     count: usize,
 ) -> Result<Vec<Hit>, HistoryError> {
-    let from = query.from.unwrap_or(0);
+    let from = query.from.unwrap_or(0).max(query.oldest);
     let to = query.to.unwrap_or(u64::MAX >> 1).min(behind.map_or(u64::MAX >> 1, |position| position.time));
     let asked = Asked { terms, from: from.min(u64::MAX >> 1), to };
     let holds = |span: &Span| span.events > 0 && span.max_time >= from && span.min_time <= to;

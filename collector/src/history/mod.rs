@@ -10,6 +10,7 @@
 
 mod attribute;
 mod chunk;
+mod consumer;
 mod lookup;
 mod shelf;
 mod store;
@@ -24,10 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use attribute::Attribute;
+pub use consumer::HistoryTask;
 pub use lookup::{Found, Page, Query};
 pub use token::TokenError;
 
+use crate::ledger::{Ledger, LedgerError};
 use shelf::Shelf;
+use tokio_util::sync::CancellationToken;
 
 /// A file takes no batch that would bring it above this many events: what one closing has to sort.
 pub const FILE_EVENTS_MAX: u64 = 500_000;
@@ -70,6 +74,8 @@ pub enum HistoryError {
     Damaged,
     #[error("a history file was written by a newer version ({0}): run that version, or remove the history folder")]
     Version(u32),
+    #[error("history cannot read the ledger")]
+    Ledger(#[from] LedgerError),
     #[error("the next token is not one of this look-up")]
     Token(#[from] TokenError),
     #[error("the look-up was stopped")]
@@ -77,6 +83,13 @@ pub enum HistoryError {
 }
 
 impl History {
+    /// Opens the row of files and starts following the ledger; the task ends some moments after `stop`.
+    pub fn open(options: HistoryOptions, ledger: Ledger, stop: CancellationToken) -> Result<(Self, HistoryTask), HistoryError> {
+        let shelf = Arc::new(Shelf::open(&options.dir)?);
+        let task = HistoryTask::start(Arc::clone(&shelf), options.retention, ledger, stop)?;
+        Ok((Self { shelf }, task))
+    }
+
     /// The newest events that match, at most `query.max`.
     pub async fn lookup(&self, query: Query) -> Result<Page, HistoryError> {
         let shelf = Arc::clone(&self.shelf);
