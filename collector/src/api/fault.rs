@@ -81,7 +81,9 @@ fn json_code(error: &SigV4Error) -> &'static str {
 fn query_code(error: &SigV4Error) -> &'static str {
     match error {
         SigV4Error::UnknownKey | SigV4Error::SessionToken => "InvalidClientTokenId",
-        SigV4Error::Scope(_) | SigV4Error::NotYetCurrent | SigV4Error::PayloadMismatch | SigV4Error::Mismatch => "SignatureDoesNotMatch",
+        SigV4Error::Scope(_) | SigV4Error::NotYetCurrent | SigV4Error::PayloadMismatch | SigV4Error::Mismatch => {
+            "SignatureDoesNotMatch"
+        }
         SigV4Error::UnsignedHeader(_) | SigV4Error::StreamingPayload | SigV4Error::UnsignedPayload => "SignatureDoesNotMatch",
         SigV4Error::Missing | SigV4Error::Malformed(_) | SigV4Error::Expired | SigV4Error::PresignedExpired => json_code(error),
     }
@@ -90,7 +92,9 @@ fn query_code(error: &SigV4Error) -> &'static str {
 /// Source: Amazon S3 API reference, error responses.
 fn s3_code(error: &SigV4Error) -> (StatusCode, &'static str) {
     match error {
-        SigV4Error::Missing | SigV4Error::UnsignedHeader(_) | SigV4Error::PresignedExpired => (StatusCode::FORBIDDEN, "AccessDenied"),
+        SigV4Error::Missing | SigV4Error::UnsignedHeader(_) | SigV4Error::PresignedExpired => {
+            (StatusCode::FORBIDDEN, "AccessDenied")
+        }
         SigV4Error::Malformed(_) | SigV4Error::Scope(_) => (StatusCode::BAD_REQUEST, "AuthorizationHeaderMalformed"),
         SigV4Error::Expired | SigV4Error::NotYetCurrent => (StatusCode::FORBIDDEN, "RequestTimeTooSkewed"),
         SigV4Error::UnknownKey => (StatusCode::FORBIDDEN, "InvalidAccessKeyId"),

@@ -151,7 +151,9 @@ for name, operation in json.load(gzip.open(path))["operations"].items():
 
     #[test]
     fn any_prefix_names_the_operation() {
-        for target in ["com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.GetTrail", "CloudTrail_20131101.GetTrail", "GetTrail"] {
+        for target in
+            ["com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.GetTrail", "CloudTrail_20131101.GetTrail", "GetTrail"]
+        {
             assert_eq!(Operation::of_target(target).unwrap().built, Some(Built::GetTrail));
         }
         for target in ["", ".", "CloudTrail_20131101.", "CloudTrail_20131101.Getrail", "GetTrail.x"] {

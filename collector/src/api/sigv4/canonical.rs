@@ -56,7 +56,9 @@ fn other_path(path: &str) -> String {
             name => segments.push(name),
         }
     }
-    let trailing = if path.ends_with('/') && !segments.is_empty() { "/" } else { "" };
+    // RFC 3986 §5.2.4: a dot segment at the end leaves its slash.
+    let ends_in_folder = matches!(path.rsplit('/').next(), Some("" | "." | ".."));
+    let trailing = if ends_in_folder && !segments.is_empty() { "/" } else { "" };
     percent::encode(format!("/{}{trailing}", segments.join("/")).as_bytes(), Slash::Keep)
 }
 

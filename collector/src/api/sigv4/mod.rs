@@ -14,7 +14,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use claim::{Claim, Payload, Presented, Scope, service_of};
+pub(crate) use claim::{Claim, service_of};
 
 /// How long after it was signed a request is taken, in seconds. Source: AWS, 15 minutes.
 pub(crate) const PAST_SECONDS_MAX: u64 = 15 * 60;

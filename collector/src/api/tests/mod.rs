@@ -1,0 +1,5 @@
+//! The API over a real ledger, real trails and real TLS; spoken to by the unmodified AWS CLI and boto3.
+
+mod bench;
+mod clients;
+mod refusals;
