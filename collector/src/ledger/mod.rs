@@ -266,15 +266,24 @@ impl Ledger {
         if let Some(next) = consumers.next.get_mut(consumer) {
             *next = index.max(*next);
         }
-        if consumers.asked.elapsed() < RELEASE_INTERVAL {
-            return;
+        if consumers.asked.elapsed() >= RELEASE_INTERVAL {
+            consumers.asked = Instant::now();
+            self.ask_release(&consumers);
         }
-        consumers.asked = Instant::now();
+    }
+
+    fn ask_release(&self, consumers: &Consumers) {
         let below = consumers.next.values().copied().min().unwrap_or(0);
         let retention = u64::try_from(self.shared.retention.as_nanos()).unwrap_or(u64::MAX);
         let received_before = (self.shared.clock)().saturating_sub(retention);
         // A full queue is no loss: the next report asks again.
         let _asked = self.requests.try_send(Request::Release { below, received_before });
+    }
+
+    #[cfg(test)]
+    fn release_now(&self, consumer: &str, index: u64) {
+        self.passed(consumer, index);
+        self.ask_release(&self.shared.consumers.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     async fn submit<T>(&self, request: Request, answered: oneshot::Receiver<Result<T, CommitError>>) -> Result<T, CommitError> {

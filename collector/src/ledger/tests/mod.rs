@@ -1,6 +1,9 @@
 //! The ledger's promises: exactly once, in order, across crashes; one branch per stream; the order of opens.
 
+mod branches;
 mod commits;
+mod crashes;
+mod openings;
 
 use std::path::Path;
 use std::sync::Arc;
