@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::log_file::LogFile;
-use super::store::{ObjectKind, PlannedObject};
-use super::{Shared, TrailError, blocking};
+use super::plan::{ObjectKind, PlannedObject};
+use super::shared::Shared;
+use super::{TrailError, blocking};
 use crate::control::TrailConfig;
 use crate::sinks::{Put, Sink, SinkError};
 

@@ -14,7 +14,7 @@ use edgetrail_proto::record::format_time;
 use super::clock::SECOND;
 use super::digest_key::{DigestKey, DigestKeyError};
 use super::log_file::compress;
-use super::store::{LaneState, ObjectKind, PlannedObject, PreviousDigest};
+use super::plan::{LaneState, ObjectKind, PlannedObject, PreviousDigest};
 use crate::control::TrailConfig;
 use crate::sinks::ObjectMeta;
 

@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::clock::DAY_S;
-use super::store::{PublicDigestKey, Store, StoreError};
+use super::plan::PublicDigestKey;
+use super::store::{Store, StoreError};
 
 /// The next day's key is made this long before midnight, in seconds.
 const AHEAD_S: u64 = 3600;

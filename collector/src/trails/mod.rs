@@ -19,7 +19,9 @@ mod delivery;
 mod digest;
 mod digest_key;
 mod log_file;
+mod plan;
 mod planner;
+mod shared;
 mod status;
 mod store;
 #[cfg(test)]
@@ -27,37 +29,31 @@ mod tests;
 mod trail;
 mod window;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use edgetrail_proto::proof::ProofReceiptKey;
-use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::control::TrailConfig;
 use crate::ledger::{Ledger, LedgerError};
-use crate::sinks::{Sink, SinkError};
-use bodies::Bodies;
 use clock::SECOND;
 use digest_key::DigestKeys;
 use planner::{Planner, Step};
-use store::Store;
+use shared::Shared;
 
 pub use clock::Clock;
 pub use digest_key::DigestKeyError;
+pub use plan::PublicDigestKey;
 pub use status::TrailStatus;
-pub use store::{PublicDigestKey, StoreError};
+pub use store::StoreError;
 pub use trail::{DIGEST_INTERVAL, LOG_BYTES, LOG_INTERVAL};
 
 /// The name under which all trails together tell the ledger what they still need: for `LedgerOptions::consumers`.
 pub const CONSUMER: &str = "trails";
-
-/// First wait after a failed PUT.
-const BACKOFF_MIN: Duration = Duration::from_millis(500);
 
 /// Wait before a planner that failed starts over from its store.
 const PLANNER_RETRY: Duration = Duration::from_secs(2);
@@ -81,7 +77,15 @@ pub struct Trails {
 
 /// Owns the tasks. They end when the token that they were started with is cancelled.
 #[derive(Debug)]
-pub struct TrailsTasks(JoinSet<()>);
+pub struct TrailsTasks {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// A task ended without being told to: delivery would stand still unseen, so the collector must end.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the trails ended early; please report this")]
+pub struct TrailsEnded(#[source] Option<tokio::task::JoinError>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
@@ -93,38 +97,6 @@ pub enum TrailError {
     DigestKey(#[from] DigestKeyError),
     #[error("a worker thread ended early; please report this")]
     Worker(#[source] tokio::task::JoinError),
-}
-
-/// What the handle and all tasks have in common.
-struct Shared {
-    ledger: Ledger,
-    store: Arc<Store>,
-    keys: DigestKeys,
-    receipt_keys: Vec<ProofReceiptKey>,
-    clock: Clock,
-    bodies: Bodies,
-    backoff: Duration,
-    /// Where a trail that is new begins: everything, for the first one of a collector.
-    first_index: u64,
-    /// By ARN; never changes after the start.
-    trails: HashMap<String, TrailShared>,
-    #[cfg(test)]
-    sink: Option<Sink>,
-}
-
-/// What one trail's tasks and the handle tell each other.
-#[derive(Debug)]
-struct TrailShared {
-    status: Mutex<TrailStatus>,
-    /// The next ledger_index that the planner reads.
-    position: watch::Sender<u64>,
-    /// The least ledger_index that planning or delivery needs again.
-    needed_from: Mutex<u64>,
-    /// Something was planned.
-    planned: Arc<Notify>,
-    /// The time at which the planner last found nothing to do, Unix nanoseconds.
-    #[cfg(test)]
-    idle_since: watch::Sender<u64>,
 }
 
 impl Trails {
@@ -146,10 +118,10 @@ impl Trails {
             let planner = Planner::open(shared.clone(), trail.clone())?;
             shared.recall_deliveries(&trail)?;
             shared.note_planned(&trail, &planner)?;
-            tasks.spawn(plan(shared.clone(), trail.clone(), planner, stop.clone()));
+            tasks.spawn(run_planner(shared.clone(), trail.clone(), planner, stop.clone()));
             tasks.spawn(delivery::deliver(shared.clone(), trail, stop.clone()));
         }
-        Ok((Self { shared }, TrailsTasks(tasks)))
+        Ok((Self { shared }, TrailsTasks { tasks, stop }))
     }
 
     /// By ARN.
@@ -174,105 +146,22 @@ impl Trails {
 }
 
 impl TrailsTasks {
-    /// Waits for all tasks to end; each does so within one step after the stop.
-    pub async fn join(mut self) {
-        while let Some(ended) = self.0.join_next().await {
-            if let Err(error) = ended {
-                error!(%error, "a trail's task ended by a panic");
+    /// Waits for all tasks to end; each does so within one step after the stop. Returns at once if one ends before.
+    pub async fn join(mut self) -> Result<(), TrailsEnded> {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(panicked) = ended {
+                return Err(TrailsEnded(Some(panicked)));
+            }
+            if !self.stop.is_cancelled() {
+                return Err(TrailsEnded(None));
             }
         }
-    }
-}
-
-impl Shared {
-    fn open(ledger: Ledger, options: TrailsOptions) -> Result<(Self, Vec<TrailConfig>), TrailError> {
-        let TrailsOptions { state_dir, trails, receipt_keys, clock } = options;
-        let store = Arc::new(Store::open(&state_dir.join("delivery.sqlite"))?);
-        let first_index = if store.is_new()? { 0 } else { ledger.next_index() };
-        let shared = Self {
-            keys: DigestKeys::open(store.clone(), digest_key_folder(&state_dir))?,
-            ledger,
-            store,
-            receipt_keys,
-            clock,
-            bodies: Bodies::default(),
-            backoff: BACKOFF_MIN,
-            first_index,
-            trails: trails.iter().map(|trail| (trail.arn.clone(), TrailShared::new())).collect(),
-            #[cfg(test)]
-            sink: None,
-        };
-        Ok((shared, trails))
-    }
-
-    fn sink(&self, trail: &TrailConfig) -> Result<Sink, SinkError> {
-        #[cfg(test)]
-        if let Some(sink) = &self.sink {
-            return Ok(sink.clone());
-        }
-        Sink::open(&trail.sink, &trail.bucket, trail.kms_key.as_deref())
-    }
-
-    fn progress(&self, arn: &str, change: impl FnOnce(&mut TrailStatus)) {
-        if let Some(trail) = self.trails.get(arn) {
-            change(&mut trail.status.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-    }
-
-    fn planned(&self, arn: &str) -> Arc<Notify> {
-        self.trails.get(arn).map(|trail| trail.planned.clone()).unwrap_or_default()
-    }
-
-    fn recall_deliveries(&self, trail: &TrailConfig) -> Result<(), TrailError> {
-        let (log, digest) = (self.store.last_delivery(&trail.arn, false)?, self.store.last_delivery(&trail.arn, true)?);
-        self.progress(&trail.arn, |status| {
-            (status.latest_delivery_time, status.latest_delivery_attempt) = (log, log);
-            (status.latest_digest_delivery_time, status.latest_digest_delivery_attempt) = (digest, digest);
-        });
         Ok(())
-    }
-
-    /// Tells whoever waits how far a planner is.
-    fn note_planned(&self, trail: &TrailConfig, planner: &Planner) -> Result<(), TrailError> {
-        let Some(shared) = self.trails.get(&trail.arn) else { return Ok(()) };
-        let state = planner.state().clone();
-        self.progress(&trail.arn, |status| status.planned(state));
-        *shared.needed_from.lock().unwrap_or_else(PoisonError::into_inner) = planner.needed_from();
-        shared.planned.notify_one();
-        self.report_passed()?;
-        shared.position.send_replace(planner.position());
-        Ok(())
-    }
-
-    /// Tells the ledger the least index that any trail still needs, to plan or to send.
-    fn report_passed(&self) -> Result<(), TrailError> {
-        let mut passed = u64::MAX;
-        for (arn, trail) in &self.trails {
-            let planning = *trail.needed_from.lock().unwrap_or_else(PoisonError::into_inner);
-            let sending = self.store.needed_from(arn)?.unwrap_or(u64::MAX);
-            passed = passed.min(planning).min(sending);
-        }
-        self.ledger.passed(CONSUMER, passed);
-        Ok(())
-    }
-}
-
-impl TrailShared {
-    fn new() -> Self {
-        let (position, _) = watch::channel(0);
-        Self {
-            status: Mutex::default(),
-            position,
-            needed_from: Mutex::new(0),
-            planned: Arc::default(),
-            #[cfg(test)]
-            idle_since: watch::Sender::default(),
-        }
     }
 }
 
 /// Runs a planner until stopped. One that fails starts over from its store, as after a crash.
-async fn plan(shared: Arc<Shared>, trail: Arc<TrailConfig>, planner: Planner, stop: CancellationToken) {
+async fn run_planner(shared: Arc<Shared>, trail: Arc<TrailConfig>, planner: Planner, stop: CancellationToken) {
     let mut planner = Some(planner);
     while !stop.is_cancelled() {
         let (shared_, trail_, current) = (shared.clone(), trail.clone(), planner.take());
@@ -351,10 +240,6 @@ async fn keep_keys(shared: Arc<Shared>, stop: CancellationToken) {
     }
 }
 
-fn digest_key_folder(state_dir: &Path) -> PathBuf {
-    state_dir.join("digest-keys")
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, TrailError> + Send + 'static) -> Result<T, TrailError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|join| Err(TrailError::Worker(join)))
 }
@@ -369,10 +254,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("ledger", &self.ledger).field("trails", &self.trails.keys()).finish_non_exhaustive()
-    }
 }

@@ -1,6 +1,6 @@
 //! What GetTrailStatus tells of a trail.
 
-use super::store::TrailState;
+use super::plan::TrailState;
 
 /// Times are Unix nanoseconds; errors are short codes, S3's own where it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::super::clock::{Clock, SECOND};
-use super::super::{CONSUMER, Shared, Trails, TrailsOptions, TrailsTasks};
+use super::super::shared::Shared;
+use super::super::{CONSUMER, Trails, TrailsOptions, TrailsTasks};
 use crate::control::TrailConfig;
 use crate::ledger::{Encoding, EntryRecord, Incoming, Ledger, LedgerError, LedgerOptions, StreamInfo};
 use crate::sinks::{Double, Sink, SinkConfig};
@@ -198,10 +199,10 @@ impl Bench {
         }
         assert_eq!(delivered, records);
         for stream in &proof.streams {
-            let last = proof.batches.iter().map(|batch| Header::decode(&batch.header.0).unwrap());
-            let last = last.filter(|header| header.stream.to_string() == stream.stream_id).next_back().unwrap();
-            let receipts = proof.receipts.iter().map(|receipt| Receipt::decode(&receipt.0).unwrap());
-            let receipt = receipts.filter(|receipt| receipt.stream == last.stream).next_back().unwrap();
+            let mut last = proof.batches.iter().map(|batch| Header::decode(&batch.header.0).unwrap());
+            let last = last.rfind(|header| header.stream.to_string() == stream.stream_id).unwrap();
+            let mut receipts = proof.receipts.iter().map(|receipt| Receipt::decode(&receipt.0).unwrap());
+            let receipt = receipts.rfind(|receipt| receipt.stream == last.stream).unwrap();
             assert_eq!((receipt.k, receipt.head), (last.k, last.hash()));
             receipt.verify(&ReceiptSigner::from_seed(&[7; 32]).public_key()).unwrap();
         }

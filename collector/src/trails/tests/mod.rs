@@ -40,3 +40,19 @@ async fn digests_of_two_regions_and_two_accounts_verify() {
     let status = bench.trails().status(&bench.trail.arn).unwrap();
     assert!(status.is_logging && status.latest_digest_delivery_time.is_some() && status.failing_since.is_none());
 }
+
+#[tokio::test]
+async fn a_trail_without_validation_delivers_files_alone_and_forgets_them() {
+    let mut bench = Bench::with(|trail| trail.validation = false);
+    bench.start();
+    let mut sent = Vec::new();
+    for round in 1..=5 {
+        sent.extend(bench.commit(1, ACCOUNTS[0], REGIONS[0], 2).await);
+        bench.caught_up().await;
+        bench.advance(100);
+        bench.delivered("CloudTrail", round).await;
+    }
+    assert_eq!(auditor::delivered(&bench.sink).into_values().collect::<Vec<_>>(), [sent]);
+    assert!(bench.keys("CloudTrail-Digest").is_empty() && bench.keys("CloudTrail-Proof").is_empty());
+    bench::eventually("what no digest lists is forgotten", || bench.planned_objects().len() == 1).await;
+}
