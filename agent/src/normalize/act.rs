@@ -76,7 +76,7 @@ pub fn unit(class: &'static str, name: &str, time: u64) -> Act {
 /// `pts/0` of `/dev/pts/0`; empty where there is none.
 pub fn terminal(tty: &str) -> &str {
     match tty.strip_prefix("/dev/").unwrap_or(tty) {
-        "?" | "unknown" | "(none)" | "none" | "ssh" => "",
+        "?" | "unknown" | "(none)" | "none" | "ssh" | "sshd" | "cron" => "",
         tty => tty,
     }
 }

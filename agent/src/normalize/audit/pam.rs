@@ -263,7 +263,7 @@ impl Decoder {
         deed.parameter("tty", tty.filter(|tty| !tty.is_empty()));
         deed.parameter("pid", view.id("pid").map(Value::from));
         deed.parameter("session", view.session().map(Value::from));
-        deed.parameter("method", view.get("grantors").map(|grantors| grantors.into_owned()));
+        deed.parameter("grantors", view.get("grantors").map(|grantors| grantors.into_owned()));
         deed.address = view.session().and_then(|session| self.sessions.get(session)).and_then(|session| session.address.clone());
     }
 }

@@ -6,7 +6,8 @@
 //! the caller says what time it is.
 //!
 //! sudo names the command before the user it runs as: its event is held back, at most [`JOIN_MAX`], until the record
-//! that names that user arrives, which then stands in [`Event::related`].
+//! that names that user arrives, which then stands in [`Event::related`]. useradd reports a new user by its id before the
+//! user's file has it: that event is held back for as long, so that the name can be found.
 
 use std::collections::VecDeque;
 
@@ -59,13 +60,27 @@ struct Pending {
     bytes: usize,
     /// Milliseconds of the caller's clock.
     deadline: u64,
-    /// The process whose next record names the target user, where the event waits for that.
-    awaits: Option<u32>,
+    /// What an event waits for that is whole.
+    awaits: Option<Awaited>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// The next record of this process, which names the target user.
+    Target(u32),
+    /// The user's file.
+    Name,
 }
 
 /// Longest wait for the rest of an event, milliseconds. The kernel writes an event's records in one go at the system
 /// call's end; only what is written in the middle of one (LOGIN, AVC) can lie open, for as long as the call takes.
 pub const JOIN_MAX: u64 = 500;
+
+/// auditd may write an event's lines in another order: behind its end mark a log's event is given this long, milliseconds.
+const LOG_SETTLE: u64 = 50;
+
+/// Most events of a log being joined: its lines are out of order by a few events at most.
+const LOG_PENDING_MAX: usize = 32;
 
 /// An event this much older than the newest, by their stamps, is not waited for: audit.log read at full speed.
 const JOIN_STAMPS_MAX: u64 = 2000;
@@ -111,7 +126,7 @@ impl Assembler {
             let event = Event::of(stamp, record);
             self.single(event, now, out);
         } else if record.is(kinds::EOE) {
-            self.end(stamp, out);
+            self.end(stamp, now, out);
         } else {
             self.join(stamp, record, now, out);
         }
@@ -144,19 +159,17 @@ impl Assembler {
         let Some(record) = event.records.first() else { return };
         if record.is(kinds::CRED_REFR) || record.is(kinds::USER_START) || record.is(kinds::USER_END) {
             let text = record.text();
-            let pid = Fields::parse(&text).number::<u32>("pid");
-            if let Some(at) = self.pending.iter().position(|pending| pending.awaits.is_some() && pending.awaits == pid) {
+            let target = Fields::parse(&text).number::<u32>("pid").map(Awaited::Target);
+            if let Some(at) = self.pending.iter().position(|pending| pending.awaits.is_some() && pending.awaits == target) {
                 if let Some(pending) = self.pending.get_mut(at) {
                     pending.event.related.push(record.clone());
                 }
                 self.emit(at, out);
             }
-        } else if record.is(kinds::USER_CMD)
-            && let Some(pid) = awaited_pid(record)
-        {
+        } else if let Some(awaited) = awaited(record) {
             let bytes = record.text.len();
             self.bytes = self.bytes.saturating_add(bytes);
-            self.pending.push_back(Pending { event, bytes, deadline: now.saturating_add(JOIN_MAX), awaits: Some(pid) });
+            self.pending.push_back(Pending { event, bytes, deadline: now.saturating_add(JOIN_MAX), awaits: Some(awaited) });
             return;
         }
         out.push(event);
@@ -185,14 +198,14 @@ impl Assembler {
             }
         }
         if ends {
-            self.finish(at, out);
+            self.finish(at, now, out);
         }
     }
 
-    fn end(&mut self, stamp: Stamp, out: &mut Vec<Event>) {
+    fn end(&mut self, stamp: Stamp, now: u64, out: &mut Vec<Event>) {
         // An end mark of an event that is out already says nothing new.
         if let Some(at) = self.find(stamp) {
-            self.finish(at, out);
+            self.finish(at, now, out);
         }
     }
 
@@ -200,8 +213,12 @@ impl Assembler {
         self.pending.iter().rposition(|pending| pending.event.stamp == stamp)
     }
 
-    fn finish(&mut self, at: usize, out: &mut Vec<Event>) {
-        if let Some(pending) = self.pending.remove(at) {
+    fn finish(&mut self, at: usize, now: u64, out: &mut Vec<Event>) {
+        if self.origin == Origin::Log {
+            if let Some(pending) = self.pending.get_mut(at) {
+                pending.deadline = pending.deadline.min(now.saturating_add(LOG_SETTLE));
+            }
+        } else if let Some(pending) = self.pending.remove(at) {
             self.bytes = self.bytes.saturating_sub(pending.bytes);
             out.push(Event { complete: true, ..pending.event });
         }
@@ -213,7 +230,7 @@ impl Assembler {
         let Some(Pending { mut event, bytes, awaits, .. }) = self.pending.remove(at) else { return };
         self.bytes = self.bytes.saturating_sub(bytes);
         event.complete = self.origin == Origin::Log || event.record(kinds::SYSCALL).is_none();
-        if awaits.is_none() && self.origin == Origin::Kernel {
+        if awaits.is_none() {
             if self.emitted.len() >= EMITTED_MAX {
                 self.emitted.pop_front();
             }
@@ -233,7 +250,8 @@ impl Assembler {
     }
 
     fn make_room(&mut self, out: &mut Vec<Event>) {
-        while self.pending.len() > PENDING_MAX || self.bytes > PENDING_BYTES_MAX {
+        let most = if self.origin == Origin::Log { LOG_PENDING_MAX } else { PENDING_MAX };
+        while self.pending.len() > most || self.bytes > PENDING_BYTES_MAX {
             self.emit(0, out);
         }
     }
@@ -249,11 +267,20 @@ impl Event {
     }
 }
 
-/// The process of a successful sudo command, whose target user comes with its next record.
-fn awaited_pid(record: &RawRecord) -> Option<u32> {
+/// What a record that stands alone still waits for: a successful sudo command's target user, a new user's name.
+fn awaited(record: &RawRecord) -> Option<Awaited> {
+    if !record.is(kinds::USER_CMD) && !record.is(kinds::ADD_USER) {
+        return None;
+    }
     let text = record.text();
     let fields = Fields::parse(&text);
-    (fields.succeeded() == Some(true)).then(|| fields.number("pid")).flatten()
+    if fields.succeeded() != Some(true) {
+        return None;
+    }
+    match record.is(kinds::USER_CMD) {
+        true => fields.number("pid").map(Awaited::Target),
+        false => fields.field("acct").is_none().then_some(Awaited::Name),
+    }
 }
 
 #[cfg(test)]
@@ -312,6 +339,9 @@ mod tests {
         let (mut assembler, mut out) = (Assembler::new(Origin::Log), Vec::new());
         assembler.push(stamped(kinds::SYSCALL, 1, "pid=1"), 0, &mut out);
         assembler.push(stamped(kinds::PROCTITLE, 1, "proctitle=\"a\""), 0, &mut out);
+        assembler.push(stamped(kinds::CWD, 1, "cwd=\"/\""), 1, &mut out);
+        assembler.expire(LOG_SETTLE, &mut out);
+        assert_eq!((serials(&out), out[0].records.len()), (vec![1], 3), "a line behind the last is joined still");
         assembler.push(stamped(kinds::SYSCALL, 2, "pid=1"), 0, &mut out);
         let later = Stamped::from_kernel(kinds::SYSCALL, b"audit(103.000:3): pid=1").unwrap();
         assembler.push(later, 0, &mut out);

@@ -108,6 +108,7 @@ impl<'a> Fields<'a> {
             };
             let (key, after) = rest.split_at(equals);
             let after = after.strip_prefix('=').unwrap_or(after);
+            let key = key.strip_prefix('(').unwrap_or(key);
             let (raw, quoted, after) = value(after);
             self.list.push(Field { key: prefixed(prefix.take(), key), raw: Cow::Borrowed(raw), quoted, part });
             rest = after.trim_start_matches(is_separator);
@@ -219,8 +220,11 @@ fn value(text: &str) -> (&str, bool, &str) {
             return (inner, true, rest);
         }
     }
-    let end = text.find(is_separator).unwrap_or(text.len());
+    let end = text.find([' ', '\n']).unwrap_or(text.len());
     let (raw, rest) = text.split_at(end);
+    // Lists hold commas; a trailing one, or an old PAM's closing parenthesis, ends the value.
+    let raw = raw.trim_end_matches(',');
+    let raw = if raw.starts_with('(') { raw } else { raw.trim_end_matches(')') };
     (raw, false, rest)
 }
 
@@ -264,6 +268,13 @@ mod tests {
         assert_eq!(fields.raw("op"), Some("changing /etc/group; group g/1003 new name: g2"));
         assert_eq!(fields.get("acct").as_deref(), Some("g"));
         assert_eq!(Fields::parse("msg='op= id=1003 res=success'").raw("op"), Some(""));
+    }
+
+    #[test]
+    fn lists_and_old_parentheses_are_values() {
+        let fields = Fields::parse("msg='op=PAM:x grantors=pam_a,pam_b acct=root : exe=\"/c\" (hostname=?, addr=192.0.2.1, terminal=cron res=success)'");
+        assert_eq!(fields.get("grantors").as_deref(), Some("pam_a,pam_b"));
+        assert_eq!((fields.raw("hostname"), fields.raw("addr"), fields.succeeded()), (Some("?"), Some("192.0.2.1"), Some(true)));
     }
 
     #[test]

@@ -31,11 +31,11 @@ pub enum StatusError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error("the kernel refused: give this process CAP_AUDIT_CONTROL, outside of any PID namespace")]
-    Denied(#[source] Errno),
+    Denied,
     #[error("no understandable answer came from the kernel")]
     Answer,
     #[error("the request failed")]
-    Failed(#[source] Errno),
+    Failed(#[source] std::io::Error),
 }
 
 /// A socket for requests, kept open between them.
@@ -54,13 +54,17 @@ const ANSWERS_MAX: usize = 8;
 /// `AUDIT_STATUS_ENABLED` in `audit_status.mask`. Source: linux/audit.h.
 const MASK_ENABLED: u32 = 1;
 
+/// What the kernel answers to a process without the capability, or inside a PID namespace. Source: asm-generic/errno.h.
+const PERM: i32 = 1;
+const CONNREFUSED: i32 = 111;
+
 /// Size of `struct audit_status` up to its version 3 member, bytes; older kernels take and give less.
 const STATUS_BYTES: usize = 40;
 
 impl Control {
     pub fn open() -> Result<Self, StatusError> {
         let fd = socket::requests()?;
-        sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_MAX)).map_err(StatusError::Failed)?;
+        sockopt::set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_MAX)).map_err(failed)?;
         Ok(Self { fd, sequence: 0 })
     }
 
@@ -84,26 +88,31 @@ impl Control {
         self.sequence = self.sequence.wrapping_add(1);
         let request = message::request(kind, self.sequence, payload);
         let kernel = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
-        rustix::net::sendto(&self.fd, &request, SendFlags::empty(), &kernel).map_err(StatusError::Failed)?;
+        rustix::net::sendto(&self.fd, &request, SendFlags::empty(), &kernel).map_err(failed)?;
         let mut buffer = [0; 1024];
         for _ in 0..ANSWERS_MAX {
             let (length, _) = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::empty()) {
                 Ok(received) => received,
                 Err(Errno::INTR) => continue,
-                Err(errno) => return Err(StatusError::Failed(errno)),
+                Err(errno) => return Err(failed(errno)),
             };
             let Some(message) = buffer.get(..length).and_then(Message::of_datagram) else { continue };
             if let Some(answer) = read(&message) {
                 return Ok(answer);
             }
-            match message.errno().map(Errno::from_raw_os_error) {
-                Some(Errno::PERM | Errno::CONNREFUSED) => return Err(StatusError::Denied(Errno::PERM)),
-                Some(errno) if errno.raw_os_error() != 0 => return Err(StatusError::Failed(errno)),
-                _ => {}
+            match message.errno() {
+                None | Some(0) => {}
+                Some(PERM | CONNREFUSED) => return Err(StatusError::Denied),
+                // Not `Errno`, which panics on numbers that are none.
+                Some(errno) => return Err(StatusError::Failed(std::io::Error::from_raw_os_error(errno))),
             }
         }
         Err(StatusError::Answer)
     }
+}
+
+fn failed(errno: Errno) -> StatusError {
+    StatusError::Failed(errno.into())
 }
 
 impl Status {
