@@ -70,7 +70,9 @@ fn as_go_libaudit(record: &Stamped, fields: &Fields<'_>, key: &str) -> Option<St
         let context = fields.raw(of)?;
         let mut parts = context.splitn(4, ':').map(str::to_owned).collect::<Vec<_>>();
         // The level may be followed by a category.
-        if let Some((level, category)) = parts.get(3).and_then(|level| level.split_once(':')).map(|(l, c)| (l.to_owned(), c.to_owned())) {
+        if let Some((level, category)) =
+            parts.get(3).and_then(|level| level.split_once(':')).map(|(l, c)| (l.to_owned(), c.to_owned()))
+        {
             parts.truncate(3);
             parts.extend([level, category]);
         }
@@ -278,7 +280,9 @@ fn yaml_groups(yaml: &str) -> BTreeMap<String, String> {
             let group = groups.entry(name.clone()).or_default();
             group.push_str(record);
             group.push('\n');
-        } else if let Some((title, _)) = line.strip_prefix("  ").filter(|line| !line.starts_with('#')).and_then(|line| line.rsplit_once(':')) {
+        } else if let Some((title, _)) =
+            line.strip_prefix("  ").filter(|line| !line.starts_with('#')).and_then(|line| line.rsplit_once(':'))
+        {
             name = title.trim_matches(['"', '\'']).to_owned();
         }
     }
@@ -342,7 +346,9 @@ fn fields_are_those_that_crowdsec_reads() {
         Some((index.parse::<usize>().ok()?, key, rest.strip_suffix('"')?))
     });
     let metas: Vec<_> = metas.collect();
-    let serial_of = |index: usize| metas.iter().find(|(at, key, _)| *at == index && *key == "auditd_eventid").and_then(|(_, _, id)| id.parse::<u32>().ok());
+    let serial_of = |index: usize| {
+        metas.iter().find(|(at, key, _)| *at == index && *key == "auditd_eventid").and_then(|(_, _, id)| id.parse::<u32>().ok())
+    };
     for (index, key, value) in &metas {
         let event = events.iter().find(|event| Some(event.stamp.serial) == serial_of(*index));
         let ours = match *key {

@@ -130,7 +130,10 @@ fn each_change_of_an_account_is_one_record() {
         told,
         [
             "CreateGroup hcbob",
-            "ModifyUser hcbob", "ModifyUser hcbob", "CreateUser hcbob", "ChangePassword hcbob",
+            "ModifyUser hcbob",
+            "ModifyUser hcbob",
+            "CreateUser hcbob",
+            "ChangePassword hcbob",
             "ModifyUser hcbob",
             "CreateGroup hcgrp",
             "ModifyGroup hcgrp",

@@ -272,7 +272,9 @@ mod tests {
 
     #[test]
     fn lists_and_old_parentheses_are_values() {
-        let fields = Fields::parse("msg='op=PAM:x grantors=pam_a,pam_b acct=root : exe=\"/c\" (hostname=?, addr=192.0.2.1, terminal=cron res=success)'");
+        let fields = Fields::parse(
+            "msg='op=PAM:x grantors=pam_a,pam_b acct=root : exe=\"/c\" (hostname=?, addr=192.0.2.1, terminal=cron res=success)'",
+        );
         assert_eq!(fields.get("grantors").as_deref(), Some("pam_a,pam_b"));
         assert_eq!((fields.raw("hostname"), fields.raw("addr"), fields.succeeded()), (Some("?"), Some("192.0.2.1"), Some(true)));
     }
