@@ -13,6 +13,7 @@
 //! damage asks for; [`open`] signs what begins a stream. The [`outbox`] is what the uplink sees.
 
 mod addition;
+mod check;
 mod key_file;
 mod open;
 mod outbox;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 mod writer;
 
 pub use addition::{Addition, Caller, Counted};
+pub use check::{Checked, check};
 pub use key_file::{KEY_FILE, KeyFileError};
 pub use open::{Opener, OpenerError};
 pub use outbox::Shelf;

@@ -1,0 +1,137 @@
+//! `check`: every error of the configuration at once, and what this host offers.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::Output;
+use crate::clock::unix_ns;
+use crate::config::{Config, ConfigError};
+use crate::enroll::Enrollment;
+use crate::sources::audit;
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    level: Level,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Error,
+}
+
+pub(super) fn execute(config: Result<Config, ConfigError>, output: Output) -> anyhow::Result<ExitCode> {
+    let findings = match config {
+        Ok(config) => look(&config),
+        Err(error) => vec![Finding { what: "configuration", level: Level::Error, text: error.to_string() }],
+    };
+    let failed = findings.iter().any(|finding| finding.level == Level::Error);
+    match output {
+        Output::Json => println!("{}", serde_json::to_string(&findings)?),
+        Output::Text => {
+            for Finding { what, level, text } in &findings {
+                let level = match level {
+                    Level::Ok => "ok",
+                    Level::Warning => "warning",
+                    Level::Error => "ERROR",
+                };
+                println!("{level:8} {what:14} {text}");
+            }
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn look(config: &Config) -> Vec<Finding> {
+    let finding = |what, level, text: String| Finding { what, level, text };
+    let mut findings = vec![finding("configuration", Level::Ok, "every key is known and valid".to_owned())];
+    findings.push(state_dir(config));
+    findings.push(match Enrollment::load(&config.state_dir) {
+        Ok(Some(enrollment)) => identity(&enrollment),
+        Ok(None) => finding("identity", Level::Error, "not joined: run `edgetrail-agent join`".to_owned()),
+        Err(error) => finding("identity", Level::Error, error.to_string()),
+    });
+    findings.push(match crate::buffer::status(&config.state_dir) {
+        Ok(status) => finding("buffer", Level::Ok, format!("{} records, {} bytes wait", status.records, status.bytes)),
+        Err(_) => finding("buffer", Level::Warning, "none yet, or not readable by this user".to_owned()),
+    });
+    findings.push(audit_source(config));
+    findings.push(journal_source(config));
+    findings.push(match config.sources.file.len() {
+        0 => finding("source file", Level::Ok, "off: no [[sources.file]]".to_owned()),
+        sections => finding("source file", Level::Ok, format!("{sections} section(s)")),
+    });
+    findings.push(match config.sources.api.enabled {
+        true => {
+            let path = config.sources.api.path.clone().unwrap_or_else(|| config.state_dir.join("api.sock"));
+            finding("source api", Level::Ok, format!("on {}", path.display()))
+        }
+        false => finding("source api", Level::Ok, "off: sources.api.enabled".to_owned()),
+    });
+    findings
+}
+
+fn state_dir(config: &Config) -> Finding {
+    let what = "state";
+    let dir = config.state_dir.display();
+    match config.state_dir.metadata() {
+        Ok(metadata) if metadata.mode() & 0o077 != 0 => Finding {
+            what,
+            level: Level::Warning,
+            text: format!("{dir} is open to others (mode {:o}): chmod 700 it", metadata.mode() & 0o777),
+        },
+        Ok(_) => Finding { what, level: Level::Ok, text: dir.to_string() },
+        Err(error) => Finding { what, level: Level::Error, text: format!("{dir}: {error}: join creates it") },
+    }
+}
+
+fn identity(enrollment: &Enrollment) -> Finding {
+    let identity = &enrollment.identity;
+    let who = format!("agent {} of {} in {}", identity.agent_id, identity.account, identity.region);
+    let now = i64::try_from(unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
+    let (level, text) = match enrollment.validity() {
+        Ok((_, end)) if end <= now => (Level::Warning, format!("{who}: the certificate has expired; a running agent renews it")),
+        Ok(_) if !identity.region.looks_like_aws() => {
+            (Level::Warning, format!("{who}: some clients take only regions like dc-tokyo-1"))
+        }
+        Ok(_) => (Level::Ok, who),
+        Err(error) => (Level::Error, error.to_string()),
+    };
+    Finding { what: "identity", level, text }
+}
+
+fn audit_source(config: &Config) -> Finding {
+    let what = "source audit";
+    if !config.sources.audit.enabled {
+        return Finding { what, level: Level::Ok, text: "off: sources.audit.enabled".to_owned() };
+    }
+    if let Err(error) = audit::socket::Listener::open_another() {
+        return Finding { what, level: Level::Warning, text: format!("off: {error}") };
+    }
+    match audit::status::Control::open().and_then(|mut control| control.status()) {
+        Ok(_) => Finding { what, level: Level::Ok, text: "the kernel's records can be read".to_owned() },
+        Err(error) => Finding { what, level: Level::Warning, text: format!("the kernel's loss counter can't be read: {error}") },
+    }
+}
+
+fn journal_source(config: &Config) -> Finding {
+    let what = "source journal";
+    if !config.sources.journal.enabled {
+        return Finding { what, level: Level::Ok, text: "off: sources.journal.enabled".to_owned() };
+    }
+    let readable = |dir: &&std::path::PathBuf| std::fs::read_dir(dir).is_ok();
+    match config.sources.journal.directories.iter().find(readable) {
+        Some(dir) => Finding { what, level: Level::Ok, text: format!("reads {}", dir.display()) },
+        None => {
+            let text = "off: none of sources.journal.directories can be read; grant CAP_DAC_READ_SEARCH, or join the group systemd-journal";
+            Finding { what, level: Level::Warning, text: text.to_owned() }
+        }
+    }
+}

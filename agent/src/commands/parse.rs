@@ -1,0 +1,228 @@
+//! `parse`: every record that some input would make, as JSON lines, whatever selection says, with its raw.
+//!
+//! Touches nothing: no state, no socket, no collector. Without an identity it makes records of a made-up account.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::ValueEnum;
+use edgetrail_proto::identity::AgentId;
+use serde_json::Value;
+
+use crate::clock::unix_ns;
+use crate::config::Config;
+use crate::enroll::Enrollment;
+use crate::normalize::names::Names;
+use crate::normalize::{Host, Made, Normalizer, audit as audit_records};
+use crate::observation::{Observation, Payload, SourceName, Unparsed};
+use crate::redact::Redactor;
+use crate::sources::api::{Peer, Post};
+use crate::sources::audit::{Assembler, Event, Origin, Stamped};
+use crate::sources::file::{Format, Line};
+use crate::sources::journal::Entry;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  edgetrail-agent parse --source audit /var/log/audit/audit.log\n  journalctl -o json | edgetrail-agent parse --source journal -\n  echo '{\"eventSource\":\"app.example\",\"eventName\":\"DeleteThing\"}' | edgetrail-agent parse --source api -"
+)]
+pub(super) struct Arguments {
+    /// What the input is
+    #[arg(long, value_name = "S")]
+    source: Source,
+    /// The input; - is standard input
+    #[arg(value_name = "FILE")]
+    input: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// audit.log's lines
+    Audit,
+    /// `journalctl -o json`
+    Journal,
+    /// Events, one JSON object a line
+    File,
+    /// Records in CloudTrail's format, one a line
+    Cloudtrail,
+    /// Bodies of POST /v1/events, one JSON object a line
+    Api,
+}
+
+/// Longest line, bytes: four of the largest foreign records. A longer one is cut and does not parse.
+const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX as u64;
+
+pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<ExitCode> {
+    let host = host(&config)?;
+    let mut parser = Parser {
+        normalizer: Normalizer::new(host, audit_records::Decoder::default(), Names::default()),
+        redactor: Redactor::new(config.redact)?,
+        out: std::io::stdout().lock(),
+    };
+    let read = || format!("{} can't be read", arguments.input.display());
+    let input: Box<dyn Read> = match arguments.input.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(&arguments.input).with_context(read)?),
+    };
+    let mut lines = Lines { input: BufReader::new(input) };
+    let mut assembler = Assembler::new(Origin::Log);
+    let mut number = 0u64;
+    while let Some(line) = lines.next().with_context(read)? {
+        number += 1;
+        if line.is_empty() {
+            continue;
+        }
+        let (source, payload) = match arguments.source {
+            Source::Audit => match Stamped::from_line(&line) {
+                Ok(stamped) => {
+                    let mut events = Vec::new();
+                    assembler.push(stamped, 0, &mut events);
+                    parser.events(events)?;
+                    continue;
+                }
+                Err(error) => (SourceName::Audit, unparsed(line, number, &error.to_string())),
+            },
+            Source::Journal => match entry(&line) {
+                Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
+                None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
+            },
+            Source::File | Source::Cloudtrail => {
+                let format = if arguments.source == Source::File { Format::Events } else { Format::CloudTrail };
+                let path = arguments.input.to_string_lossy().as_ref().into();
+                (SourceName::File, Payload::Line(Line { bytes: line.into(), format, path }))
+            }
+            Source::Api => (SourceName::Api, Payload::Post(Post { event: Bytes::from(line), peer: peer() })),
+        };
+        parser.print(observation(source, format!("line:{number}"), unix_ns(), payload))?;
+    }
+    let mut events = Vec::new();
+    assembler.expire(u64::MAX, &mut events);
+    parser.events(events)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Parser<'a> {
+    normalizer: Normalizer,
+    redactor: Redactor,
+    out: std::io::StdoutLock<'a>,
+}
+
+impl Parser<'_> {
+    fn events(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
+        for event in events {
+            let (position, time) = (event.position(), event.stamp.nanoseconds());
+            self.print(observation(SourceName::Audit, position, time, Payload::Audit(event)))?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, observation: Observation) -> anyhow::Result<()> {
+        for draft in self.normalizer.normalize(&observation) {
+            let mut made = draft.record;
+            self.redactor.redact(&mut made);
+            let bytes = match made {
+                Made::Record(mut record) => {
+                    record.fit();
+                    record.to_json()
+                }
+                Made::Written(bytes) | Made::Foreign(bytes) => bytes,
+            };
+            let written = self.out.write_all(&bytes).and_then(|()| self.out.write_all(b"\n"));
+            match written {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Lines<R> {
+    input: BufReader<R>,
+}
+
+impl<R: Read> Lines<R> {
+    fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        if (&mut self.input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(None);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        Ok(Some(line))
+    }
+}
+
+fn observation(source: SourceName, position: String, time: u64, payload: Payload) -> Observation {
+    Observation { source, position, time, payload, cursor: None, answer: None }
+}
+
+fn unparsed(bytes: Vec<u8>, number: u64, reason: &str) -> Payload {
+    Payload::Unparsed(Unparsed { bytes, reason: format!("line {number}: {reason}") })
+}
+
+/// An entry of `journalctl -o json`: texts, or bytes as a list of numbers, or several values.
+fn entry(line: &[u8]) -> Option<Entry> {
+    let Value::Object(members) = serde_json::from_slice(line).ok()? else { return None };
+    let realtime_us = members.get("__REALTIME_TIMESTAMP")?.as_str()?.parse().ok()?;
+    let bytes = |value: &Value| match value {
+        Value::String(text) => Some(text.clone().into_bytes()),
+        Value::Array(items) => items.iter().map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect(),
+        _ => None,
+    };
+    let first = |value: &Value| bytes(value).or_else(|| value.as_array().and_then(|values| values.first()).and_then(bytes));
+    let fields = members
+        .iter()
+        .filter(|(name, _)| !name.starts_with("__"))
+        .filter_map(|(name, value)| Some((name.clone(), first(value)?)))
+        .collect();
+    Some(Entry { realtime_us, fields })
+}
+
+/// This process, as the API would see it.
+fn peer() -> Peer {
+    let exe = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    Peer {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        pid: std::process::id(),
+        exe,
+        login_uid: None,
+        session: None,
+    }
+}
+
+fn host(config: &Config) -> anyhow::Result<Host> {
+    // Another user may not read the identity: that is no reason not to parse.
+    if let Ok(Some(enrollment)) = Enrollment::load(&config.state_dir) {
+        return Ok(Host { keep_raw: true, ..crate::run::host(config, &enrollment) });
+    }
+    let name = rustix::system::uname().nodename().to_str().unwrap_or("localhost").to_owned();
+    Ok(Host {
+        agent: AgentId::from_bytes([0; 16]),
+        name: config.host.clone().unwrap_or(name),
+        account: "000000000000".parse()?,
+        region: "local".parse()?,
+        partition: "aws".to_owned(),
+        keep_raw: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journal_fields_are_read_in_every_shape() {
+        let entry =
+            entry(br#"{"__REALTIME_TIMESTAMP":"17","__CURSOR":"c","MESSAGE":[104,105],"_PID":"7","X":["a","b"],"N":null}"#)
+                .unwrap();
+        assert_eq!(entry.realtime_us, 17);
+        assert_eq!(entry.fields.get("MESSAGE").map(Vec::as_slice), Some(&b"hi"[..]));
+        assert_eq!(entry.fields.get("X").map(Vec::as_slice), Some(&b"a"[..]));
+        assert!(!entry.fields.contains_key("N") && !entry.fields.contains_key("__CURSOR"));
+    }
+}

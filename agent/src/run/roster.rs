@@ -1,0 +1,169 @@
+//! Which sources run, and why the others don't.
+//!
+//! Each source is a task. One that is not offered here stays off; one that failed starts again after a while, from its
+//! cursor. Either is logged, shown by `status` and recorded: that nothing was captured is itself worth a record.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::buffer::{Addition, Buffer, Counted};
+use crate::clock::unix_ns;
+use crate::config::{Config, Sources};
+use crate::control::SourceStatus;
+use crate::observation::{Intake, SourceName};
+use crate::report::Reporter;
+use crate::sources::SourceError;
+use crate::sources::api::ApiSource;
+use crate::sources::audit;
+use crate::sources::file::FileSource;
+
+/// A source that failed starts again after this long.
+const RESTART_AFTER: Duration = Duration::from_secs(10);
+
+/// All sources of this agent.
+#[derive(Debug)]
+pub(super) struct Roster {
+    sources: Sources,
+    state_dir: std::path::PathBuf,
+    buffer: Buffer,
+    reporter: Reporter,
+    states: States,
+}
+
+/// What is on, and why what is not is off.
+#[derive(Clone, Debug, Default)]
+pub(super) struct States(Arc<Mutex<BTreeMap<SourceName, Option<String>>>>);
+
+impl States {
+    fn set(&self, source: SourceName, off: Option<String>) -> bool {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(source, off.clone()) != Some(off)
+    }
+
+    pub(super) fn list(&self) -> Vec<SourceStatus> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = |(source, off): (&SourceName, &Option<String>)| SourceStatus {
+            source: source.as_str().to_owned(),
+            on: off.is_none(),
+            reason: off.clone(),
+        };
+        states.iter().map(status).collect()
+    }
+}
+
+impl Roster {
+    pub(super) fn new(config: &Config, buffer: Buffer, reporter: Reporter) -> Self {
+        let roster = Self {
+            sources: config.sources.clone(),
+            state_dir: config.state_dir.clone(),
+            buffer,
+            reporter,
+            states: States::default(),
+        };
+        for source in [SourceName::Audit, SourceName::Journal, SourceName::File, SourceName::Api] {
+            roster.states.set(source, off(&roster.sources, source).map(str::to_owned));
+        }
+        roster
+    }
+
+    /// Those that the configuration turns on, highest first.
+    pub(super) fn enabled(&self) -> Vec<SourceName> {
+        let all = [SourceName::Audit, SourceName::Journal, SourceName::File, SourceName::Api];
+        all.into_iter().filter(|&source| off(&self.sources, source).is_none()).collect()
+    }
+
+    pub(super) fn states(&self) -> States {
+        self.states.clone()
+    }
+
+    /// Runs every source until told to stop, then waits for each.
+    pub(super) async fn run(self, intake: Intake, stop: CancellationToken) {
+        let roster = Arc::new(self);
+        let mut running = JoinSet::new();
+        for source in roster.enabled() {
+            running.spawn(Arc::clone(&roster).keep(source, intake.clone(), stop.clone()));
+        }
+        // The pipeline ends when the last intake is gone.
+        drop(intake);
+        while let Some(ended) = running.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a source's task ended by itself");
+            }
+        }
+    }
+
+    /// One source, started again while that may help.
+    async fn keep(self: Arc<Self>, source: SourceName, intake: Intake, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let error = match self.start(source, intake.clone(), stop.clone()).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let (reason, again) = match &error {
+                SourceError::Unavailable { why, .. } => (why.clone(), false),
+                SourceError::Failed { .. } => (format!("{error}{cause}"), true),
+            };
+            if self.states.set(source, Some(reason.clone())) {
+                tracing::warn!(%source, reason, "a source is off");
+                self.report(source, "off", Some(reason)).await;
+            }
+            if !again {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RESTART_AFTER) => {}
+                () = stop.cancelled() => return,
+            }
+            tracing::info!(%source, "starting a source again");
+            if self.states.set(source, None) {
+                self.report(source, "on", None).await;
+            }
+        }
+    }
+
+    async fn start(&self, source: SourceName, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+        let failed = |cause: crate::buffer::BufferError| SourceError::Failed {
+            source_name: source,
+            doing: "reading its cursor".to_owned(),
+            cause: Box::new(cause),
+        };
+        let cursors = self.buffer.cursors(source).map_err(failed)?;
+        match source {
+            SourceName::Audit => {
+                let start = cursors.into_iter().find(|cursor| cursor.key == audit::cursor::KERNEL_KEY);
+                audit::kernel::run(start, intake, stop).await
+            }
+            SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
+            SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake, stop).await,
+            SourceName::Journal => {
+                let why = "this build does not read the journal".to_owned();
+                Err(SourceError::Unavailable { source_name: source, why })
+            }
+        }
+    }
+
+    async fn report(&self, source: SourceName, state: &'static str, reason: Option<String>) {
+        let mut addition = Addition::default();
+        addition.record(&self.reporter.source(source, state, reason.as_deref(), unix_ns()), Counted::Own);
+        let buffer = self.buffer.clone();
+        let appended = tokio::task::spawn_blocking(move || buffer.append(addition)).await;
+        if !matches!(appended, Ok(Ok(()))) {
+            tracing::warn!(%source, state, "the report on a source could not be kept");
+        }
+    }
+}
+
+/// Why the configuration keeps a source off.
+fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
+    match source {
+        SourceName::Audit => (!sources.audit.enabled).then_some("turned off by sources.audit.enabled"),
+        SourceName::Journal => (!sources.journal.enabled).then_some("turned off by sources.journal.enabled"),
+        SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
+        SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
+    }
+}
