@@ -20,8 +20,8 @@ pub(super) struct Watch {
     wake: Arc<OwnedFd>,
 }
 
-/// Ends a [`Watch::wait`] from another thread.
-#[derive(Clone, Debug)]
+/// Ends a [`Watch::wait`] from another thread, also when dropped.
+#[derive(Debug)]
 pub(super) struct Waker(Arc<OwnedFd>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,12 @@ impl Waker {
     pub(super) fn wake(&self) {
         // A full counter wakes as well.
         let _full = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.wake();
     }
 }
 

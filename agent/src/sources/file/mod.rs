@@ -105,7 +105,9 @@ impl FileSource {
             followed: BTreeMap::new(),
             watched: BTreeMap::new(),
         };
-        let seen = stop.clone();
+        // Dropping this future ends the thread too: first the guard cancels, then the waker wakes.
+        let seen = stop.child_token();
+        let _ended_with_this = seen.clone().drop_guard();
         let mut thread = tokio::task::spawn_blocking(move || follower.run(&intake, &seen));
         let ended = tokio::select! {
             ended = &mut thread => ended,

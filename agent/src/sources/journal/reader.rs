@@ -1,0 +1,158 @@
+//! Reading journal files: the narrow way to the crate that knows their format.
+//!
+//! The files are opened anew for each reading, so that rotation, vacuuming and a vanished directory need no care. What
+//! was read already is known by boot and monotonic time besides the cursor: the wall clock may step back, and entries
+//! are ordered by it.
+
+use std::path::PathBuf;
+
+use sdjournal::{Cursor, EntryRef, Journal, JournalConfig, SdJournalError};
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+
+/// The last entry that is done with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The crate's cursor text: file, offset, sequence number, time.
+    pub(super) cursor: String,
+    pub(super) boot: String,
+    pub(super) monotonic_us: u64,
+    pub(super) realtime_us: u64,
+}
+
+impl Mark {
+    pub(super) fn is_readable(&self) -> bool {
+        Cursor::parse(&self.cursor).is_ok()
+    }
+}
+
+/// What a reading gave.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    pub(super) entries: Vec<(Mark, Entry)>,
+    /// The last entry seen, wanted or not.
+    pub(super) last: Option<Mark>,
+    /// Whether there may be more.
+    pub(super) more: bool,
+    /// Entries that could not be read.
+    pub(super) damaged: u64,
+}
+
+/// A journal: the files of a host, or entries that a test makes.
+pub(super) trait Reader: Send {
+    /// Up to `limit` wanted entries after `mark`; all there are where there is no mark.
+    fn read(&mut self, mark: Option<&Mark>, now_us: u64, limit: usize) -> Result<Reading, ReadError>;
+
+    /// The newest entry.
+    fn newest(&mut self) -> Result<Option<Mark>, ReadError>;
+
+    /// Time of the oldest entry, microseconds.
+    fn oldest_us(&mut self) -> Result<Option<u64>, ReadError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("can't read the journal: let the agent's user be in the group systemd-journal")]
+pub(super) struct ReadError(#[source] SdJournalError);
+
+/// The journal's files in these directories.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) directories: Vec<PathBuf>,
+}
+
+/// Entries looked at in one reading, wanted or not: bounds the time until the stop is noticed.
+const LOOKED_AT_MAX: usize = 20_000;
+
+/// How far back a reading begins when the clock stepped back, microseconds.
+const STEP_BACK_US: u64 = 10 * 60 * 1_000_000;
+
+/// Longest value of a field that is kept, in bytes.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+impl Files {
+    /// `None` while there are no files.
+    fn open(&self) -> Result<Option<Journal>, ReadError> {
+        let there: Vec<PathBuf> = self.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+        if there.is_empty() {
+            return Ok(None);
+        }
+        match Journal::open_dirs_with_config(&there, JournalConfig::default()) {
+            Ok(journal) => Ok(Some(journal)),
+            Err(SdJournalError::NotFound | SdJournalError::Transient { .. }) => Ok(None),
+            Err(error) => Err(ReadError(error)),
+        }
+    }
+
+    fn edge(&self, reverse: bool) -> Result<Option<EntryRef>, ReadError> {
+        let Some(journal) = self.open()? else { return Ok(None) };
+        let mut query = journal.query();
+        query.reverse(reverse).limit(1);
+        query.iter().map_err(ReadError)?.next().transpose().map_err(ReadError)
+    }
+}
+
+impl Reader for Files {
+    fn read(&mut self, mark: Option<&Mark>, now_us: u64, limit: usize) -> Result<Reading, ReadError> {
+        let mut reading = Reading::default();
+        let Some(journal) = self.open()? else { return Ok(reading) };
+        let mut query = journal.query();
+        match mark.map(|mark| (mark, Cursor::parse(&mark.cursor))) {
+            Some((mark, _)) if mark.realtime_us > now_us => {
+                query.since_realtime(now_us.saturating_sub(STEP_BACK_US));
+            }
+            Some((_, Ok(cursor))) => {
+                query.after_cursor(cursor);
+            }
+            Some((_, Err(error))) => return Err(ReadError(error)),
+            None => {}
+        }
+        for (looked_at, entry) in query.iter().map_err(ReadError)?.enumerate() {
+            if reading.entries.len() >= limit || looked_at >= LOOKED_AT_MAX {
+                reading.more = true;
+                break;
+            }
+            let Ok(entry) = entry else {
+                reading.damaged += 1;
+                continue;
+            };
+            let here = mark_of(&entry);
+            if mark.is_some_and(|mark| mark.boot == here.boot && here.monotonic_us < mark.monotonic_us) {
+                continue;
+            }
+            if super::is_wanted(|field| entry.get(field)) {
+                reading.entries.push((here.clone(), entry_of(&entry)));
+            }
+            reading.last = Some(here);
+        }
+        Ok(reading)
+    }
+
+    fn newest(&mut self) -> Result<Option<Mark>, ReadError> {
+        Ok(self.edge(true)?.as_ref().map(mark_of))
+    }
+
+    fn oldest_us(&mut self) -> Result<Option<u64>, ReadError> {
+        Ok(self.edge(false)?.as_ref().map(EntryRef::realtime_usec))
+    }
+}
+
+fn mark_of(entry: &EntryRef) -> Mark {
+    Mark {
+        cursor: entry.cursor().map(|cursor| cursor.to_string()).unwrap_or_default(),
+        boot: hex::encode(entry.boot_id()),
+        monotonic_us: entry.monotonic_usec(),
+        realtime_us: entry.realtime_usec(),
+    }
+}
+
+fn entry_of(entry: &EntryRef) -> Entry {
+    let mut kept = Entry { realtime_us: entry.realtime_usec(), ..Entry::default() };
+    for (name, value) in entry.iter_fields() {
+        if super::FIELDS.contains(&name) {
+            let value = value.get(..VALUE_BYTES_MAX).unwrap_or(value);
+            kept.fields.entry(name.to_owned()).or_insert_with(|| value.to_vec());
+        }
+    }
+    kept
+}
