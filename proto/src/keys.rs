@@ -93,8 +93,8 @@ impl TrailPaths {
 
     /// The folder of all objects of one kind, account and region, with its closing slash.
     pub fn region_folder(&self, kind: Kind, account: &str, region: &str) -> String {
-        let prefix = self.prefix.as_deref().map(|prefix| format!("{prefix}/")).unwrap_or_default();
-        let org = self.org.as_deref().map(|org| format!("{org}/")).unwrap_or_default();
+        let folder = |part: &Option<String>| part.as_deref().filter(|part| !part.is_empty()).map(|part| format!("{part}/"));
+        let (prefix, org) = (folder(&self.prefix).unwrap_or_default(), folder(&self.org).unwrap_or_default());
         format!("{prefix}AWSLogs/{org}{account}/{}/{region}/", kind.as_str())
     }
 

@@ -217,3 +217,79 @@ impl From<&[u8]> for Base64 {
         Self(bytes.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::leaf_hash;
+
+    fn proof(leaves: Option<&[u8]>, marks: Option<&str>) -> Proof {
+        Proof {
+            version: PROOF_VERSION.to_owned(),
+            aws_account_id: "111122223333".to_owned(),
+            aws_region: "dc-local-1".to_owned(),
+            digest_start_time: "2024-05-01T00:00:00Z".to_owned(),
+            digest_end_time: "2024-05-01T01:00:00Z".to_owned(),
+            ledger_from: 0,
+            ledger_to: u64::MAX,
+            streams: Vec::new(),
+            receipt_keys: Vec::new(),
+            batches: vec![ProofBatch {
+                ledger_index: 7,
+                t_received: u64::MAX,
+                header: vec![1].into(),
+                seal: vec![2].into(),
+                leaves: leaves.map(Base64::from),
+                marks: marks.map(str::to_owned),
+            }],
+            receipts: vec![vec![3].into()],
+        }
+    }
+
+    #[test]
+    fn a_proof_comes_back_with_its_leaves_and_marks() {
+        let all = [Mark::Delivered, Mark::Elsewhere, Mark::Unselected, Mark::Quarantined];
+        let leaves: Vec<(Hash, Mark)> = all.into_iter().map(|mark| (leaf_hash(&[mark as u8]), mark)).collect();
+        let mut written = proof(None, None);
+        written.batches[0].set_leaves(&leaves);
+        let read = Proof::from_json(&written.to_json()).unwrap();
+        assert_eq!(read, written);
+        assert_eq!(read.batches[0].marks.as_deref(), Some("deuq"));
+        assert_eq!(read.batches[0].marked_leaves().unwrap().unwrap(), leaves);
+    }
+
+    #[test]
+    fn a_batch_without_leaves_says_nothing_of_them() {
+        let json = String::from_utf8(proof(None, None).to_json()).unwrap();
+        assert!(!json.contains("leaves") && !json.contains("marks"), "{json}");
+        assert_eq!(Proof::from_json(json.as_bytes()).unwrap().batches[0].marked_leaves().unwrap(), None);
+    }
+
+    #[test]
+    fn leaves_and_marks_that_do_not_fit_together_are_refused() {
+        let many = vec![0; 32 * (BATCH_RECORDS_MAX + 1)];
+        let cases: [(Option<&[u8]>, Option<&str>); 6] = [
+            (Some(&[0; 32]), None),
+            (None, Some("d")),
+            (Some(&[0; 64]), Some("d")),
+            (Some(&[0; 32]), Some("dd")),
+            (Some(&[0; 33]), Some("d")),
+            (Some(&many), Some(&"d".repeat(BATCH_RECORDS_MAX + 1))),
+        ];
+        for (leaves, marks) in cases {
+            let json = proof(leaves, marks).to_json();
+            assert!(matches!(Proof::from_json(&json), Err(ProofError::Leaves { ledger_index: 7 })), "{marks:?}");
+        }
+        let json = proof(Some(&[0; 32]), Some("x")).to_json();
+        assert!(matches!(Proof::from_json(&json), Err(ProofError::Mark { ledger_index: 7 })));
+    }
+
+    #[test]
+    fn other_versions_and_bad_base64_are_refused() {
+        let json = String::from_utf8(proof(None, None).to_json()).unwrap();
+        let newer = json.replacen(r#""version":"1""#, r#""version":"2""#, 1);
+        assert!(matches!(Proof::from_json(newer.as_bytes()), Err(ProofError::Version(version)) if version == "2"));
+        let spoilt = json.replacen(r#""receipts":["Aw=="]"#, r#""receipts":["Aw"]"#, 1);
+        assert!(matches!(Proof::from_json(spoilt.as_bytes()), Err(ProofError::Form(_))));
+    }
+}
