@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 
-use edgetrail_proto::chain::{Hash, PublicKey, Receipt, ReceiptError};
+use edgetrail_proto::chain::{Hash, PublicKey, Receipt, ReceiptError, receipt_key_statement};
 use rustls::pki_types::CertificateDer;
 
 use crate::tls::signed_by;
 use crate::wire;
-
-const DOMAIN: &[u8; 25] = b"edgetrail/receipt-key/v1\n";
 
 /// Most keys that a home's collectors have together: one a collector, two while it rotates.
 pub const RECEIPT_KEYS_MAX: usize = 1024;
@@ -50,7 +48,7 @@ pub enum ReceiptKeyError {
 impl ReceiptKey {
     /// What the CA signs: `"edgetrail/receipt-key/v1\n" ‖ public_key ‖ not_before u64 ‖ not_after u64`.
     pub fn message(public_key: &PublicKey, not_before: u64, not_after: u64) -> Vec<u8> {
-        [DOMAIN.as_slice(), &public_key.0, &not_before.to_be_bytes(), &not_after.to_be_bytes()].concat()
+        receipt_key_statement(public_key, not_before, not_after).to_vec()
     }
 
     pub fn from_wire(key: &wire::ReceiptKey) -> Result<Self, ReceiptKeyError> {

@@ -5,7 +5,7 @@
 
 use edgetrail_proto::chain::{
     BatchKind, Binding, Cause, Counters, Hash, Header, KEY_SLOT_BYTES, KeySlot, Open, Predecessor, PublicKey, Ratchet, Receipt,
-    ReceiptSigner, Seal, SealInput, Seed, Verifier, Writer, event_id, verify_seal,
+    ReceiptSigner, Seal, SealInput, Seed, Verifier, Writer, event_id, receipt_key_statement, verify_seal,
 };
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::merkle;
@@ -149,6 +149,9 @@ fn receipts() {
     let vectors = vectors("receipt");
     let signer = ReceiptSigner::from_seed(&array(&vectors["key_seed"]));
     assert_eq!(signer.public_key(), PublicKey(array(&vectors["public_key"])));
+    let statement = &vectors["key_statement"];
+    let made = receipt_key_statement(&signer.public_key(), number(&statement["not_before"]), number(&statement["not_after"]));
+    assert_eq!(made.to_vec(), bytes(&statement["bytes"]));
     for case in list(&vectors["receipts"]) {
         let fields = &case["fields"];
         let receipt = signer.sign(

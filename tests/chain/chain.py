@@ -17,6 +17,7 @@ RATCHET_TAG = b"edgetrail/ratchet/v1\n"
 SIGN_TAG = b"edgetrail/sign/v1\n"
 SEAL_TAG = b"edgetrail/seal/v1\n"
 RECEIPT_TAG = b"edgetrail/receipt/v1\n"
+RECEIPT_KEY_TAG = b"edgetrail/receipt-key/v1\n"
 EVENT_TAG = b"edgetrail/event/v1\n"
 
 RECORDS, HEARTBEAT, CLOSE = 0, 1, 2
@@ -203,6 +204,11 @@ class Receipt:
         if len(data) < 64:
             raise Malformed("no room for a signature")
         return cls(*unpack(cls.LAYOUT, RECEIPT_TAG, data[:-64])), data[-64:]
+
+
+def receipt_key_statement(public_key, not_before, not_after):
+    """What the CA signs of a receipt key: by docs/protocol.md, section 4."""
+    return RECEIPT_KEY_TAG + public_key + struct.pack(">QQ", not_before, not_after)
 
 
 # --- event ids and key slots -----------------------------------------------------------------------------------------

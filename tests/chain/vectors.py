@@ -108,6 +108,7 @@ def receipts():
     made = [chain.Receipt(chain.sha256(public), some("stream", 16), k, head, index, t) for k, head, index, t in cases]
     return {
         "key_seed": key.hex(), "public_key": public.hex(),
+        "key_statement": {"not_before": 1, "not_after": U64_MAX, "bytes": chain.receipt_key_statement(public, 1, U64_MAX).hex()},
         "receipts": [
             {"fields": stated(it), "message": it.message().hex(), "message_hash": chain.sha256(it.message()).hex(), "bytes": it.signed(key).hex()}
             for it in made

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use edgetrail_proto::chain::{BatchKind, Hash, Head, Header, Predecessor, PublicKey, Receipt, Seal, Verifier};
+use edgetrail_proto::chain::{
+    BatchKind, Hash, Head, Header, Predecessor, PublicKey, Receipt, Seal, Verifier, receipt_key_statement,
+};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{HEARTBEAT_INTERVAL, SEAL_TIME_TOLERANCE, SILENCE_MAX};
 use edgetrail_proto::proof::{Mark, Proof, ProofBatch, ProofTakeUp};
@@ -295,14 +297,13 @@ fn receipt_keys(place: &Place, proof: &Proof, roots: &[Vec<u8>], report: &mut Re
             report.find(Check::ReceiptInvalid, place, "a receipt key is not 32 bytes long");
             continue;
         };
-        let statement =
-            [b"edgetrail/receipt-key/v1\n".as_slice(), &key, &stated.not_before.to_be_bytes(), &stated.not_after.to_be_bytes()]
-                .concat();
+        let key = PublicKey(key);
+        let statement = receipt_key_statement(&key, stated.not_before, stated.not_after);
         if !roots.is_empty() && !opening::signed_by_a_root(&statement, &stated.ca_signature.0, roots) {
             report.find(Check::ReceiptInvalid, place, "a receipt key is not signed by a trusted root");
             continue;
         }
-        keys.insert(Hash::of(&key), PublicKey(key));
+        keys.insert(Hash::of(&key.0), key);
     }
     keys
 }

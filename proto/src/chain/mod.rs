@@ -23,7 +23,9 @@ pub use hash::Hash;
 pub use header::{BatchKind, Counters, HEADER_BYTES, Header, HeaderError};
 pub use open::{Cause, OPEN_BYTES, Open, OpenError, Predecessor};
 pub use ratchet::{PublicKey, Ratchet, Seal, Seed, verify_seal};
-pub use receipt::{RECEIPT_MESSAGE_BYTES, Receipt, ReceiptError, ReceiptSigner};
+pub use receipt::{
+    RECEIPT_KEY_STATEMENT_BYTES, RECEIPT_MESSAGE_BYTES, Receipt, ReceiptError, ReceiptSigner, receipt_key_statement,
+};
 pub use slot::{KEY_SLOT_BYTES, KeySlot};
 pub use verifier::{ChainError, Head, Verifier};
 pub use writer::{SealInput, SealedBatch, Writer};

@@ -8,6 +8,11 @@ use crate::identity::StreamId;
 
 const DOMAIN: &[u8; 21] = b"edgetrail/receipt/v1\n";
 
+const KEY_DOMAIN: &[u8; 25] = b"edgetrail/receipt-key/v1\n";
+
+/// Bytes of what a CA signs of a receipt key.
+pub const RECEIPT_KEY_STATEMENT_BYTES: usize = 25 + 32 + 8 + 8;
+
 /// Bytes of a receipt's message, without the signature.
 pub const RECEIPT_MESSAGE_BYTES: usize = 21 + 32 + 16 + 8 + 32 + 8 + 8;
 
@@ -48,6 +53,16 @@ impl std::fmt::Debug for ReceiptSigner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReceiptSigner").field("public", &self.public).finish_non_exhaustive()
     }
+}
+
+/// What a CA signs to vouch for a receipt key from `not_before` to `not_after`, Unix nanoseconds.
+pub fn receipt_key_statement(key: &PublicKey, not_before: u64, not_after: u64) -> [u8; RECEIPT_KEY_STATEMENT_BYTES] {
+    let mut out = Out::<RECEIPT_KEY_STATEMENT_BYTES>::new();
+    out.put(KEY_DOMAIN);
+    out.put(&key.0);
+    out.put(&not_before.to_be_bytes());
+    out.put(&not_after.to_be_bytes());
+    out.finish()
 }
 
 impl ReceiptSigner {
