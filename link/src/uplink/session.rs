@@ -226,6 +226,8 @@ impl Session<'_> {
     ) -> Result<SessionEnd, SessionError> {
         let mut encoder = Encoder::new().map_err(SessionError::Compressor)?;
         let mut changes = self.outbox.changes();
+        // The change up to which streams were looked for.
+        let mut looked = None;
         while let Some(mut course) = courses.pop_front() {
             if let Some(opening) = course.opening.take() {
                 send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
@@ -241,7 +243,8 @@ impl Session<'_> {
                 if !room {
                     return Err(SessionError::Closed);
                 }
-                changes.borrow_and_update();
+                // Before the store is asked: what happens from here on wakes the wait below.
+                let change = *changes.borrow_and_update();
                 let (stream, k) = (course.stream, course.next_k);
                 let (encoded, back) = self.blocking(move |outbox| load(outbox, stream, k, encoder)).await?;
                 encoder = back;
@@ -259,24 +262,26 @@ impl Session<'_> {
                 if self.stop.is_cancelled() {
                     return self.drained(flight).await;
                 }
+                if looked.replace(change) != Some(change)
+                    && let Some(successors) = self.successors(stream, k).await?
+                {
+                    courses.extend(successors);
+                    continue;
+                }
                 tokio::select! {
                     changed = changes.changed() => changed.map_err(|_| SessionError::Closed)?,
-                    () = self.stop.cancelled() => continue,
-                }
-                if let Some(successors) = self.successors(stream, course.next_k).await? {
-                    courses.extend(successors);
+                    () = self.stop.cancelled() => {}
                 }
             }
             if courses.is_empty() {
                 // Beyond its bound: the successor that follows is not known yet.
-                changes.changed().await.map_err(|_| SessionError::Closed)?;
-                return Ok(SessionEnd::Resume);
+                break;
             }
         }
-        // A sender that never opened a stream: wait until it does.
+        // No stream that may be sent: wait until one is opened.
         tokio::select! {
             changed = changes.changed() => changed.map(|()| SessionEnd::Resume).map_err(|_| SessionError::Closed),
-            () = self.stop.cancelled() => Ok(SessionEnd::Drained),
+            () = self.stop.cancelled() => self.drained(flight).await,
         }
     }
 
