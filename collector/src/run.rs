@@ -119,7 +119,7 @@ impl Collector {
             renewal.await;
             Ok::<(), std::convert::Infallible>(())
         });
-        let ingest = Ingest::new(ledger.clone(), control.clone(), &pki);
+        let ingest = Ingest::new(ledger.clone(), control.clone(), &pki, Some(internal.clone()));
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let enrollment = EnrollmentOptions {
             partition: config.home.partition.clone(),

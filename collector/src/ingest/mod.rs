@@ -11,6 +11,7 @@
 //! ```
 
 mod batch;
+mod events;
 mod fence;
 mod opening;
 mod receipts;
@@ -36,9 +37,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::events::EVENT_SOURCE;
+use self::events::Events;
 use self::fence::Fence;
 use self::session::Session;
 use crate::control::Control;
+use crate::internal::Internal;
 use crate::ledger::Ledger;
 use crate::pki::{Authority, Pki, Revocations};
 
@@ -80,6 +84,7 @@ struct Context {
     revocations: Revocations,
     receipt_keys: Vec<ReceiptKey>,
     fence: Fence,
+    events: Events,
     sessions: TaskTracker,
     stop: CancellationToken,
 }
@@ -95,7 +100,8 @@ pub enum IngestError {
 }
 
 impl Ingest {
-    pub fn new(ledger: Ledger, control: Control, pki: &Pki) -> Self {
+    /// What ingest notices is recorded through `internal`, where there is one.
+    pub fn new(ledger: Ledger, control: Control, pki: &Pki, internal: Option<Internal>) -> Self {
         let context = Context {
             ledger,
             control,
@@ -103,6 +109,7 @@ impl Ingest {
             revocations: pki.revocations().clone(),
             receipt_keys: pki.receipt_keys(),
             fence: Fence::default(),
+            events: internal.map(Events::new).unwrap_or_default(),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
         };

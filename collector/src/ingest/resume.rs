@@ -21,6 +21,9 @@ pub(super) enum ResumeError {
     NoOpen,
     #[error("stream {stream} is not of agent {agent}")]
     OtherAgent { stream: StreamId, agent: AgentId },
+    /// The internal stream's agent id stands in every proof: whoever joins under it is no agent.
+    #[error("agent {agent} is the collector itself")]
+    Internal { agent: AgentId },
     #[error("the ledger can't be read")]
     Ledger(#[source] LedgerError),
 }
@@ -36,6 +39,10 @@ pub(super) fn answer(
     let batches: usize = resume.streams.iter().map(|stream| stream.unreceipted.len()).sum();
     if resume.streams.len() > STREAMS_NAMED_MAX || batches > BATCHES_NAMED_MAX {
         return Err(ResumeError::TooMuch);
+    }
+    let streams = ledger.streams_of(agent).map_err(ResumeError::Ledger)?;
+    if streams.iter().any(|state| state.info.internal) {
+        return Err(ResumeError::Internal { agent });
     }
     let mut positions = Vec::with_capacity(resume.streams.len() + 1);
     for held in &resume.streams {
@@ -54,7 +61,6 @@ pub(super) fn answer(
         let receipt = greatest_held(ledger, &state, &held.unreceipted)?;
         positions.push(position(&state, receipt));
     }
-    let streams = ledger.streams_of(agent).map_err(ResumeError::Ledger)?;
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     if let Some(latest) = latest
         && positions.iter().all(|position| position.stream != latest.info.stream.as_bytes().as_slice())

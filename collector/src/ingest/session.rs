@@ -17,16 +17,18 @@ use edgetrail_proto::identity::StreamId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::batch::{BatchError, Received};
+use super::events::Noticed;
 use super::opening::{self, OpeningError};
 use super::receipts::{Haste, Receipts};
 use super::resume::{self, ResumeError, named_head, stream_bytes};
 use super::{Context, WINDOW};
-use crate::ledger::{CommitError, Committed, LedgerError, Pending, StreamInfo, StreamState};
+use crate::ledger::{CommitError, Committed, LedgerError, Pending, Quarantine, StreamInfo, StreamState};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -42,11 +44,14 @@ pub(super) struct Session {
     /// Streams on record, with the head that the next batch must follow.
     streams: HashMap<StreamId, Tracked>,
     /// Put to the ledger and not yet durable, in order.
-    pending: FuturesOrdered<BoxFuture<'static, (Result<Committed, CommitError>, StreamId, Haste)>>,
+    pending: FuturesOrdered<BoxFuture<'static, Answered>>,
     receipts: Receipts,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
 }
+
+/// What the ledger answers for a batch of a stream.
+type Answered = (Result<Committed, CommitError>, StreamId, Haste);
 
 struct Tracked {
     info: Arc<StreamInfo>,
@@ -256,7 +261,13 @@ impl Session {
         self.decoder = Some(decoder);
         let quarantined = incoming.records.iter().filter(|record| record.facets.is_err()).count();
         if quarantined > 0 {
-            tracing::warn!(agent = %self.peer.identity.agent, %stream, k, quarantined, "records are quarantined");
+            let reason = incoming.records.iter().find_map(|record| record.facets.as_ref().err()).map(quarantine_text);
+            let reason = reason.unwrap_or_default();
+            tracing::warn!(agent = %self.peer.identity.agent, %stream, k, quarantined, reason, "records are quarantined");
+            let details = json!({ "stream": stream.to_string(), "batch": k });
+            let count = u64::try_from(quarantined).unwrap_or(u64::MAX);
+            let address = self.address.ip().to_string();
+            self.context.events.notice(Noticed::QuarantineRecords, &self.peer, &address, count, &reason, details).await;
         }
         let put = self.context.ledger.put(incoming).await;
         let pending: Pending = put.map_err(|source| End::Commit { stream, source })?;
@@ -343,6 +354,10 @@ impl Session {
         });
         if end.is_fault() {
             tracing::warn!(%agent, address = %self.address, reason = %end, cause, said = said.is_ok(), "session refused");
+            let forked = matches!(&end, End::Commit { source: CommitError::Fork { .. }, .. });
+            let noticed = if forked { Noticed::DetectFork } else { Noticed::RefuseAgent };
+            let address = self.address.ip().to_string();
+            self.context.events.notice(noticed, &self.peer, &address, 1, &end.public_text(), json!({})).await;
         } else {
             tracing::info!(%agent, address = %self.address, reason = %end, cause, "agent detached");
         }
@@ -396,6 +411,7 @@ impl End {
             Self::Outdated | Self::Opening(_) => (RefusalReason::Identity, None),
             Self::OtherAgent { stream } => (RefusalReason::Identity, Some(*stream)),
             Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
+            Self::Resume(ResumeError::Internal { .. }) => (RefusalReason::Identity, None),
             Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => {
                 (RefusalReason::Unavailable, None)
             }
@@ -424,6 +440,14 @@ impl End {
     /// Whether somebody did what should not happen, rather than came and went.
     fn is_fault(&self) -> bool {
         !matches!(self, Self::Closed | Self::Broken(_) | Self::Fenced | Self::Expired | Self::Stopping | Self::Expect(_))
+    }
+}
+
+fn quarantine_text(quarantine: &Quarantine) -> String {
+    match quarantine {
+        Quarantine::NotJson(reason) => reason.clone(),
+        Quarantine::OverLimit { bytes } => format!("a record of {bytes} bytes"),
+        Quarantine::OutsideBinding { account, region } => format!("a record of {account}/{region}"),
     }
 }
 

@@ -10,6 +10,8 @@ mod enrollment;
 mod files;
 mod receipt_key;
 mod revocations;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -273,3 +273,40 @@ async fn a_sealed_batch_is_not_refused_for_its_content() {
     assert!(stored[3].facets.is_err());
     assert!(stored.iter().zip(&records).all(|(stored, sent)| stored.bytes == sent.as_bytes()), "bytes are kept");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_quarantined_and_who_is_refused_becomes_an_event() {
+    let rig = Rig::recording().await;
+    let agent = rig.join(1).await;
+    let mut stream = agent.stream(1);
+    let mut conversation = rig.opened(&agent, &stream).await;
+    conversation.batch(stream.batch_of(&["not json".to_owned(), "nor this".to_owned()])).await;
+    conversation.receipt().await;
+    let mut touched = stream.batch(&["One"]);
+    touched.seal = flip(&touched.seal, 0);
+    conversation.batch(touched).await;
+    conversation.refusal().await;
+    let events = || -> Vec<_> {
+        let records = rig.records().into_iter().filter_map(|record| record.facets.ok());
+        records.map(|facets| (facets.name, facets.source)).collect()
+    };
+    let mut ledger = rig.ledger.watch();
+    let both = async {
+        while events().len() < 2 {
+            ledger.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(super::rig::PATIENCE, both).await.expect("two events");
+    let source = crate::ingest::EVENT_SOURCE.to_owned();
+    assert_eq!(events(), ["QuarantineRecords", "RefuseAgent"].map(|name| (name.to_owned(), source.clone())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_attaches_as_the_collector_itself() {
+    let rig = Rig::recording().await;
+    let internal = rig.ledger.streams().unwrap().remove(0).info.agent;
+    let impostor = rig.join_as(internal).await;
+    let mut conversation = rig.attach(&impostor).await.unwrap();
+    conversation.say(from_agent::Message::Resume(Resume::default())).await;
+    assert_eq!(conversation.refusal().await.reason(), RefusalReason::Identity);
+}

@@ -28,6 +28,7 @@ use tonic::Streaming;
 
 use crate::control::{Control, NewToken};
 use crate::ingest::Ingest;
+use crate::internal::{Home, Internal};
 use crate::ledger::{EntryRecord, Ledger, LedgerOptions};
 use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
 
@@ -49,6 +50,15 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// With an internal stream, whose records stand in the ledger too.
+    pub(super) async fn recording() -> Self {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(recording: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let control = Control::open(directory.path()).unwrap();
         let domain = crate::pki::TRUST_DOMAIN_DEFAULT.parse().unwrap();
@@ -58,20 +68,32 @@ impl Rig {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ledger_stop = stop.clone();
         tasks.spawn(async move { task.run(ledger_stop).await.unwrap() });
+        let mut internal = None;
+        if recording {
+            let (account, region) = (ACCOUNT.parse().unwrap(), REGION.parse().unwrap());
+            let home = Home { account, region, host: "collector".to_owned() };
+            let opened = Internal::open(directory.path(), ledger.clone(), pki.authority(), &home).await.unwrap();
+            let internal_stop = stop.clone();
+            internal = Some(opened.0);
+            tasks.spawn(async move { opened.1.run(internal_stop).await.unwrap() });
+        }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
-        let (ingest, ingest_stop) = (Ingest::new(ledger.clone(), control.clone(), &pki), stop.clone());
+        let (ingest, ingest_stop) = (Ingest::new(ledger.clone(), control.clone(), &pki, internal), stop.clone());
         tasks.spawn(async move { ingest.serve(listener, ingest_stop).await.unwrap() });
         Self { ledger, control, pki, endpoint, stop, tasks, _directory: directory }
     }
 
     /// An agent that redeemed a token.
     pub(super) async fn join(&self, number: u8) -> TestAgent {
+        self.join_as(AgentId::from_bytes([number; 16])).await
+    }
+
+    pub(super) async fn join_as(&self, agent: AgentId) -> TestAgent {
         let scopes = vec![(ACCOUNT.parse().unwrap(), REGION.parse().unwrap())];
         let ttl = Duration::from_secs(60);
         let token = self.control.create_token(&NewToken { scopes, gateway: false, ttl, uses: 1 }, now_ns()).unwrap();
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let agent = AgentId::from_bytes([number; 16]);
         let request = JoinRequest {
             token: token.text,
             csr: CertificateParams::default().serialize_request(&key).unwrap().der().to_vec().into(),

@@ -1,0 +1,137 @@
+//! Security events of ingest: records that were quarantined, peers that were refused.
+//!
+//! They enter the ledger through the internal stream, under the agent's account and region. One of a kind for an agent
+//! in [`INTERVAL`] carries the count of all since the one before: a broken or hostile agent can't flood the ledger.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use edgetrail_link::tls::Peer;
+use edgetrail_proto::identity::AgentId;
+use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::internal::Internal;
+
+/// eventSource of what ingest notices.
+pub const EVENT_SOURCE: &str = "collector.edgetrail";
+
+/// One event of a kind for an agent in this time.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Agents and kinds that are remembered; beyond, the oldest are forgotten, which costs an event too many.
+const REMEMBERED_MAX: usize = 16 * 1024;
+
+/// What is noticed; its name is the eventName.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Noticed {
+    /// Records inside good batches that are not what they should be.
+    QuarantineRecords,
+    /// A session that ended because of what the agent sent.
+    RefuseAgent,
+    /// Two branches of one stream.
+    DetectFork,
+}
+
+/// Writes events, at a bounded rate.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    internal: Option<Internal>,
+    last: Mutex<HashMap<(AgentId, Noticed), (Instant, u64)>>,
+}
+
+impl Noticed {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::QuarantineRecords => "QuarantineRecords",
+            Self::RefuseAgent => "RefuseAgent",
+            Self::DetectFork => "DetectFork",
+        }
+    }
+}
+
+impl Events {
+    pub(super) fn new(internal: Internal) -> Self {
+        Self { internal: Some(internal), last: Mutex::default() }
+    }
+
+    /// Writes an event about `count` of what was noticed, or keeps the count for the next one.
+    pub(super) async fn notice(&self, noticed: Noticed, peer: &Peer, address: &str, count: u64, reason: &str, details: Value) {
+        let Some(internal) = &self.internal else { return };
+        let Some(count) = self.due(peer.identity.agent, noticed, count, Instant::now()) else { return };
+        let record = event(noticed, peer, address, count, reason, details);
+        if let Err(error) = internal.record(record).await {
+            tracing::warn!(%error, event = noticed.name(), "a security event could not be recorded");
+        }
+    }
+
+    /// How many to report now; `None` while the last event is too young.
+    fn due(&self, agent: AgentId, noticed: Noticed, count: u64, now: Instant) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= REMEMBERED_MAX {
+            last.retain(|_, (at, _)| now.duration_since(*at) < INTERVAL);
+            if last.len() >= REMEMBERED_MAX {
+                last.clear();
+            }
+        }
+        match last.get_mut(&(agent, noticed)) {
+            Some((at, kept)) if now.duration_since(*at) < INTERVAL => {
+                *kept = kept.saturating_add(count);
+                None
+            }
+            Some((at, kept)) => {
+                *at = now;
+                Some(std::mem::take(kept).saturating_add(count))
+            }
+            None => {
+                last.insert((agent, noticed), (now, 0));
+                Some(count)
+            }
+        }
+    }
+}
+
+fn event(noticed: Noticed, peer: &Peer, address: &str, count: u64, reason: &str, details: Value) -> Record {
+    let identity = &peer.identity;
+    let mut parameters = json!({ "agent": identity.agent.to_string(), "count": count, "reason": reason });
+    if let (Some(parameters), Value::Object(details)) = (parameters.as_object_mut(), details) {
+        parameters.extend(details);
+    }
+    Record {
+        user_identity: UserIdentity {
+            kind: Some("AWSService".to_owned()),
+            account_id: Some(identity.account.to_string()),
+            invoked_by: Some(EVENT_SOURCE.to_owned()),
+            ..UserIdentity::default()
+        },
+        event_source: EVENT_SOURCE.to_owned(),
+        event_name: noticed.name().to_owned(),
+        aws_region: identity.region.to_string(),
+        source_ip_address: address.to_owned(),
+        user_agent: Some(concat!("edgetrail-collector/", env!("CARGO_PKG_VERSION")).to_owned()),
+        request_parameters: Some(parameters),
+        read_only: Some(false),
+        event_type: EventType::AwsServiceEvent,
+        management_event: Some(true),
+        event_category: EventCategory::Management,
+        recipient_account_id: identity.account.to_string(),
+        ..Record::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_becomes_one_event_a_minute_with_the_count_of_all() {
+        let (events, agent, now) = (Events::default(), AgentId::from_bytes([1; 16]), Instant::now());
+        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 3, now), Some(3));
+        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 4, now), None);
+        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 5, now), None);
+        assert_eq!(events.due(agent, Noticed::RefuseAgent, 1, now), Some(1), "another kind");
+        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 1, now + INTERVAL), Some(10));
+    }
+}
