@@ -30,6 +30,9 @@ const IN_FLIGHT_MAX: usize = 8;
 /// Longest time between two tries. What only a person can end begins here.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// Wait before the trails' own store is read again after an error.
+const STORE_RETRY: Duration = Duration::from_secs(2);
+
 /// Uncompressed bytes read of an object that lies where ours should be: more than any of ours has.
 const COMPARED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -68,8 +71,11 @@ pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<TrailConfig>, stop: 
         let due = match due_objects(&shared, &trail, &busy, &retries).await {
             Ok(due) => due,
             Err(error) => {
-                error!(trail = trail.name, error = %super::chain(&error), "what is to be delivered could not be read");
-                Vec::new()
+                error!(trail = trail.name, error = super::chain(&error), "what is to be delivered could not be read");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(STORE_RETRY) => continue,
+                }
             }
         };
         for object in due {
@@ -83,7 +89,8 @@ pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<TrailConfig>, stop: 
                 (object, result)
             });
         }
-        let next_try = retries.iter().filter(|(lane, _)| !busy.contains(lane)).map(|(_, retry)| retry.at).min();
+        let room = busy.len() < IN_FLIGHT_MAX;
+        let next_try = retries.iter().filter(|(lane, _)| room && !busy.contains(lane)).map(|(_, retry)| retry.at).min();
         tokio::select! {
             () = stop.cancelled() => return,
             Some(done) = running.join_next() => {
@@ -99,7 +106,7 @@ pub(super) async fn deliver(shared: Arc<Shared>, trail: Arc<TrailConfig>, stop: 
                     }
                 }
             }
-            () = planned.notified(), if busy.len() < IN_FLIGHT_MAX => {}
+            () = planned.notified(), if room => {}
             () = tokio::time::sleep_until(next_try.unwrap_or_else(Instant::now)), if next_try.is_some() => {}
         }
     }

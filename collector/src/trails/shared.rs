@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// By ARN; never changes after the start.
     pub(super) trails: HashMap<String, TrailShared>,
     #[cfg(test)]
-    pub(super) sink: Option<Sink>,
+    pub(super) sinks: HashMap<String, Sink>,
 }
 
 /// What one trail's tasks and the handle tell each other.
@@ -69,14 +69,14 @@ impl Shared {
             first_index,
             trails: trails.iter().map(|trail| (trail.arn.clone(), TrailShared::new())).collect(),
             #[cfg(test)]
-            sink: None,
+            sinks: HashMap::new(),
         };
         Ok((shared, trails))
     }
 
     pub(super) fn sink(&self, trail: &TrailConfig) -> Result<Sink, SinkError> {
         #[cfg(test)]
-        if let Some(sink) = &self.sink {
+        if let Some(sink) = self.sinks.get(&trail.arn) {
             return Ok(sink.clone());
         }
         Sink::open(&trail.sink, &trail.bucket, trail.kms_key.as_deref())

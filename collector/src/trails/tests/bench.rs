@@ -40,6 +40,8 @@ pub(super) struct Bench {
     pub(super) sink: Double,
     pub(super) ledger: Ledger,
     pub(super) trail: TrailConfig,
+    /// A second trail beside it, with a sink of its own.
+    pub(super) other: Option<(TrailConfig, Double)>,
     /// Unix nanoseconds.
     clock: watch::Sender<u64>,
     running: Option<Running>,
@@ -104,6 +106,7 @@ impl Bench {
             sink: Double::default(),
             ledger,
             trail,
+            other: None,
             clock,
             running: None,
             ledger_stop,
@@ -123,7 +126,7 @@ impl Bench {
     pub(super) fn start_with(&mut self, sink: Option<Sink>) {
         let options = TrailsOptions {
             state_dir: self.dir.path().to_owned(),
-            trails: vec![self.trail.clone()],
+            trails: [self.trail.clone()].into_iter().chain(self.other.as_ref().map(|(trail, _)| trail.clone())).collect(),
             receipt_keys: vec![ProofReceiptKey {
                 public_key: ReceiptSigner::from_seed(&[7; 32]).public_key().0.to_vec().into(),
                 not_before: 0,
@@ -133,7 +136,9 @@ impl Bench {
             clock: Clock::Manual(self.clock.clone()),
         };
         let (mut shared, trails) = Shared::open(self.ledger.clone(), options).unwrap();
-        shared.sink = sink;
+        shared.sinks.extend(sink.map(|sink| (self.trail.arn.clone(), sink)));
+        let other = self.other.iter().map(|(trail, sink)| (trail.arn.clone(), Sink::Double(sink.clone())));
+        shared.sinks.extend(other);
         shared.backoff = Duration::from_millis(2);
         let shared = Arc::new(shared);
         let weak = Arc::downgrade(&shared);

@@ -8,6 +8,8 @@ mod windows;
 
 use bench::{ACCOUNTS, Bench, REGIONS};
 
+use crate::sinks::{Double, Fault};
+
 #[tokio::test]
 async fn digests_of_two_regions_and_two_accounts_verify() {
     let mut bench = Bench::new();
@@ -55,4 +57,29 @@ async fn a_trail_without_validation_delivers_files_alone_and_forgets_them() {
     assert_eq!(auditor::delivered(&bench.sink).into_values().collect::<Vec<_>>(), [sent]);
     assert!(bench.keys("CloudTrail-Digest").is_empty() && bench.keys("CloudTrail-Proof").is_empty());
     bench::eventually("what no digest lists is forgotten", || bench.planned_objects().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_trail_whose_sink_fails_holds_back_no_other() {
+    let mut bench = Bench::new();
+    let healthy = Double::default();
+    let mut other = bench.trail.clone();
+    other.arn = bench.trail.arn.replace("default", "other");
+    "other".clone_into(&mut other.name);
+    other.multi_region = false;
+    bench.other = Some((other.clone(), healthy.clone()));
+    bench.sink.fault(Fault::HangsBefore);
+    bench.start();
+    let here = bench.commit(1, ACCOUNTS[0], REGIONS[0], 3).await;
+    bench.commit(2, ACCOUNTS[0], REGIONS[1], 3).await;
+    bench.caught_up().await;
+    bench.advance(60);
+    bench::eventually("the other trail delivers", || {
+        healthy.order().iter().any(|key| key.contains("/CloudTrail-Digest/") && key.contains("_other_"))
+    })
+    .await;
+    assert!(bench.sink.order().is_empty());
+    // It is of one region: the other region's records are not its.
+    assert_eq!(auditor::delivered(&healthy).into_values().collect::<Vec<_>>(), [here]);
+    assert!(bench.trails().status(&other.arn).unwrap().failing_since.is_none());
 }

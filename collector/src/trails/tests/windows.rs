@@ -37,7 +37,6 @@ async fn stopping_ends_the_chain_with_its_own_record_and_starting_begins_another
     bench.call("StopLogging").await;
     bench.caught_up().await;
     bench.advance(200);
-    bench.planned().await;
 
     let start = bench.call("StartLogging").await;
     bench.trails().passed(start).await;
