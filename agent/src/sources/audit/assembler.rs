@@ -82,9 +82,6 @@ const LOG_SETTLE: u64 = 50;
 /// Most events of a log being joined: its lines are out of order by a few events at most.
 const LOG_PENDING_MAX: usize = 32;
 
-/// An event this much older than the newest, by their stamps, is not waited for: audit.log read at full speed.
-const JOIN_STAMPS_MAX: u64 = 2000;
-
 /// Most events being joined. A host with this many system calls audited at one instant has more than 500 CPUs.
 const PENDING_MAX: usize = 512;
 
@@ -120,8 +117,6 @@ impl Assembler {
     /// Takes a record in; `out` gets what became complete, or had to give way.
     pub fn push(&mut self, stamped: Stamped, now: u64, out: &mut Vec<Event>) {
         let Stamped { stamp, record } = stamped;
-        let newest = stamp.unix_milliseconds();
-        self.emit_while(out, |oldest| oldest.event.stamp.unix_milliseconds().saturating_add(JOIN_STAMPS_MAX) < newest);
         if !record.joins() {
             let event = Event::of(stamp, record);
             self.single(event, now, out);
@@ -243,12 +238,6 @@ impl Assembler {
         self.emitted.iter().rev().find(|(emitted, _)| *emitted == serial).map_or(0, |(_, parts)| *parts)
     }
 
-    fn emit_while(&mut self, out: &mut Vec<Event>, gives_way: impl Fn(&Pending) -> bool) {
-        while self.pending.front().is_some_and(&gives_way) {
-            self.emit(0, out);
-        }
-    }
-
     fn make_room(&mut self, out: &mut Vec<Event>) {
         let most = if self.origin == Origin::Log { LOG_PENDING_MAX } else { PENDING_MAX };
         while self.pending.len() > most || self.bytes > PENDING_BYTES_MAX {
@@ -343,8 +332,7 @@ mod tests {
         assembler.expire(LOG_SETTLE, &mut out);
         assert_eq!((serials(&out), out[0].records.len()), (vec![1], 3), "a line behind the last is joined still");
         assembler.push(stamped(kinds::SYSCALL, 2, "pid=1"), 0, &mut out);
-        let later = Stamped::from_kernel(kinds::SYSCALL, b"audit(103.000:3): pid=1").unwrap();
-        assembler.push(later, 0, &mut out);
+        assembler.expire(JOIN_MAX, &mut out);
         assert_eq!(serials(&out), [1, 2]);
     }
 

@@ -10,6 +10,8 @@ pub mod kernel;
 
 pub mod kinds;
 
+pub mod log;
+
 pub mod message;
 
 pub mod receiver;
