@@ -65,6 +65,8 @@ pub struct Sources {
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     pub enabled: bool,
+    /// Follow this audit.log instead of reading from the kernel.
+    pub log: Option<PathBuf>,
 }
 
 /// `[uplink]`.
@@ -112,7 +114,7 @@ struct BufferShape {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { enabled: true }
+        Self { enabled: true, log: None }
     }
 }
 

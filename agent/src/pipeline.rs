@@ -126,6 +126,10 @@ impl Pipeline {
 
     fn take(&mut self, observation: Observation, addition: &mut Addition) -> Result<(), BufferError> {
         let drafts = self.normalizer.normalize(&observation);
+        // With the records of the same observation: audit's are never held, so that state and record stand or fall together.
+        for cursor in self.normalizer.take_cursors() {
+            addition.cursor(SourceName::Audit, cursor);
+        }
         let own = match &observation.payload {
             Payload::Loss(loss) => Some(Counted::Gap { lost_agent: 0, lost_source: loss.count.unwrap_or(0) }),
             _ => None,

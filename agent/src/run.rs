@@ -26,7 +26,7 @@ use crate::control::{Control, Status, StatusOf, UplinkStatus};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
 use crate::normalize::names::Names;
 use crate::normalize::{Host, Normalizer, audit};
-use crate::observation::intake;
+use crate::observation::{SourceName, intake};
 use crate::pipeline::{Pipeline, tap};
 use crate::redact::Redactor;
 use crate::report::Reporter;
@@ -76,7 +76,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let tap = tap();
     let (intake, outlet) = intake();
     let redactor = Redactor::new(config.redact.clone()).map_err(|error| RunError::Config(error.to_string()))?;
-    let normalizer = Normalizer::new(host.clone(), audit::Decoder::default(), Names::default());
+    let sessions = buffer.cursors(SourceName::Audit)?.into_iter().find(|cursor| cursor.key == audit::SESSIONS_KEY);
+    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()), Names::default());
     let roster = Roster::new(&config, buffer.clone(), reporter);
     let pipeline = Pipeline::new(
         normalizer,

@@ -135,8 +135,11 @@ impl Roster {
         let cursors = self.buffer.cursors(source).map_err(failed)?;
         match source {
             SourceName::Audit => {
-                let start = cursors.into_iter().find(|cursor| cursor.key == audit::cursor::KERNEL_KEY);
-                audit::kernel::run(start, intake, stop).await
+                let of = |key: &str| cursors.iter().find(|cursor| cursor.key == key).cloned();
+                match self.sources.audit.log.clone() {
+                    Some(log) => audit::log::run(log.clone(), of(&audit::log::key(&log)), intake, stop).await,
+                    None => audit::kernel::run(of(audit::cursor::KERNEL_KEY), intake, stop).await,
+                }
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake, stop).await,
