@@ -216,3 +216,14 @@ fn damaged_lines_never_panic() {
         }
     }
 }
+
+/// docs/events.md names what the code makes, and nothing else.
+#[test]
+fn the_catalogue_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let chapter = document.split("\n## ").find(|chapter| chapter.starts_with("From the kernel's audit")).unwrap();
+    let rows = chapter.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let documented: std::collections::BTreeSet<&str> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(documented, catalogue::names());
+}
