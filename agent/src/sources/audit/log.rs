@@ -126,7 +126,8 @@ struct Follower {
 impl Follower {
     fn open(path: PathBuf, start: Option<Cursor>) -> std::io::Result<Self> {
         let place = LogPlace { device: 0, inode: 0, generation: 0, offset: 0, half_joined: Vec::new() };
-        let mut follower = Self { path, assembler: Assembler::new(Origin::Log), file: None, place, waiting: Vec::new(), since: Instant::now() };
+        let mut follower =
+            Self { path, assembler: Assembler::new(Origin::Log), file: None, place, waiting: Vec::new(), since: Instant::now() };
         match start.and_then(|cursor| serde_json::from_slice::<LogPlace>(&cursor.value).ok()) {
             Some(place) => follower.resume(place)?,
             None => follower.begin_at_end()?,
@@ -148,7 +149,9 @@ impl Follower {
         }
         self.waiting.extend(events.into_iter().map(of_event));
         let candidates = std::iter::once(self.path.clone()).chain(rotated(&self.path));
-        let found = candidates.into_iter().find(|path| path.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (place.device, place.inode)));
+        let found = candidates
+            .into_iter()
+            .find(|path| path.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (place.device, place.inode)));
         if let Some(found) = found {
             self.take_up(&found, place.generation)?;
             self.place.offset = place.offset;
@@ -222,7 +225,8 @@ impl Follower {
 
     /// At a file's end: where it is not the log any more, the next younger one.
     fn next_file(&mut self) -> std::io::Result<()> {
-        let ours = |path: &Path| path.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (self.place.device, self.place.inode));
+        let ours =
+            |path: &Path| path.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (self.place.device, self.place.inode));
         if self.file.is_none() || ours(&self.path) {
             return Ok(());
         }
@@ -273,7 +277,8 @@ fn unparsed(position: String, bytes: Vec<u8>, reason: RecordError) -> Observatio
 
 fn lost(evidence: &str) -> Observation {
     let time = unix_nanoseconds();
-    let loss = Loss { cause: "source-unreadable", count: None, exact: false, evidence: evidence.to_owned(), from: time, to: time };
+    let loss =
+        Loss { cause: "source-unreadable", count: None, exact: false, evidence: evidence.to_owned(), from: time, to: time };
     observation(format!("loss/{time}"), time, Payload::Loss(loss))
 }
 
