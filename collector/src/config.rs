@@ -53,7 +53,7 @@ const LEDGER_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 const HISTORY_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Sections of the agent's configuration: both may share one file or environment.
-const OTHERS_SECTIONS: [&str; 8] = ["agent", "sources", "normalize", "select", "redact", "buffer", "uplink", "hold"];
+const OTHERS_SECTIONS: [&str; 6] = ["agent", "sources", "select", "redact", "buffer", "uplink"];
 
 /// What a collector runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]

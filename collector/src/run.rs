@@ -19,25 +19,26 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, ListenerConfig};
 use crate::control::{Control, TrailConfig};
+use crate::history::{self, History, HistoryOptions};
 use crate::ingest::Ingest;
 use crate::internal::{Home, Internal};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
 use crate::trails::{self, Clock, Trails, TrailsOptions};
 
-/// How long each stage may take to stop. Source: below systemd's TimeoutStopSec= of the shipped unit, 30 s, for all.
-const STAGE_STOP_MAX: Duration = Duration::from_secs(7);
+/// How long the ports may take to stop: the API drains answers for 10 s. Then each of the three other stages.
+/// Source: together below systemd's TimeoutStopSec= of the shipped unit, 30 s.
+const PORTS_STOP_MAX: Duration = Duration::from_secs(12);
+const STAGE_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// A collector whose ports are bound and whose tasks run.
 #[derive(Debug)]
 pub struct Collector {
     pub control: Control,
     pub pki: Pki,
-    pub ledger: Ledger,
-    pub internal: Internal,
-    pub trails: Trails,
     pub ingest_address: SocketAddr,
     pub api_address: SocketAddr,
     stages: Vec<Stage>,
@@ -47,6 +48,7 @@ pub struct Collector {
 #[derive(Debug)]
 struct Stage {
     name: &'static str,
+    stop_max: Duration,
     stop: CancellationToken,
     tasks: JoinSet<Result<(), BoxError>>,
     names: HashMap<tokio::task::Id, &'static str>,
@@ -86,18 +88,18 @@ impl Collector {
 
         let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
         options.retention = config.ledger_retention;
-        options.consumers = vec![trails::CONSUMER.to_owned()];
+        options.consumers = vec![trails::CONSUMER.to_owned(), history::CONSUMER.to_owned()];
         let (ledger, ledger_task) = Ledger::open(&dir.join("ledger"), options).map_err(open_error("the ledger"))?;
-        let mut storing = Stage::new("ledger");
+        let mut storing = Stage::new("ledger", STAGE_STOP_MAX);
         storing.spawn("ledger", ledger_task.run(storing.stop.clone()));
 
         let home = Home { account: config.home.account, region: config.home.region.clone(), host: config.home.host.clone() };
         let internal = Internal::open(dir, ledger.clone(), pki.authority(), &home).await;
         let (internal, internal_task) = internal.map_err(open_error("the internal stream"))?;
-        let mut recording = Stage::new("internal stream");
+        let mut recording = Stage::new("internal stream", STAGE_STOP_MAX);
         recording.spawn("internal stream", internal_task.run(recording.stop.clone()));
 
-        let mut consuming = Stage::new("consumers");
+        let mut consuming = Stage::new("consumers", STAGE_STOP_MAX);
         control.put_trail(default_trail(config)).map_err(open_error("the default trail"))?;
         let options = TrailsOptions {
             state_dir: dir.clone(),
@@ -107,18 +109,15 @@ impl Collector {
         };
         let (trails, trails_tasks) =
             Trails::start(ledger.clone(), options, consuming.stop.clone()).map_err(open_error("delivery"))?;
-        consuming.spawn("trails", async move {
-            trails_tasks.join().await;
-            Ok::<(), std::convert::Infallible>(())
-        });
+        consuming.spawn_plain("trails", trails_tasks.join());
+        let options = HistoryOptions { dir: dir.join("history"), retention: config.history_retention };
+        let (history, history_task) =
+            History::open(options, ledger.clone(), consuming.stop.clone()).map_err(open_error("history"))?;
+        consuming.spawn_plain("history", history_task.join());
 
-        let mut serving = Stage::new("ports");
+        let mut serving = Stage::new("ports", PORTS_STOP_MAX);
         serving.spawn("control", control.clone().run(serving.stop.clone()));
-        let renewal = pki.clone().run(serving.stop.clone());
-        serving.spawn("certificate renewal", async move {
-            renewal.await;
-            Ok::<(), std::convert::Infallible>(())
-        });
+        serving.spawn_plain("certificate renewal", pki.clone().run(serving.stop.clone()));
         let ingest = Ingest::new(ledger.clone(), control.clone(), &pki, Some(internal.clone()));
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let enrollment = EnrollmentOptions {
@@ -131,8 +130,21 @@ impl Collector {
                 .into_iter()
                 .collect(),
         };
-        let _enrollment = EnrollmentService::new(&pki, control.clone(), enrollment);
-        drop(api_listener);
+        let enrollment = EnrollmentService::new(&pki, control.clone(), enrollment).server();
+        let parts = ApiParts {
+            control: control.clone(),
+            internal,
+            trails,
+            history,
+            home_account: config.home.account,
+            home_region: config.home.region.clone(),
+            partition: config.home.partition.clone(),
+        };
+        let (api, recorder) = Api::new(parts);
+        let server = api::serve(api_listener, pki.api_tls(), api.router(enrollment), serving.stop.clone());
+        serving.spawn_plain("api", server.join());
+        // Ends by itself once the server has dropped the API: what was answered is recorded before the stream is closed.
+        serving.spawn_plain("recorder of calls", recorder.join());
 
         serving.spawn("watchdog", notify::watchdog(ledger.clone(), serving.stop.clone()));
         for warning in &config.warnings {
@@ -141,7 +153,7 @@ impl Collector {
         tracing::info!(ingest = %ingest_address, api = %api_address, state_dir = %dir.display(), "collector started");
         notify::ready();
         let stages = vec![serving, recording, consuming, storing];
-        Ok(Self { control, pki, ledger, internal, trails, ingest_address, api_address, stages })
+        Ok(Self { control, pki, ingest_address, api_address, stages })
     }
 
     /// Until `stop`, or until a task ends early. Every stage has ended, or run out of its time, when this returns.
@@ -165,8 +177,8 @@ impl Collector {
 }
 
 impl Stage {
-    fn new(name: &'static str) -> Self {
-        Self { name, stop: CancellationToken::new(), tasks: JoinSet::new(), names: HashMap::new() }
+    fn new(name: &'static str, stop_max: Duration) -> Self {
+        Self { name, stop_max, stop: CancellationToken::new(), tasks: JoinSet::new(), names: HashMap::new() }
     }
 
     fn spawn<E>(&mut self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static)
@@ -175,6 +187,14 @@ impl Stage {
     {
         let handle = self.tasks.spawn(async move { task.await.map_err(Into::into) });
         self.names.insert(handle.id(), name);
+    }
+
+    /// A task that has no error to tell.
+    fn spawn_plain(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, async move {
+            task.await;
+            Ok::<(), BoxError>(())
+        });
     }
 
     /// The next task that ends, by name; `None` when all have.
@@ -194,6 +214,7 @@ impl Stage {
 
     async fn end(mut self) -> Result<(), RunError> {
         self.stop.cancel();
+        let stop_max = self.stop_max;
         let mut failed = Ok(());
         let all = async {
             while let Some((task, ended)) = self.next_ended().await {
@@ -202,7 +223,7 @@ impl Stage {
                 }
             }
         };
-        if tokio::time::timeout(STAGE_STOP_MAX, all).await.is_err() {
+        if tokio::time::timeout(stop_max, all).await.is_err() {
             tracing::warn!(stage = self.name, "did not stop in time");
             self.tasks.abort_all();
         }
