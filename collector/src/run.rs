@@ -109,7 +109,7 @@ impl Collector {
         };
         let (trails, trails_tasks) =
             Trails::start(ledger.clone(), options, consuming.stop.clone()).map_err(open_error("delivery"))?;
-        consuming.spawn_plain("trails", trails_tasks.join());
+        consuming.spawn("trails", trails_tasks.join());
         let options = HistoryOptions { dir: dir.join("history"), retention: config.history_retention };
         let (history, history_task) =
             History::open(options, ledger.clone(), consuming.stop.clone()).map_err(open_error("history"))?;

@@ -48,17 +48,27 @@ pub(super) async fn print(layout: &Layout, config: &Config, agent: &Path, audit:
     println!("\nCtrl-C stops both.");
 }
 
-/// Each source, whether it is on, and what it reads or why it is off: as the agent itself says.
+/// Each source, whether it is on, and what it reads or why it is off: as the running agent itself says.
 async fn sources(layout: &Layout, agent: &Path) -> Vec<(String, bool, String)> {
-    let mut check = Command::new(agent);
-    check.arg("check").arg("--config").arg(layout.agent_config()).args(["-o", "json"]);
-    check.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let Ok(Ok(output)) = tokio::time::timeout(AGENT_TIME_MAX, check.output()).await else { return Vec::new() };
+    let mut status = Command::new(agent);
+    status.arg("status").arg("--config").arg(layout.agent_config()).args(["-o", "json"]);
+    status.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let Ok(Ok(output)) = tokio::time::timeout(AGENT_TIME_MAX, status.output()).await else { return Vec::new() };
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let sources = report["sources"].as_array().into_iter().flatten();
     let source = |source: &Value| {
-        let text = |name: &str| source[name].as_str().unwrap_or_default().to_owned();
-        (text("source"), source["on"].as_bool().unwrap_or(false), text("detail"))
+        let name = source["source"].as_str()?.to_owned();
+        let reason = source["reason"].as_str();
+        let detail = reason.map_or_else(|| reads(&name, layout), str::to_owned);
+        Some((name, reason.is_none(), detail))
     };
-    sources.map(source).collect()
+    report["sources"].as_array().into_iter().flatten().filter_map(source).collect()
+}
+
+fn reads(source: &str, layout: &Layout) -> String {
+    match source {
+        "audit" => "logins, sudo, administration: the kernel's audit records".to_owned(),
+        "journal" => "logins, sudo, units, users: the system's journal".to_owned(),
+        "api" => format!("events posted to {}", layout.socket().display()),
+        _ => String::new(),
+    }
 }
