@@ -1,7 +1,7 @@
 //! The auditor's tool: verifies a trail from its objects and public keys alone.
 //!
 //! [`store`] reads objects, [`keys`] what the auditor brings, [`digests`] and [`logs`] check what CloudTrail's own format
-//! promises, [`opening`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it all, and
+//! promises, [`opening`], [`receipt_keys`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it all, and
 //! [`report`] says two things: whether anything was altered, and whether anything is missing. It shares no code with the
 //! collector but `proto`.
 
@@ -16,6 +16,8 @@ pub mod digests;
 pub mod logs;
 
 pub mod opening;
+
+pub mod receipt_keys;
 
 pub mod streams;
 

@@ -4,9 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use edgetrail_proto::chain::{
-    BatchKind, Hash, Head, Header, Predecessor, PublicKey, Receipt, Seal, Verifier, receipt_key_statement,
-};
+use edgetrail_proto::chain::{BatchKind, Hash, Head, Header, Predecessor, Receipt, Seal, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{HEARTBEAT_INTERVAL, SEAL_TIME_TOLERANCE, SILENCE_MAX};
 use edgetrail_proto::proof::{Mark, Proof, ProofBatch, ProofTakeUp};
@@ -14,6 +12,7 @@ use edgetrail_proto::record::format_time;
 
 use crate::digests::ChainId;
 use crate::opening::{self, Opened, Statement};
+use crate::receipt_keys::ReceiptKeys;
 use crate::report::{Check, Report};
 use crate::store::Place;
 
@@ -60,7 +59,7 @@ impl Streams {
         report: &mut Report,
     ) -> Vec<Delivered> {
         self.check_window(place, proof, report);
-        let keys = receipt_keys(place, proof, roots, report);
+        let keys = ReceiptKeys::of(place, proof, roots, report);
         self.open_streams(place, chain, proof, roots, &keys, report);
         let mut delivered = Vec::new();
         let mut last_of_window = BTreeMap::new();
@@ -130,7 +129,7 @@ impl Streams {
         chain: &ChainId,
         proof: &Proof,
         roots: &[Vec<u8>],
-        keys: &HashMap<Hash, PublicKey>,
+        keys: &ReceiptKeys,
         report: &mut Report,
     ) {
         for stated in &proof.streams {
@@ -176,13 +175,7 @@ impl Streams {
     }
 
     /// Follows a stream by one batch. `None` when the batch can't be judged.
-    fn follow(
-        &mut self,
-        place: &Place,
-        batch: &ProofBatch,
-        keys: &HashMap<Hash, PublicKey>,
-        report: &mut Report,
-    ) -> Option<Header> {
+    fn follow(&mut self, place: &Place, batch: &ProofBatch, keys: &ReceiptKeys, report: &mut Report) -> Option<Header> {
         let at = format!("ledger index {} in {place}", batch.ledger_index);
         let header = match Header::decode(&batch.header.0) {
             Ok(header) => header,
@@ -215,7 +208,7 @@ impl Streams {
                     report.find(Check::StreamCounters, &at, format_args!("{:?} over {records} records", header.counters));
                 }
                 stream.check_times(&at, &header, batch.t_received, report);
-                for key in keys.keys() {
+                for key in keys.hashes() {
                     let receipt = Receipt {
                         key: *key,
                         stream: header.stream,
@@ -244,24 +237,16 @@ impl Streams {
 impl Stream {
     /// Goes on behind a batch that a receipt names. Evidence that does not hold is passed over: the break it was to
     /// bridge is then found as such.
-    fn take_up(&mut self, stated: &ProofTakeUp, keys: &HashMap<Hash, PublicKey>) {
+    fn take_up(&mut self, stated: &ProofTakeUp, keys: &ReceiptKeys) {
         let (Ok(header), Ok(receipt)) = (Header::decode(&stated.header.0), Receipt::decode(&stated.receipt.0)) else { return };
         let hash = header.hash();
-        let trusted = keys.get(&receipt.key).is_some_and(|key| receipt.verify(key).is_ok());
+        let trusted = keys.vouch_for(&receipt);
         let names_it = (receipt.stream, receipt.k, receipt.head) == (header.stream, header.k, hash);
         let behind = self.verifier.head().k.is_none_or(|k| k <= header.k);
         if !trusted || !names_it || header.stream != self.opened.open.stream || !behind {
             return;
         }
-        self.verifier = Verifier::resume(Head {
-            stream: header.stream,
-            k: Some(header.k),
-            hash,
-            next_key: header.next_key,
-            next_seq: header.first_seq.saturating_add(u64::from(header.count)),
-            counters: header.counters,
-            closed: header.kind == BatchKind::Close,
-        });
+        self.verifier = Verifier::resume(Head::after(&header, hash));
         (self.last_kind, self.last_sealed) = (Some(header.kind), header.t_sealed);
         self.last_received = receipt.t_received;
         self.receipts.insert(receipt.message_hash(), receipt.t_received);
@@ -289,30 +274,11 @@ fn check_silence(at: &str, from: u64, to: u64, report: &mut Report) {
     }
 }
 
-/// Receipt keys by their hash, those only that a root vouches for where roots are given.
-fn receipt_keys(place: &Place, proof: &Proof, roots: &[Vec<u8>], report: &mut Report) -> HashMap<Hash, PublicKey> {
-    let mut keys = HashMap::new();
-    for stated in &proof.receipt_keys {
-        let Ok(key) = <[u8; 32]>::try_from(stated.public_key.0.as_slice()) else {
-            report.find(Check::ReceiptInvalid, place, "a receipt key is not 32 bytes long");
-            continue;
-        };
-        let key = PublicKey(key);
-        let statement = receipt_key_statement(&key, stated.not_before, stated.not_after);
-        if !roots.is_empty() && !opening::signed_by_a_root(&statement, &stated.ca_signature.0, roots) {
-            report.find(Check::ReceiptInvalid, place, "a receipt key is not signed by a trusted root");
-            continue;
-        }
-        keys.insert(Hash::of(&key.0), key);
-    }
-    keys
-}
-
 /// Every stream's last batch of the window has a receipt that verifies and says what the proof says.
 fn check_receipts(
     place: &Place,
     proof: &Proof,
-    keys: &HashMap<Hash, PublicKey>,
+    keys: &ReceiptKeys,
     last_of_window: &BTreeMap<StreamId, (u64, Hash, u64, u64)>,
     report: &mut Report,
 ) {
@@ -325,7 +291,7 @@ fn check_receipts(
                 continue;
             }
         };
-        let verified = keys.get(&receipt.key).is_some_and(|key| receipt.verify(key).is_ok());
+        let verified = keys.vouch_for(&receipt);
         if !verified {
             report.find(Check::ReceiptInvalid, place, format_args!("for batch {} of stream {}", receipt.k, receipt.stream));
             continue;

@@ -227,6 +227,8 @@ fn stream_cases() -> Vec<Case> {
         hooked(Check::ReceiptInvalid, |h| h.proof = proof(|p| p.batches[0].t_received += 1)),
         hooked(Check::ReceiptInvalid, |h| h.proof = proof(|p| p.receipt_keys[0].ca_signature.0[40] ^= 1)),
         hooked(Check::ReceiptInvalid, |h| h.proof = proof(|p| p.receipt_keys[0].public_key.0.truncate(3))),
+        // Without roots the key's times are all that speaks against it.
+        hooked(Check::ReceiptInvalid, |h| h.proof = proof(|p| p.receipt_keys[0].not_after = T0)).without_roots(),
         hooked(Check::ReceiptMissing, |h| h.proof = proof(|p| p.receipts.clear())),
         hooked(Check::StreamUnclosed, |h| h.successor_in = Some(3)),
         hooked(Check::StreamSilent, |h| {
@@ -253,6 +255,11 @@ fn stream_cases() -> Vec<Case> {
 }
 
 impl Case {
+    fn without_roots(mut self) -> Self {
+        self.trail.keys.roots.clear();
+        self
+    }
+
     /// The stream was opened in window 0: leaving it out of window 2 is no fault, a window 0 without it is.
     fn expect_also_unopened(mut self) -> Self {
         let proof = |window: usize, proof: &mut Proof| {

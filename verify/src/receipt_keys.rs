@@ -1,0 +1,55 @@
+//! The keys that a proof's receipts are signed with: vouched for by a trusted root, and valid when they signed.
+
+use std::collections::HashMap;
+
+use edgetrail_proto::chain::{Hash, PublicKey, Receipt, receipt_key_statement};
+use edgetrail_proto::proof::Proof;
+
+use crate::opening;
+use crate::report::{Check, Report};
+use crate::store::Place;
+
+/// By the key's hash, as receipts name it.
+#[derive(Debug, Default)]
+pub struct ReceiptKeys(HashMap<Hash, ReceiptKey>);
+
+#[derive(Debug)]
+struct ReceiptKey {
+    key: PublicKey,
+    /// Unix nanoseconds; the first moment at which it is valid and the first at which it no longer is.
+    not_before: u64,
+    not_after: u64,
+}
+
+impl ReceiptKeys {
+    /// A proof's keys; where roots are given, those only that one of them vouches for. The others are findings.
+    pub fn of(place: &Place, proof: &Proof, roots: &[Vec<u8>], report: &mut Report) -> Self {
+        let mut keys = HashMap::new();
+        for stated in &proof.receipt_keys {
+            let Ok(key) = <[u8; 32]>::try_from(stated.public_key.0.as_slice()) else {
+                report.find(Check::ReceiptInvalid, place, "a receipt key is not 32 bytes long");
+                continue;
+            };
+            let (not_before, not_after) = (stated.not_before, stated.not_after);
+            let key = PublicKey(key);
+            let statement = receipt_key_statement(&key, not_before, not_after);
+            if !roots.is_empty() && !opening::signed_by_a_root(&statement, &stated.ca_signature.0, roots) {
+                report.find(Check::ReceiptInvalid, place, "a receipt key is not signed by a trusted root");
+                continue;
+            }
+            keys.insert(Hash::of(&key.0), ReceiptKey { key, not_before, not_after });
+        }
+        Self(keys)
+    }
+
+    /// Whether the receipt is signed by one of these, valid at the time that it states.
+    pub fn vouch_for(&self, receipt: &Receipt) -> bool {
+        self.0.get(&receipt.key).is_some_and(|known| {
+            (known.not_before..known.not_after).contains(&receipt.t_received) && receipt.verify(&known.key).is_ok()
+        })
+    }
+
+    pub fn hashes(&self) -> impl Iterator<Item = &Hash> {
+        self.0.keys()
+    }
+}
