@@ -4,6 +4,8 @@
 //! Each folder prints `decoded N of M fields equal` and must stay at the level reached. Why fields differ stands beside
 //! [`DIFFERENT`] and in docs/events.md.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers stop the test")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -48,32 +48,6 @@ impl Arch {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn known_numbers_have_their_names() {
-        for (arch, number, name) in [
-            (Arch::X86_64, 0, "read"),
-            (Arch::X86_64, 59, "execve"),
-            (Arch::X86_64, 257, "openat"),
-            (Arch::X86_64, 437, "openat2"),
-            (Arch::I386, 11, "execve"),
-            (Arch::I386, 102, "socketcall"),
-            (Arch::I386, 197, "fstat64"),
-            (Arch::Aarch64, 37, "linkat"),
-            (Arch::Aarch64, 221, "execve"),
-            (Arch::Arm, 11, "execve"),
-            (Arch::Arm, 322, "openat"),
-        ] {
-            assert_eq!(arch.syscall(number), Some(name), "{} {number}", arch.name());
-        }
-        assert_eq!(Arch::X86_64.syscall(400), None);
-        assert_eq!(Arch::X86_64.syscall(u32::MAX), None);
-    }
-}
-
 /// x86_64.
 const X86_64: &[(u32, &str)] = &[
     (
@@ -273,3 +247,29 @@ const ARM: &[(u32, &str)] = &[
          removexattrat open_tree_attr",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_numbers_have_their_names() {
+        for (arch, number, name) in [
+            (Arch::X86_64, 0, "read"),
+            (Arch::X86_64, 59, "execve"),
+            (Arch::X86_64, 257, "openat"),
+            (Arch::X86_64, 437, "openat2"),
+            (Arch::I386, 11, "execve"),
+            (Arch::I386, 102, "socketcall"),
+            (Arch::I386, 197, "fstat64"),
+            (Arch::Aarch64, 37, "linkat"),
+            (Arch::Aarch64, 221, "execve"),
+            (Arch::Arm, 11, "execve"),
+            (Arch::Arm, 322, "openat"),
+        ] {
+            assert_eq!(arch.syscall(number), Some(name), "{} {number}", arch.name());
+        }
+        assert_eq!(Arch::X86_64.syscall(400), None);
+        assert_eq!(Arch::X86_64.syscall(u32::MAX), None);
+    }
+}

@@ -5,7 +5,7 @@
 //! event: what must give way is emitted incomplete, never dropped; what one event has too much is counted in it. Pure:
 //! the caller says what time it is.
 //!
-//! sudo names the command before the user it runs as: its event is held back, at most [`JOIN_MAX`], until the record
+//! sudo names the command before the user it runs as: its event is held back, at most [`AWAIT_MAX`], until the record
 //! that names that user arrives, which then stands in [`Event::related`]. useradd reports a new user by its id before the
 //! user's file has it: that event is held back for as long, so that the name can be found.
 
@@ -75,6 +75,10 @@ enum Awaited {
 /// Longest wait for the rest of an event, milliseconds. The kernel writes an event's records in one go at the system
 /// call's end; only what is written in the middle of one (LOGIN, AVC) can lie open, for as long as the call takes.
 pub const JOIN_MAX: u64 = 500;
+
+/// Longest wait for what an event awaits that is whole, milliseconds. sudo goes on within a few, useradd writes its file
+/// within some tens; the journal's report of the same act waits no longer than 500 for this one. DESIGN §2.
+const AWAIT_MAX: u64 = 250;
 
 /// auditd may write an event's lines in another order: behind its end mark a log's event is given this long, milliseconds.
 const LOG_SETTLE: u64 = 50;
@@ -164,7 +168,7 @@ impl Assembler {
         } else if let Some(awaited) = awaited(record) {
             let bytes = record.text.len();
             self.bytes = self.bytes.saturating_add(bytes);
-            self.pending.push_back(Pending { event, bytes, deadline: now.saturating_add(JOIN_MAX), awaits: Some(awaited) });
+            self.pending.push_back(Pending { event, bytes, deadline: now.saturating_add(AWAIT_MAX), awaits: Some(awaited) });
             return;
         }
         out.push(event);
