@@ -97,7 +97,7 @@ impl Outbox for MemoryOutbox {
     fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError> {
         let mut state = self.state.lock().unwrap();
         let stream = state.streams.iter_mut().find(|held| held.stream.open.stream == receipt.stream);
-        let own = stream.filter(|stream| stream.heads.get(receipt.k as usize) == Some(&receipt.head));
+        let own = stream.filter(|stream| usize::try_from(receipt.k).is_ok_and(|k| stream.heads.get(k) == Some(&receipt.head)));
         let stream = own.expect("a receipt for a head of one's own");
         if let Some(batch) = stream.batches.iter().find(|batch| batch.header.k == receipt.k) {
             stream.last_receipted = Some((batch.header.clone(), batch.seal, receipt.clone()));

@@ -43,8 +43,7 @@ pub(super) struct Rig {
     pub(super) control: Control,
     pub(super) pki: Pki,
     pub(super) endpoint: Endpoint,
-    pub(super) stop: CancellationToken,
-    pub(super) tasks: JoinSet<()>,
+    _tasks: JoinSet<()>,
     _directory: tempfile::TempDir,
 }
 
@@ -81,7 +80,7 @@ impl Rig {
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
         let (ingest, ingest_stop) = (Ingest::new(ledger.clone(), control.clone(), &pki, internal), stop.clone());
         tasks.spawn(async move { ingest.serve(listener, ingest_stop).await.unwrap() });
-        Self { ledger, control, pki, endpoint, stop, tasks, _directory: directory }
+        Self { ledger, control, pki, endpoint, _tasks: tasks, _directory: directory }
     }
 
     /// An agent that redeemed a token.
