@@ -176,10 +176,7 @@ impl Pipeline {
                 self.redactor.redact(&mut made);
             }
             let bytes = match made {
-                Made::Record(mut record) => {
-                    record.fit();
-                    record.to_json()
-                }
+                Made::Record(mut record) => record.to_fitted_json(),
                 Made::Written(bytes) | Made::Foreign(bytes) => bytes,
             };
             addition.record(&bytes, rest.own.unwrap_or(Counted::Observed));

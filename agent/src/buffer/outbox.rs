@@ -46,7 +46,7 @@ impl Shelf {
 enum Read {
     Absent,
     Damaged,
-    Whole(OutgoingBatch),
+    Whole(Box<OutgoingBatch>),
 }
 
 impl Outbox for Shelf {
@@ -100,11 +100,11 @@ impl Outbox for Shelf {
                 if !whole {
                     return Ok(Read::Damaged);
                 }
-                Ok(Read::Whole(OutgoingBatch { header, seal: batch.seal, body, caller_waits: batch.waits }))
+                Ok(Read::Whole(Box::new(OutgoingBatch { header, seal: batch.seal, body, caller_waits: batch.waits })))
             })
             .map_err(refused)?;
         match read {
-            Read::Whole(batch) => Ok(Some(batch)),
+            Read::Whole(batch) => Ok(Some(*batch)),
             Read::Absent => Ok(None),
             Read::Damaged => {
                 tracing::error!(%stream, k, "a batch in the buffer no longer hashes to its root");

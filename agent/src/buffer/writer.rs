@@ -142,7 +142,7 @@ impl Buffer {
             .name("buffer".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || writer.run())
-            .map_err(|cause| store::StoreError::Create(cause))?;
+            .map_err(store::StoreError::Create)?;
         let task = BufferTask { thread, commands: commands.clone() };
         Ok((Self { commands, room, dir: dir.to_owned() }, task, shelf))
     }

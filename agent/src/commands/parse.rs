@@ -15,12 +15,13 @@ use serde_json::Value;
 use crate::clock::unix_ns;
 use crate::config::Config;
 use crate::enroll::Enrollment;
+use crate::normalize::audit::Decoder;
 use crate::normalize::names::Names;
-use crate::normalize::{Host, Made, Normalizer, audit as audit_records};
+use crate::normalize::{Host, Made, Normalizer};
 use crate::observation::{Observation, Payload, SourceName, Unparsed};
 use crate::redact::Redactor;
 use crate::sources::api::{Peer, Post};
-use crate::sources::audit::{Assembler, Event, Origin, Stamped};
+use crate::sources::audit;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
 
@@ -57,7 +58,7 @@ const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MA
 pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<ExitCode> {
     let host = host(&config)?;
     let mut parser = Parser {
-        normalizer: Normalizer::new(host, audit_records::Decoder::default(), Names::default()),
+        normalizer: Normalizer::new(host, Decoder::default(), Names::default()),
         redactor: Redactor::new(config.redact)?,
         out: std::io::stdout().lock(),
     };
@@ -66,8 +67,18 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         true => Box::new(std::io::stdin()),
         false => Box::new(std::fs::File::open(&arguments.input).with_context(read)?),
     };
+    if arguments.source == Source::Audit {
+        // As a whole: an event's records join over lines.
+        let mut printed = Ok(());
+        audit::log::parse(BufReader::new(input), |observation| {
+            if printed.is_ok() {
+                printed = parser.print(observation);
+            }
+        })
+        .with_context(read)?;
+        return printed.map(|()| ExitCode::SUCCESS);
+    }
     let mut lines = Lines { input: BufReader::new(input) };
-    let mut assembler = Assembler::new(Origin::Log);
     let mut number = 0u64;
     while let Some(line) = lines.next().with_context(read)? {
         number += 1;
@@ -75,15 +86,8 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
             continue;
         }
         let (source, payload) = match arguments.source {
-            Source::Audit => match Stamped::from_line(&line) {
-                Ok(stamped) => {
-                    let mut events = Vec::new();
-                    assembler.push(stamped, 0, &mut events);
-                    parser.events(events)?;
-                    continue;
-                }
-                Err(error) => (SourceName::Audit, unparsed(line, number, &error.to_string())),
-            },
+            // Read above.
+            Source::Audit => continue,
             Source::Journal => match entry(&line) {
                 Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
                 None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
@@ -97,9 +101,6 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         };
         parser.print(observation(source, format!("line:{number}"), unix_ns(), payload))?;
     }
-    let mut events = Vec::new();
-    assembler.expire(u64::MAX, &mut events);
-    parser.events(events)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,23 +111,12 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn events(&mut self, events: Vec<Event>) -> anyhow::Result<()> {
-        for event in events {
-            let (position, time) = (event.position(), event.stamp.nanoseconds());
-            self.print(observation(SourceName::Audit, position, time, Payload::Audit(event)))?;
-        }
-        Ok(())
-    }
-
     fn print(&mut self, observation: Observation) -> anyhow::Result<()> {
         for draft in self.normalizer.normalize(&observation) {
             let mut made = draft.record;
             self.redactor.redact(&mut made);
             let bytes = match made {
-                Made::Record(mut record) => {
-                    record.fit();
-                    record.to_json()
-                }
+                Made::Record(mut record) => record.to_fitted_json(),
                 Made::Written(bytes) | Made::Foreign(bytes) => bytes,
             };
             let written = self.out.write_all(&bytes).and_then(|()| self.out.write_all(b"\n"));

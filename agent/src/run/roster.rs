@@ -20,6 +20,7 @@ use crate::sources::SourceError;
 use crate::sources::api::ApiSource;
 use crate::sources::audit;
 use crate::sources::file::FileSource;
+use crate::sources::journal::JournalSource;
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -144,8 +145,7 @@ impl Roster {
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake, stop).await,
             SourceName::Journal => {
-                let why = "this build does not read the journal".to_owned();
-                Err(SourceError::Unavailable { source_name: source, why })
+                JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }
         }
     }
