@@ -156,6 +156,6 @@ impl Planner {
             plan.lanes.push(lane.state.clone());
         }
         self.commit(plan)?;
-        Ok(())
+        self.note_home()
     }
 }

@@ -101,7 +101,9 @@ impl Planner {
         let replay_to = lanes.iter().filter(|lane| lane.state.active).map(|lane| lane.state.planned_to).max().unwrap_or(0);
         let position = state.from_index;
         let window = Window::default();
-        Ok(Self { shared, trail, state, lanes, places, position, replay_to, window, files_due: None })
+        let mut planner = Self { shared, trail, state, lanes, places, position, replay_to, window, files_due: None };
+        planner.note_home()?;
+        Ok(planner)
     }
 
     pub(super) fn state(&self) -> &TrailState {
@@ -220,6 +222,16 @@ impl Planner {
             self.plan_file(lane, index, self.shared.clock.now(), &mut plan, &mut bodies);
         }
         self.commit_files(plan, bodies)
+    }
+
+    /// The trail's own account and region have digests from the start, so that a trail with nothing to deliver differs
+    /// from one whose digests were taken away.
+    fn note_home(&mut self) -> Result<(), TrailError> {
+        if self.state.logging {
+            let trail = self.trail.clone();
+            self.lane(&trail.account, &trail.home_region)?;
+        }
+        Ok(())
     }
 
     /// An agent's account and region are seen when its stream is, if only by a heartbeat: the digests then show it.

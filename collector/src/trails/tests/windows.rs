@@ -156,17 +156,23 @@ async fn after_downtime_the_window_runs_to_now_and_nothing_is_signed_for_a_past_
 }
 
 #[tokio::test]
-async fn a_host_that_sends_heartbeats_alone_has_digests() {
+async fn a_silent_trail_and_a_host_that_sends_heartbeats_alone_have_digests() {
     let mut bench = Bench::new();
     bench.start();
     bench.commit(1, ACCOUNTS[1], REGIONS[1], 0).await;
     bench.caught_up().await;
     bench.advance(60);
-    bench.delivered("CloudTrail-Digest", 1).await;
-    let digest = &only_lane(&bench)[0].digests[0];
-    assert_eq!(files(digest), 0);
-    assert!(digest["newestEventTime"].is_null() && digest["oldestEventTime"].is_null());
-    bench.check_proof(digest, 0);
+    bench.delivered("CloudTrail-Digest", 2).await;
+    let keys = bench.trails().public_keys(None, 0, u64::MAX).unwrap();
+    let lanes = auditor::chains(&bench.sink, &keys);
+    let home = (ACCOUNTS[0].to_owned(), REGIONS[0].to_owned());
+    let hosts = (ACCOUNTS[1].to_owned(), REGIONS[1].to_owned());
+    for (lane, batches) in [(home, 0), (hosts, 1)] {
+        let digest = &lanes[&lane][0].digests[0];
+        assert_eq!(files(digest), 0);
+        assert!(digest["newestEventTime"].is_null() && digest["oldestEventTime"].is_null());
+        assert_eq!(bench.check_proof(digest, 0), batches);
+    }
 }
 
 #[tokio::test]
