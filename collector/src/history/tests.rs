@@ -28,7 +28,7 @@ fn event(time: u64, serial: u64, user: &str, name: &str) -> Event {
         event_id: Some(event_id),
         time,
         category: Category::Management,
-        read_only: Some(serial % 3 == 0),
+        read_only: Some(serial.is_multiple_of(3)),
         account: ACCOUNT.to_owned(),
         region: REGION.to_owned(),
         source: "sudo.linux".to_owned(),
@@ -98,7 +98,7 @@ fn every_attribute_finds_its_events_newest_first() {
     let dir = tempfile::tempdir().unwrap();
     let (shelf, writer) = open(dir.path());
     let mut events: Vec<Event> =
-        (0..300).map(|n| event(1000 + n / 2, n, ["alice", "bob"][(n % 2) as usize], "RunCommand")).collect();
+        (0..300).map(|n| event(1000 + n / 2, n, if n.is_multiple_of(2) { "alice" } else { "bob" }, "RunCommand")).collect();
     events[17].facets.access_key = Some("AKIA17".to_owned());
     events[17].facets.name = "Login".to_owned();
     events[17].facets.source = "sshd.linux".to_owned();
@@ -264,8 +264,8 @@ proptest! {
     ) {
         let dir = tempfile::tempdir().unwrap();
         let (shelf, writer) = open(dir.path());
-        let events: Vec<Event> = times.iter().enumerate().map(|(n, (time, user))| event(*time, n as u64, &user.to_string(), "X")).collect();
-        let size = size.min(events_max as usize);
+        let events: Vec<Event> = (0..).zip(&times).map(|(n, (time, user))| event(*time, n, &user.to_string(), "X")).collect();
+        let size = size.min(usize::try_from(events_max).unwrap());
         let mut writer = writer.with_events_max(events_max);
         // Some commits of several batches, some of one.
         for group in batches(&events, size, 0).chunks(2) {
@@ -287,8 +287,9 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_no_chunk(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let compressed = zstd::bulk::compress(&bytes, 1).unwrap();
-        let _facets = super::chunk::ChunkFacets::decode(&compressed, bytes.len() as u32);
-        let _records = super::chunk::records_at(&compressed, bytes.len() as u32, &[0, 1]);
+        let length = u32::try_from(bytes.len()).unwrap();
+        let _facets = super::chunk::ChunkFacets::decode(&compressed, length);
+        let _records = super::chunk::records_at(&compressed, length, &[0, 1]);
         let _nonsense = super::chunk::ChunkFacets::decode(&bytes, 1000);
     }
 }
@@ -313,7 +314,7 @@ fn an_event_costs_little() {
     let users = ["alice", "bob", "carol", "dave"];
     let events: Vec<Event> = (0..EVENTS)
         .map(|n| {
-            let mut event = event(1_700_000_000 + n / 100, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), users[(n % 4) as usize], "RunCommand");
+            let mut event = event(1_700_000_000 + n / 100, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), users[usize::try_from(n % 4).unwrap()], "RunCommand");
             let padding: String = (0..9).map(|part| format!("{:016x}", n.wrapping_mul(0x2545_f491_4f6c_dd1d).rotate_left(part * 7))).collect();
             let fixed = r#""eventVersion":"1.11","userIdentity":{"type":"AssumedRole","principalId":"0:alice","sessionContext":{"sessionIssuer":{"type":"Role"}}},"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"111122223333","sourceIPAddress":"192.0.2.7","userAgent":"sudo","requestParameters":{"command":"/usr/bin/systemctl restart nginx","cwd":"/root","tty":"pts/0"}"#;
             event.record = format!("{{{fixed},\"eventID\":\"{:?}\",\"x\":\"{padding}\"}}", event.facets.event_id).into_bytes();
