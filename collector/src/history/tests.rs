@@ -352,3 +352,65 @@ fn an_event_costs_little() {
 fn cpu_time() -> std::time::Duration {
     rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
 }
+
+/// The folder removed after the ledger has let old bodies go: history begins with the oldest that is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn history_is_rebuilt_from_what_the_ledger_keeps() {
+    use crate::ledger::{Ledger, LedgerError, LedgerOptions};
+    use edgetrail_proto::record::Record;
+    use tokio_util::sync::CancellationToken;
+
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let control = crate::control::Control::open(dir.path()).unwrap();
+    let trust = crate::pki::TRUST_DOMAIN_DEFAULT.parse().unwrap();
+    let pki = crate::pki::Pki::open(&dir.path().join("pki"), trust, &[], control.revoked()).unwrap();
+    let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+    (options.segment_bytes, options.retention, options.tail_bytes) = (2048, std::time::Duration::ZERO, 1);
+    options.consumers = vec!["another".to_owned()];
+    let (ledger, task) = Ledger::open(&dir.path().join("ledger"), options).unwrap();
+    let [stop, internal_stop, ledger_stop] = [(); 3].map(|()| CancellationToken::new());
+    let mut tasks = tokio::task::JoinSet::new();
+    let run = task.run(ledger_stop.clone());
+    tasks.spawn(async move { run.await.unwrap() });
+    let home = crate::internal::Home { account: ACCOUNT.parse().unwrap(), region: REGION.parse().unwrap(), host: "h".to_owned() };
+    let (internal, task) = crate::internal::Internal::open(dir.path(), ledger.clone(), pki.authority(), &home).await.unwrap();
+    let run = task.run(internal_stop.clone());
+    let mut sealing = tokio::task::JoinSet::new();
+    sealing.spawn(async move { run.await.unwrap() });
+
+    let record = || Record {
+        event_source: "s".to_owned(),
+        event_name: "N".to_owned(),
+        aws_region: REGION.to_owned(),
+        recipient_account_id: ACCOUNT.to_owned(),
+        ..Record::default()
+    };
+    let released = async {
+        while !matches!(ledger.read(0, 1), Err(LedgerError::Released { .. })) {
+            let index = internal.record(record()).await.unwrap();
+            ledger.passed("another", index + 1);
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), released).await.unwrap();
+    let last = internal.record(record()).await.unwrap();
+    let options = super::HistoryOptions { dir: dir.path().join("history"), retention: super::RETENTION_DEFAULT };
+    let (history, task) = super::History::open(options, ledger, stop.clone()).unwrap();
+    let shown = async {
+        loop {
+            let found = history.lookup(query(&[(Attribute::EventName, "N")], 50)).await.unwrap().events.len();
+            if found > 0 {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(30), shown).await.unwrap();
+    assert!(u64::try_from(found).unwrap() < last, "the first bodies are gone: {found} of {last}");
+    stop.cancel();
+    task.join().await;
+    internal_stop.cancel();
+    sealing.join_all().await;
+    ledger_stop.cancel();
+    tasks.join_all().await;
+}
