@@ -81,6 +81,7 @@ impl Api {
     {
         Router::new()
             .route("/healthz", axum::routing::get(|| async { "ok\n" }))
+            .route("/v1/keys", axum::routing::get(cloudtrail::all_public_keys))
             .route_service("/edgetrail.v1.Enrollment/{method}", enrollment)
             .fallback(dispatch::answer)
             .with_state(self)
