@@ -99,11 +99,8 @@ impl<'a> Event<'a> {
 
     /// The same for text whose depth was checked before.
     pub fn parse_bounded(text: &'a str) -> Result<Self, EventError> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = deserializer.deserialize_any(Members).map_err(|error| syntax(text, &error))?;
-        deserializer.end().map_err(|error| syntax(text, &error))?;
         let mut event = Self::default();
-        for (name, value) in members.0 {
+        for (name, value) in members(text)? {
             event.take(name, value)?;
         }
         event.check()?;
@@ -252,6 +249,14 @@ impl<'a> Event<'a> {
         }
         Ok(())
     }
+}
+
+/// The members of a JSON object in order: name (JSON text without its quotes) and value (JSON text).
+pub fn members(text: &str) -> Result<Vec<(&str, &str)>, EventError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let members = deserializer.deserialize_any(Members).map_err(|error| syntax(text, &error))?;
+    deserializer.end().map_err(|error| syntax(text, &error))?;
+    Ok(members.0)
 }
 
 /// Unix nanoseconds of an eventTime's JSON text: RFC 3339, or Unix seconds with or without a fraction.
