@@ -94,7 +94,10 @@ impl Normalizer {
                 let id = self.event_id(observation, 0);
                 self.audit.decode(&self.host, &mut self.names, event, id).into_iter().collect()
             }
-            Payload::Journal(_) => Vec::new(),
+            Payload::Journal(entry) => {
+                let id = self.event_id(observation, 0);
+                journal::draft(&self.host, &mut self.names, id, observation.time, entry).into_iter().collect()
+            }
             Payload::Post(post) => {
                 let origin = posted::Origin::Peer(&post.peer);
                 vec![self.posted(observation, &post.event, &origin)]

@@ -73,11 +73,6 @@ impl Watch {
         Ok(inotify::add_watch(&self.inotify, path, flags)?)
     }
 
-    pub(super) fn forget(&self, watch: i32) {
-        // Gone already when what it watched is.
-        let _gone = inotify::remove_watch(&self.inotify, watch);
-    }
-
     /// Blocks until something changed, the waker was used or the time is over; then gives all changes at hand.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Change>> {
         let mut ends = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];

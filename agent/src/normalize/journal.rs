@@ -1,1 +1,0 @@
-//! Journal entries as records.
