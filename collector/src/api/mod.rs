@@ -28,7 +28,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use edgetrail_proto::identity::{AccountId, Region};
-use tokio::sync::Semaphore;
 
 pub use caller::{Peer, TlsFacts};
 pub use recorder::RecorderTask;
@@ -60,16 +59,16 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     parts: ApiParts,
     recorder: recorder::Recorder,
-    /// One permit for each MiB of objects in memory.
-    object_memory: Arc<Semaphore>,
+    /// Objects being read into memory.
+    object_reads: tokio::sync::Semaphore,
 }
 
 impl Api {
     /// The task writes the records of answered calls; join it after the server has ended.
     pub fn new(parts: ApiParts) -> (Self, RecorderTask) {
         let (recorder, task) = recorder::start(parts.internal.clone());
-        let object_memory = Arc::new(Semaphore::new(s3::OBJECT_MEMORY_MIB));
-        (Self(Arc::new(Inner { parts, recorder, object_memory })), task)
+        let object_reads = tokio::sync::Semaphore::new(s3::OBJECT_READS_MAX);
+        (Self(Arc::new(Inner { parts, recorder, object_reads })), task)
     }
 
     /// All that is answered on the port. `enrollment` is the gRPC service, served by its path.
@@ -81,7 +80,6 @@ impl Api {
     {
         Router::new()
             .route("/healthz", axum::routing::get(|| async { "ok\n" }))
-            .route("/v1/keys", axum::routing::get(cloudtrail::all_public_keys))
             .route_service("/edgetrail.v1.Enrollment/{method}", enrollment)
             .fallback(dispatch::answer)
             .with_state(self)
