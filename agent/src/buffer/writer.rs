@@ -137,6 +137,8 @@ impl Buffer {
             steps: StepWatch::default(),
             closed: false,
         };
+        // The start itself may have committed a gap.
+        writer.settle();
         writer.measure(true);
         let thread = std::thread::Builder::new()
             .name("buffer".to_owned())
@@ -270,6 +272,7 @@ impl Writer {
                 self.flush();
                 let done = self.with(|scribe| scribe.reconcile(latest, &positions, unix_ns()));
                 if matches!(done, Ok(Reconciled::Successor)) {
+                    self.settle();
                     self.follow_successor();
                 }
                 drop(reply.send(done));
@@ -322,18 +325,13 @@ impl Writer {
             Ok(()) => {
                 // From here on a crash keeps every record of the addition: callers may be answered.
                 let (stream, last) = (scribe.line.stream, scribe.line.writer.next_k().saturating_sub(1));
-                let unsealed = !scribe.line.unsealed.is_empty();
                 for caller in staged.addition.callers {
                     match (&caller.after, &caller.outcome) {
                         (AnswerAfter::Receipt, Outcome::Committed { .. }) => self.waiting.push((stream, last, caller)),
                         _ => caller.tell_done(),
                     }
                 }
-                if unsealed {
-                    self.unsealed_since.get_or_insert_with(Instant::now);
-                } else {
-                    (self.unsealed_since, self.sealed_at) = (None, Instant::now());
-                }
+                self.settle();
                 self.measure(false);
             }
             Err(error) => {
@@ -349,6 +347,15 @@ impl Writer {
 
     fn seal(&mut self) {
         if self.with(|scribe| scribe.seal_open(unix_ns())).is_ok() {
+            self.settle();
+        }
+    }
+
+    /// Knows again whether something waits to be sealed, and since when.
+    fn settle(&mut self) {
+        if self.scribe.as_ref().is_some_and(|scribe| !scribe.line.unsealed.is_empty()) {
+            self.unsealed_since.get_or_insert_with(Instant::now);
+        } else {
             (self.unsealed_since, self.sealed_at) = (None, Instant::now());
         }
     }
@@ -379,7 +386,7 @@ impl Writer {
                     self.staged = None;
                 }
                 self.scribe = Some(scribe);
-                self.sealed_at = Instant::now();
+                self.settle();
                 self.follow_successor();
                 self.measure(true);
             }

@@ -138,6 +138,25 @@ fn a_close_ends_the_stream_and_is_held_until_its_receipt() {
     task.end().unwrap();
 }
 
+#[test]
+fn a_gap_of_the_start_is_sealed_within_the_seal_interval() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let Running { dir, buffer, task, shelf } = running;
+    drop((buffer, shelf));
+    // Without a close: the next start finds no orderly stop.
+    task.end().unwrap();
+    let (buffer, task, shelf) =
+        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while shelf.batch(stream, 1).unwrap().is_none() {
+        assert!(Instant::now() < until, "the gap was not sealed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    buffer.close().unwrap();
+    task.end().unwrap();
+}
+
 fn position(stream: StreamId, head: Option<(u64, Hash)>) -> CollectorPosition {
     CollectorPosition { stream, recorded: true, head, bound: None, superseded: false }
 }
