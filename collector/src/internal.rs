@@ -169,7 +169,7 @@ impl InternalTask {
             heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
             for request in waiting.drain(..) {
                 // A caller that went away does not undo its record.
-                drop(request.answer.send(index));
+                let _gone = request.answer.send(index).is_err();
             }
         }
     }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use edgetrail_proto::identity::{AccountId, Region};
+use tokio::sync::Semaphore;
 
 pub use caller::{Peer, TlsFacts};
 pub use recorder::RecorderTask;
@@ -59,16 +60,16 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     parts: ApiParts,
     recorder: recorder::Recorder,
-    /// Objects being read into memory.
-    object_reads: tokio::sync::Semaphore,
+    /// One permit for each MiB of objects in memory.
+    object_memory: Arc<Semaphore>,
 }
 
 impl Api {
     /// The task writes the records of answered calls; join it after the server has ended.
     pub fn new(parts: ApiParts) -> (Self, RecorderTask) {
         let (recorder, task) = recorder::start(parts.internal.clone());
-        let object_reads = tokio::sync::Semaphore::new(s3::OBJECT_READS_MAX);
-        (Self(Arc::new(Inner { parts, recorder, object_reads })), task)
+        let object_memory = Arc::new(Semaphore::new(s3::OBJECT_MEMORY_MIB));
+        (Self(Arc::new(Inner { parts, recorder, object_memory })), task)
     }
 
     /// All that is answered on the port. `enrollment` is the gRPC service, served by its path.
@@ -80,6 +81,7 @@ impl Api {
     {
         Router::new()
             .route("/healthz", axum::routing::get(|| async { "ok\n" }))
+            .route("/v1/keys", axum::routing::get(cloudtrail::all_public_keys))
             .route_service("/edgetrail.v1.Enrollment/{method}", enrollment)
             .fallback(dispatch::answer)
             .with_state(self)

@@ -72,10 +72,10 @@ fn digests_below_a_minute_need_to_be_asked_for() {
 #[test]
 fn durations_are_read_with_their_unit() {
     for (text, seconds) in [("10s", 10), ("5m", 300), ("1h 30m", 5400), ("90d", 7_776_000), ("24 h", 86_400)] {
-        assert_eq!(document::duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
     }
     for text in ["", "5", "-5s", "soon", "d"] {
-        assert_eq!(document::duration(text), None, "{text}");
+        assert_eq!(duration(text), None, "{text}");
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::shelf::Shelf;
 use super::writer::{Batch, Writer};
 use super::{CONSUMER, HistoryError};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 
 /// Commits are at least this far apart while there is little to write: an fsync costs 4 ms, and 2 s are promised.
 const GATHER: Duration = Duration::from_millis(100);
@@ -46,6 +46,20 @@ impl HistoryTask {
             }
         }
     }
+}
+
+/// A history that is built anew begins with the oldest body that the ledger keeps: bodies are released in order.
+fn first_kept(ledger: &Ledger, from: u64) -> Result<u64, LedgerError> {
+    let (mut released, mut kept) = (from, ledger.next_index());
+    while released < kept {
+        let middle = released + (kept - released) / 2;
+        match ledger.read(middle, 1) {
+            Err(LedgerError::Released { .. }) => released = middle + 1,
+            Err(error) => return Err(error),
+            Ok(_) => kept = middle,
+        }
+    }
+    Ok(kept)
 }
 
 struct Consumer {
@@ -100,7 +114,20 @@ impl Consumer {
     async fn step(&self, writer: Writer) -> Result<Writer, HistoryError> {
         let ledger = self.ledger.clone();
         let work = move || {
-            let entries = ledger.read(writer.next_index(), READ_BYTES)?;
+            let mut writer = writer;
+            let entries = match ledger.read(writer.next_index(), READ_BYTES) {
+                Err(LedgerError::Released { .. }) => {
+                    let first = first_kept(&ledger, writer.next_index())?;
+                    tracing::warn!(
+                        from = writer.next_index(),
+                        to = first,
+                        "history begins later: the ledger keeps no older bodies"
+                    );
+                    writer.skip_to(first);
+                    ledger.read(first, READ_BYTES)?
+                }
+                read => read?,
+            };
             let batches: Vec<Batch<'_>> = entries.iter().map(|entry| Batch::of(entry)).collect();
             writer.append(&batches)
         };

@@ -107,6 +107,11 @@ impl Writer {
         self.next_index
     }
 
+    /// Leaves out what can't be read any more; durable with the next commit.
+    pub(super) fn skip_to(&mut self, index: u64) {
+        self.next_index = self.next_index.max(index);
+    }
+
     /// Commits batches that follow each other. After an error the writer must be opened afresh.
     pub(super) fn append(mut self, batches: &[Batch<'_>]) -> Result<Self, HistoryError> {
         let mut rest = batches;

@@ -114,7 +114,7 @@ fn verify_heads(connection: &Connection, dir: &Path) -> Result<usize, LedgerErro
             Some(committed) if committed.hash == head.hash => store::batches(connection, committed.index, 1)?.pop(),
             Some(_) | None => None,
         };
-        if !header.is_some_and(|row| row.header.hash() == head.hash) {
+        if header.is_none_or(|row| row.header.hash() != head.hash) {
             let path = dir.join("ledger.sqlite");
             return Err(LedgerError::Damaged { what: "a stream's head does not match its last batch", path });
         }

@@ -55,6 +55,12 @@ pub enum SessionError {
     Refused { reason: wire::RefusalReason, message: String },
     #[error("the collector holds another branch of stream {stream}; join again with a token")]
     Forked { stream: StreamId },
+    /// It was restored from an older copy, or replaced. Nothing can be sent behind the hole.
+    #[error(
+        "the collector has lost batches {from} to {to} of stream {stream}, for which it gave a receipt; \
+         restore its ledger from a newer copy"
+    )]
+    CollectorLost { stream: StreamId, from: u64, to: u64 },
     #[error("the collector's message is not what the protocol allows here: {0}")]
     Protocol(&'static str),
     #[error("a receipt can't be trusted")]
@@ -121,7 +127,9 @@ impl Session<'_> {
         };
         let mut client = wire::ingest_client::IngestClient::new(channel);
         let (to_collector, queue) = mpsc::channel(QUEUE_MESSAGES);
-        let held = self.blocking(|outbox| outbox.held()).await?;
+        let mut held = self.blocking(|outbox| outbox.held()).await?;
+        // Of more than a resume may name, the newest: nothing is concluded of a stream that was not named.
+        held.drain(..held.len().saturating_sub(STREAMS_NAMED_MAX));
         send(&to_collector, from_agent::Message::Resume(self.resume(&held))).await?;
         let attached = tokio::time::timeout(ANSWER_TIME_MAX, client.attach(ReceiverStream::new(queue)));
         let attached = attached.await.map_err(|_| SessionError::Unanswered)?.map_err(ended)?;
@@ -154,13 +162,12 @@ impl Session<'_> {
         }
     }
 
-    /// Names everything, the newest where there is more than a message holds.
+    /// Names everything; of the batches the newest, where there are more than a message holds.
     fn resume(&self, held: &[HeldStream]) -> wire::Resume {
         let mut room = BATCHES_NAMED_MAX;
         let mut streams: Vec<wire::HeldStream> = held
             .iter()
             .rev()
-            .take(STREAMS_NAMED_MAX)
             .map(|stream| {
                 let named = stream.unreceipted.len().min(room);
                 room -= named;
@@ -213,8 +220,8 @@ impl Session<'_> {
             return Ok(None);
         }
         let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
-        let courses = held.into_iter().filter_map(|held| course(held, &positions)).collect();
-        Ok(Some((keys, courses)))
+        let courses = held.into_iter().filter_map(|held| course(held, &positions).transpose());
+        Ok(Some((keys, courses.collect::<Result<_, _>>()?)))
     }
 
     async fn send_courses(
@@ -287,15 +294,17 @@ impl Session<'_> {
 
     /// Streams opened after `stream` in this session, once `stream` has nothing more to send.
     async fn successors(&self, stream: StreamId, next_k: u64) -> Result<Option<Vec<Course>>, SessionError> {
-        self.blocking(move |outbox| {
+        let successors = self.blocking(move |outbox| {
             let held = outbox.held()?;
             let later = held.iter().position(|held| held.stream == stream).map_or(0, |at| at + 1);
-            let successors: Vec<Course> = held.into_iter().skip(later).filter_map(|held| course(held, &HashMap::new())).collect();
+            let successors: Vec<HeldStream> = held.into_iter().skip(later).collect();
             // Asked in this order: once a successor is there, its predecessor seals nothing more.
             let done = !successors.is_empty() && outbox.batch(stream, next_k)?.is_none();
             Ok(done.then_some(successors))
-        })
-        .await
+        });
+        let Some(successors) = successors.await? else { return Ok(None) };
+        let courses = successors.into_iter().filter_map(|held| course(held, &HashMap::new()).transpose());
+        courses.collect::<Result<_, _>>().map(Some)
     }
 
     async fn drained(&self, flight: &watch::Sender<Flight>) -> Result<SessionEnd, SessionError> {
@@ -373,17 +382,26 @@ impl Session<'_> {
     }
 }
 
-/// Where sending a stream begins. `None` where the collector takes nothing more of it.
-fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Option<Course> {
-    let position = positions.get(&held.stream);
+/// Where sending a stream begins. `None` where there is nothing of it that the collector takes, or lacks.
+fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Result<Option<Course>, SessionError> {
+    let stream = held.stream;
+    let position = positions.get(&stream);
     let recorded = position.is_some_and(|position| position.recorded);
-    let head = position.and_then(|position| position.head);
     let bound = position.and_then(|position| position.bound);
     if position.is_some_and(|position| position.superseded && position.bound.is_none()) {
-        return None;
+        return Ok(None);
     }
-    let next_k = head.map_or(0, |(k, _)| k.saturating_add(1));
-    Some(Course { stream: held.stream, opening: (!recorded).then_some(held.opening), next_k, bound })
+    let head = position.and_then(|position| position.head).map(|(k, _)| k);
+    let next_k = head.map_or(0, |k| k.saturating_add(1));
+    let receipted = held.last_receipted.as_ref().map(|(header, ..)| header.k);
+    if let Some(to) = receipted.filter(|&to| to >= next_k) {
+        // The rows are gone, against a receipt. A stream that has nothing else has nothing to wait for.
+        if held.unreceipted.is_empty() && held.closed {
+            return Ok(None);
+        }
+        return Err(SessionError::CollectorLost { stream, from: next_k, to });
+    }
+    Ok(Some(Course { stream, opening: (!recorded).then_some(held.opening), next_k, bound }))
 }
 
 /// Reads and compresses one batch, both once, at the time of sending.
@@ -447,4 +465,67 @@ fn position_from_wire(position: &wire::StreamPosition) -> Result<CollectorPositi
     let stream = stream_from_wire(&position.stream)?;
     let (recorded, bound, superseded) = (position.recorded, position.bound, position.superseded);
     Ok(CollectorPosition { stream, recorded, head, bound, superseded })
+}
+
+#[cfg(test)]
+mod tests {
+    use edgetrail_proto::chain::{BatchKind, Counters, Header, PublicKey, ReceiptSigner, Seal};
+
+    use super::*;
+
+    fn held(receipted: Option<u64>, unreceipted: &[u64], closed: bool) -> HeldStream {
+        let stream = StreamId::from_bytes([1; 16]);
+        let (open, binding, signature) = (Vec::new(), Vec::new(), Vec::new());
+        HeldStream {
+            stream,
+            opening: Opening { open, binding, signature, certificate_chain: Vec::new() },
+            last_receipted: receipted.map(|k| {
+                let header = Header {
+                    stream,
+                    k,
+                    kind: BatchKind::Heartbeat,
+                    first_seq: 0,
+                    count: 0,
+                    root: Hash::ZERO,
+                    previous: Hash::ZERO,
+                    next_key: PublicKey([0; 32]),
+                    boot_id: [0; 16],
+                    t_sealed: 0,
+                    t_min: 0,
+                    t_max: 0,
+                    counters: Counters::default(),
+                    last_receipt: Hash::ZERO,
+                };
+                let receipt = ReceiptSigner::from_seed(&[1; 32]).sign(stream, k, header.hash(), 0, 0);
+                (header, Seal([0; 64]), receipt)
+            }),
+            unreceipted: unreceipted.iter().map(|k| (*k, Hash::ZERO)).collect(),
+            closed,
+        }
+    }
+
+    fn at(head: Option<u64>, bound: Option<u64>, superseded: bool) -> HashMap<StreamId, CollectorPosition> {
+        let stream = StreamId::from_bytes([1; 16]);
+        let head = head.map(|k| (k, Hash::ZERO));
+        HashMap::from([(stream, CollectorPosition { stream, recorded: true, head, bound, superseded })])
+    }
+
+    #[test]
+    fn sending_goes_on_behind_the_collectors_head() {
+        let next = |held, positions| course(held, &positions).unwrap().map(|course| (course.next_k, course.opening.is_some()));
+        assert_eq!(next(held(None, &[0, 1], false), HashMap::new()), Some((0, true)), "not recorded: its open first");
+        assert_eq!(next(held(None, &[0, 1], false), at(None, None, false)), Some((0, false)));
+        assert_eq!(next(held(Some(3), &[4, 5], false), at(Some(4), None, false)), Some((5, false)), "a receipt was lost");
+        assert_eq!(next(held(None, &[0], false), at(None, None, true)), None, "superseded: nothing is taken");
+        assert_eq!(next(held(Some(3), &[4], false), at(Some(3), Some(4), true)), Some((4, false)));
+        assert_eq!(next(held(Some(3), &[], true), HashMap::new()), None, "done with");
+    }
+
+    #[test]
+    fn a_collector_behind_its_own_receipts_is_named() {
+        let lost = course(held(Some(7), &[8], false), &at(Some(4), None, false));
+        assert!(matches!(lost, Err(SessionError::CollectorLost { from: 5, to: 7, .. })));
+        let lost = course(held(Some(7), &[], false), &HashMap::new());
+        assert!(matches!(lost, Err(SessionError::CollectorLost { from: 0, to: 7, .. })));
+    }
 }

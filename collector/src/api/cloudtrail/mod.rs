@@ -6,6 +6,8 @@ mod parameters;
 mod public_keys;
 mod trails;
 
+pub(super) use public_keys::all as all_public_keys;
+
 use http::request::Parts;
 use serde_json::Value;
 

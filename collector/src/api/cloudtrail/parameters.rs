@@ -8,6 +8,9 @@ use crate::api::fault::Fault;
 /// Longest and shortest trail name. Source: CloudTrail's naming rules.
 const NAME_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
 
+/// Deepest nesting of an input, in levels: the model's deepest has 5. What is recorded of a call must itself be a record.
+const DEPTH_MAX: usize = 16;
+
 /// How a caller names a trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TrailName {
@@ -21,12 +24,24 @@ pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Fault> {
         return Ok(Map::new());
     }
     match serde_json::from_slice(body) {
+        Ok(value) if depth(&value) > DEPTH_MAX => {
+            Err(Fault::client("SerializationException", format!("the body nests deeper than {DEPTH_MAX} levels")))
+        }
         Ok(Value::Object(mut members)) => {
             members.retain(|_, value| !value.is_null());
             Ok(members)
         }
         Ok(_) => Err(Fault::client("SerializationException", "the body is not a JSON object")),
         Err(error) => Err(Fault::client("SerializationException", format!("the body is not JSON: {error}"))),
+    }
+}
+
+/// The parser has bounded it before.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -136,6 +151,16 @@ mod tests {
         ] {
             assert_eq!(TrailName::parse(bad).unwrap_err().code, "CloudTrailARNInvalidException", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_body_is_a_flat_enough_object() {
+        let nested = |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels - 1) + "{}", "}".repeat(levels - 1));
+        assert!(parse(nested(DEPTH_MAX).as_bytes()).is_ok());
+        for bad in [nested(DEPTH_MAX + 1), nested(100_000), "7".to_owned(), "\u{0}".to_owned()] {
+            assert_eq!(parse(bad.as_bytes()).unwrap_err().code, "SerializationException");
+        }
+        assert_eq!(parse(b"").unwrap(), parse(br#"{"a":null}"#).unwrap());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! ListPublicKeys: the keys that verify digests, of the region called, all on one page.
 
+use axum::extract::State;
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::dispatch::now_seconds;
 use crate::api::fault::Fault;
+use crate::trails::PublicDigestKey;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -37,6 +40,24 @@ pub(super) async fn list(api: &Api, caller: &Caller, input: Value) -> Result<Val
     let keys = read
         .map_err(|error| failed("the digest keys cannot be read", &error))?
         .map_err(|error| failed("the digest keys cannot be read", &error))?;
+    Ok(shown(&keys))
+}
+
+/// `GET /v1/keys`: every key of every region, for auditors' tools. Public keys need no signature to be read.
+pub(in crate::api) async fn all(State(api): State<Api>) -> Result<axum::Json<Value>, StatusCode> {
+    let trails = api.parts().trails.clone();
+    let read = tokio::task::spawn_blocking(move || trails.public_keys(None, 0, i64::MAX.cast_unsigned())).await;
+    match read {
+        Ok(Ok(keys)) => Ok(axum::Json(shown(&keys))),
+        Ok(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the digest keys cannot be read");
+            Err(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Err(_panicked) => Err(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+fn shown(keys: &[PublicDigestKey]) -> Value {
     let listed = keys.iter().map(|key| {
         json!({
             "Value": STANDARD.encode(&key.der_pkcs1),
@@ -45,5 +66,5 @@ pub(super) async fn list(api: &Api, caller: &Caller, input: Value) -> Result<Val
             "Fingerprint": key.fingerprint,
         })
     });
-    Ok(json!({ "PublicKeyList": listed.collect::<Vec<_>>() }))
+    json!({ "PublicKeyList": listed.collect::<Vec<_>>() })
 }

@@ -29,8 +29,8 @@ use crate::sinks::{Directory, Sink, SinkConfig, SinkError};
 
 const SOURCE: &str = "s3.amazonaws.com";
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
-/// Objects read into memory at once; the largest one may have 256 MiB.
-pub(super) const OBJECT_READS_MAX: usize = 4;
+/// Objects in memory at once, in MiB; the largest one may have 256. Log files have less than 1.
+pub(super) const OBJECT_MEMORY_MIB: usize = 512;
 
 /// Query parameters that make a request another one. Only `location` is answered.
 const SUBRESOURCES: [&str; 24] = [
@@ -116,10 +116,7 @@ async fn run(api: &Api, head: &Parts, caller: &Caller, address: &Address, operat
         Operation::ListObjects => listing::answer(&bucket, head, listing::Version::One).await,
         Operation::ListObjectsV2 => listing::answer(&bucket, head, listing::Version::Two).await,
         Operation::HeadObject => object::head(&bucket, &address.key).await,
-        Operation::GetObject => {
-            let _permit = api.0.object_reads.acquire().await.map_err(|_| Fault::internal(Protocol::S3))?;
-            object::get(&bucket, &address.key, head).await
-        }
+        Operation::GetObject => object::get(&bucket, &address.key, head, &api.0.object_memory).await,
         Operation::Unsupported | Operation::ListBuckets => Err(Fault::new(
             StatusCode::NOT_IMPLEMENTED,
             "NotImplemented",

@@ -1,5 +1,7 @@
 //! GetObject and HeadObject: an object's bytes with the metadata that the trail gave it.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -8,12 +10,14 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Full};
 use md5::{Digest, Md5};
+use tokio::sync::Semaphore;
 
 use super::{Bucket, sink_fault};
-use crate::api::fault::Fault;
+use crate::api::fault::{Fault, Protocol};
 use crate::api::reply;
-use crate::sinks::{ObjectMeta, ObjectStat, Sink};
+use crate::sinks::{OBJECT_BYTES_MAX, ObjectMeta, ObjectStat, Sink};
 
 /// Which part of an object is asked for, as `Range` says it (RFC 9110 §14.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +31,12 @@ enum Part {
     Unsatisfiable,
 }
 
-pub(super) async fn get(bucket: &Bucket, key: &str, head: &Parts) -> Result<Response, Fault> {
+/// The object's share of `memory` is given back when its last byte is sent.
+pub(super) async fn get(bucket: &Bucket, key: &str, head: &Parts, memory: &Arc<Semaphore>) -> Result<Response, Fault> {
     let sink = Sink::Directory(bucket.directory.clone());
+    let stat = sink.head(key).await.map_err(|error| sink_fault(&error))?.ok_or_else(no_such_key)?;
+    let mib = u32::try_from(stat.bytes.min(OBJECT_BYTES_MAX) / (1 << 20) + 1).unwrap_or(u32::MAX);
+    let permit = Arc::clone(memory).acquire_many_owned(mib).await.map_err(|_| Fault::internal(Protocol::S3))?;
     let object = sink.get(key).await.map_err(|error| sink_fault(&error))?.ok_or_else(no_such_key)?;
     let range = head.headers.get("range").and_then(|range| range.to_str().ok());
     let (status, bytes, content_range) = match Part::of(range, object.stat.bytes) {
@@ -42,7 +50,11 @@ pub(super) async fn get(bucket: &Bucket, key: &str, head: &Parts) -> Result<Resp
         }
     };
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let mut response = Response::new(Body::from(bytes));
+    let body = Full::new(bytes).map_frame(move |frame| {
+        let _held = &permit;
+        frame
+    });
+    let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     describe(response.headers_mut(), &object.meta, &object.stat, length);
     if let Some(Ok(value)) = content_range.map(HeaderValue::try_from) {

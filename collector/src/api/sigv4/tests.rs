@@ -105,7 +105,8 @@ fn the_wrong_secret_is_refused() {
 
 #[test]
 fn tampered_method_path_query_and_headers_are_refused() {
-    let tamper: [(&str, fn(&mut Parts)); 6] = [
+    type Change = fn(&mut Parts);
+    let tamper: [(&str, Change); 6] = [
         ("method", |head| head.method = http::Method::PUT),
         ("path", |head| head.uri = "https://localhost:8443/x".parse().unwrap()),
         ("query", |head| head.uri = "https://localhost:8443/?x=1".parse().unwrap()),

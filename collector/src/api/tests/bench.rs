@@ -112,7 +112,7 @@ impl Bench {
             server.join().await;
             drop(self.history);
             recorder.join().await;
-            trails.join().await;
+            trails.join().await.unwrap();
             history.join().await;
             // The internal stream seals its close into the ledger, so the ledger ends last.
             self.internal_stop.cancel();

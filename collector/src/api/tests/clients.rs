@@ -134,3 +134,27 @@ async fn validate_logs_accepts_a_directory_trail_through_the_s3_face() {
     assert!(keys.is_sorted());
     bench.stop().await;
 }
+
+/// HTTP/2, where the host is an `:authority`, and a third signer.
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_signs_calls_over_http2() {
+    if skipped() {
+        return;
+    }
+    let bench = Bench::start().await;
+    let credentials = format!("{}:{}", bench.key.id, bench.key.secret);
+    let mut command = bench.command("curl", &bench.key);
+    command.args(["--silent", "--http2", "--max-time", "30", "--user", &credentials]);
+    command.args(["--aws-sigv4", &format!("aws:amz:{REGION}:cloudtrail"), "--write-out", "%{http_version} %{http_code}"]);
+    command.args([
+        "--header",
+        "x-amz-target: CloudTrail_20131101.ListTrails",
+        "--header",
+        "content-type: application/x-amz-json-1.1",
+    ]);
+    command.arg("--cacert").arg(bench.dir.path().join("pki/ca.pem")).args(["--data", "{}"]).arg(format!("{}/", bench.endpoint()));
+    let output = command.output().await.expect("curl");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(TRAIL_ARN) && text.ends_with("2 200"), "{text}");
+    bench.stop().await;
+}

@@ -124,6 +124,41 @@ async fn an_unsigned_request_is_refused_in_the_protocol_it_speaks() {
     bench.stop().await;
 }
 
+/// `bucket.host`, as SDKs address a bucket by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_found_in_the_host() {
+    let bench = Bench::start().await;
+    let identity = Credentials::from_keys(&bench.key.id, &bench.key.secret, None).into();
+    let mut settings = SigningSettings::default();
+    settings.payload_checksum_kind = aws_sigv4::http_request::PayloadChecksumKind::XAmzSha256;
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(REGION)
+        .name("s3")
+        .time(std::time::SystemTime::now())
+        .settings(settings)
+        .build()
+        .unwrap()
+        .into();
+    for (host, path, expected) in [
+        ("edgetrail.localhost", "/?location", "<LocationConstraint"),
+        ("edgetrail.localhost", "/absent", "<Code>NoSuchKey</Code>"),
+        ("localhost", "/edgetrail?location", "<LocationConstraint"),
+        ("elsewhere.localhost", "/?location", "<ListAllMyBucketsResult"),
+    ] {
+        let uri = format!("https://{host}{path}");
+        let signable = SignableRequest::new("GET", uri.as_str(), [("host", host)].into_iter(), SignableBody::Bytes(b"")).unwrap();
+        let (instructions, _) = sign(signable, &params).unwrap().into_parts();
+        let mut request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+        for (name, value) in instructions.headers() {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let (_, body) = raw(&bench, format!("{request}\r\n").as_bytes()).await;
+        assert!(body.contains(expected), "{host}{path}: {body}");
+    }
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_peers_hold_nobody_up() {
     let bench = Bench::start().await;

@@ -188,7 +188,7 @@ async fn closed(dir: &Path) {
     bench.close().await.unwrap();
 }
 
-fn segment(dir: &Path) -> std::path::PathBuf {
+fn segment(dir: &Path) -> PathBuf {
     dir.join("segments/00000001.seg")
 }
 
