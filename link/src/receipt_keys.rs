@@ -103,3 +103,51 @@ impl ReceiptKeys {
         Ok(receipt)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use edgetrail_proto::chain::ReceiptSigner;
+    use edgetrail_proto::identity::StreamId;
+    use rcgen::{CertificateParams, KeyPair, SigningKey};
+
+    use super::*;
+
+    struct Ca {
+        key: KeyPair,
+        root: CertificateDer<'static>,
+    }
+
+    fn ca() -> Ca {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let root = CertificateParams::default().self_signed(&key).unwrap().der().clone();
+        Ca { key, root }
+    }
+
+    fn statement(ca: &Ca, signer: &ReceiptSigner, not_before: u64, not_after: u64) -> ReceiptKey {
+        let public_key = signer.public_key();
+        let ca_signature = ca.key.sign(&ReceiptKey::message(&public_key, not_before, not_after)).unwrap();
+        ReceiptKey { public_key, not_before, not_after, ca_signature }
+    }
+
+    #[test]
+    fn a_receipt_counts_only_under_a_key_that_the_ca_signed_for_its_time() {
+        let (ours, theirs) = (ca(), ca());
+        let (signer, stranger) = (ReceiptSigner::from_seed(&[1; 32]), ReceiptSigner::from_seed(&[2; 32]));
+        let mut keys = ReceiptKeys::default();
+        let roots = [ours.root.clone()];
+        keys.add(statement(&ours, &signer, 100, 200), &roots).unwrap();
+        let foreign = keys.add(statement(&theirs, &stranger, 100, 200), &roots);
+        assert!(matches!(foreign, Err(ReceiptKeyError::Signature)));
+        let stretched = ReceiptKey { not_after: 300, ..statement(&ours, &signer, 100, 200) };
+        assert!(matches!(keys.add(stretched, &roots), Err(ReceiptKeyError::Signature)));
+
+        let receipt = |signer: &ReceiptSigner, at| signer.sign(StreamId::from_bytes([1; 16]), 7, Hash::ZERO, 3, at).encode();
+        assert_eq!(keys.verify(&receipt(&signer, 150)).unwrap().k, 7);
+        assert!(matches!(keys.verify(&receipt(&signer, 201)), Err(ReceiptKeyError::OutsideValidity(_))));
+        assert!(matches!(keys.verify(&receipt(&stranger, 150)), Err(ReceiptKeyError::Unknown(_))));
+        let mut touched = receipt(&signer, 150);
+        touched[40] ^= 1;
+        assert!(matches!(keys.verify(&touched), Err(ReceiptKeyError::Receipt(_) | ReceiptKeyError::Unknown(_))));
+        assert!(keys.verify(&touched[1..]).is_err());
+    }
+}

@@ -11,6 +11,7 @@
 //! ```
 
 mod batch;
+mod end;
 mod events;
 mod fence;
 mod opening;

@@ -122,3 +122,35 @@ fn issued(leaf: Option<&CertificateDer<'_>>) -> Result<SystemTime, OpeningError>
     let seconds = u64::try_from(not_before).map_err(|_| OpeningError::Certificate)?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(OpeningError::Certificate)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ingest::batch::Received;
+
+    proptest! {
+        /// Whatever an attached agent sends, reading it ends in a value or an error.
+        #[test]
+        fn arbitrary_openings_and_batches_never_panic(
+            open in prop::collection::vec(any::<u8>(), 0..300),
+            other in prop::collection::vec(any::<u8>(), 0..300),
+            number in any::<u32>(),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let authority = Authority::open(directory.path(), "edgetrail.internal".parse().unwrap()).unwrap();
+            let server = authority.issue_server(&[], SystemTime::now()).unwrap();
+            let identity = "spiffe://edgetrail.internal/account/111122223333/region/r/agent/0190b2a4-0000-7000-8000-000000000001";
+            let peer = Peer { identity: identity.parse().unwrap(), chain: server.chain, not_after: 0 };
+            let certificate_chain = vec![other.clone().into(), open.clone().into()];
+            let (binding, signature) = (other.clone().into(), other.clone().into());
+            let opening = wire::Opening { open: open.clone().into(), binding, signature, certificate_chain };
+            prop_assert!(verify(&opening, &peer, None, &authority).is_err());
+            let (header, seal, body) = (open.into(), other.clone().into(), other.into());
+            let encoding = i32::try_from(number % 5).unwrap();
+            let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, caller_waits: false };
+            prop_assert!(Received::read(batch).is_err());
+        }
+    }
+}

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::body::Decoder;
 use edgetrail_link::tls::Peer;
-use edgetrail_link::wire::{self, RefusalReason, from_agent, from_collector};
-use edgetrail_proto::chain::{BatchKind, Head, Verifier, verify_seal};
+use edgetrail_link::wire::{self, from_agent, from_collector};
+use edgetrail_proto::chain::{BatchKind, Verifier, verify_seal};
 use edgetrail_proto::identity::StreamId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -23,12 +23,13 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 use super::batch::{BatchError, Received};
+use super::end::{Answer, End};
 use super::events::Noticed;
-use super::opening::{self, OpeningError};
+use super::opening;
 use super::receipts::{Haste, Receipts};
-use super::resume::{self, ResumeError, named_head, stream_bytes};
+use super::resume::{self, stream_bytes};
 use super::{Context, WINDOW};
-use crate::ledger::{CommitError, Committed, LedgerError, Pending, Quarantine, StreamInfo, StreamState};
+use crate::ledger::{CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -56,56 +57,6 @@ type Answered = (Result<Committed, CommitError>, StreamId, Haste);
 struct Tracked {
     info: Arc<StreamInfo>,
     verifier: Verifier,
-}
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    /// The agent closed its half, or went away.
-    #[error("the agent closed the connection")]
-    Closed,
-    #[error("the connection broke")]
-    Broken(#[source] Box<Status>),
-    #[error("a newer connection of the agent took over")]
-    Fenced,
-    #[error("the agent was revoked")]
-    Revoked,
-    #[error("the agent has joined anew; this certificate is of before")]
-    Outdated,
-    #[error("the certificate has expired")]
-    Expired,
-    #[error("the collector stops")]
-    Stopping,
-    #[error("the agent sent no resume in time")]
-    NoResume,
-    #[error("the protocol does not allow this here: {0}")]
-    Protocol(&'static str),
-    #[error("the resume can't be answered")]
-    Resume(#[source] ResumeError),
-    #[error("the open is refused")]
-    Opening(#[source] OpeningError),
-    #[error("the batch is refused")]
-    Batch {
-        stream: Option<StreamId>,
-        #[source]
-        source: BatchError,
-    },
-    #[error("stream {stream} is not of the agent that sends it")]
-    OtherAgent { stream: StreamId },
-    #[error("the agent stands elsewhere than the ledger")]
-    Expect(Box<Head>),
-    #[error("the ledger refuses")]
-    Commit {
-        stream: StreamId,
-        #[source]
-        source: CommitError,
-    },
-    #[error("the ledger can't be read")]
-    Ledger(#[source] LedgerError),
-    #[error("the collector's settings can't be read")]
-    Control(#[source] crate::control::ControlError),
-    #[error("verification ended in a panic, or could not be set up")]
-    Verification,
 }
 
 impl Session {
@@ -378,82 +329,12 @@ impl Session {
     }
 }
 
-/// What an ended session tells its agent.
-enum Answer {
-    Message(from_collector::Message),
-    Status(Status),
-    Nothing,
-}
-
-impl End {
-    fn answer(&self) -> Answer {
-        let (reason, stream) = match self {
-            Self::Closed | Self::Broken(_) => return Answer::Nothing,
-            Self::Fenced => return Answer::Status(Status::aborted("a newer connection of this agent took over")),
-            Self::Revoked => return Answer::Status(Status::permission_denied("this agent is revoked")),
-            Self::Expired => {
-                return Answer::Status(Status::unauthenticated("the certificate has expired: renew it and come back"));
-            }
-            Self::Stopping => return Answer::Status(Status::unavailable("the collector stops")),
-            Self::Expect(head) => return expect(head),
-            Self::Commit { stream, source } => match source {
-                CommitError::Expect { head } => return expect(head),
-                // The agent does not know its latest stream: resuming tells it.
-                CommitError::Behind { latest } => {
-                    let expect = wire::Expect { stream: stream_bytes(*latest), head: None };
-                    return Answer::Message(from_collector::Message::Expect(expect));
-                }
-                CommitError::Fork { .. } | CommitError::Frozen { .. } => (RefusalReason::Fork, Some(*stream)),
-                CommitError::Closed { .. } => (RefusalReason::Chain, Some(*stream)),
-                CommitError::Unknown { .. } => (RefusalReason::Protocol, Some(*stream)),
-                CommitError::Duplicate(_) | CommitError::Unavailable(_) => (RefusalReason::Unavailable, Some(*stream)),
-            },
-            Self::Outdated | Self::Opening(_) => (RefusalReason::Identity, None),
-            Self::OtherAgent { stream } => (RefusalReason::Identity, Some(*stream)),
-            Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
-            Self::Resume(ResumeError::Internal { .. }) => (RefusalReason::Identity, None),
-            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => {
-                (RefusalReason::Unavailable, None)
-            }
-            Self::Batch { stream, .. } => (RefusalReason::Chain, *stream),
-            Self::NoResume | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
-        };
-        let refusal = wire::Refusal {
-            reason: reason.into(),
-            stream: stream.map(stream_bytes).unwrap_or_default(),
-            message: self.public_text(),
-        };
-        Answer::Message(from_collector::Message::Refusal(refusal))
-    }
-
-    /// What the agent may know: what it did itself, with the cause; of the collector's own troubles only that they are.
-    fn public_text(&self) -> String {
-        let cause = match self {
-            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => None,
-            Self::Commit { source, .. } => return source.to_string(),
-            Self::Batch { source: BatchError::Chain(cause), .. } => return cause.to_string(),
-            other => std::error::Error::source(other),
-        };
-        cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"))
-    }
-
-    /// Whether somebody did what should not happen, rather than came and went.
-    fn is_fault(&self) -> bool {
-        !matches!(self, Self::Closed | Self::Broken(_) | Self::Fenced | Self::Expired | Self::Stopping | Self::Expect(_))
-    }
-}
-
 fn quarantine_text(quarantine: &Quarantine) -> String {
     match quarantine {
         Quarantine::NotJson(reason) => reason.clone(),
         Quarantine::OverLimit { bytes } => format!("a record of {bytes} bytes"),
         Quarantine::OutsideBinding { account, region } => format!("a record of {account}/{region}"),
     }
-}
-
-fn expect(head: &Head) -> Answer {
-    let expect = wire::Expect { stream: stream_bytes(head.stream), head: named_head(head) };
-    Answer::Message(from_collector::Message::Expect(expect))
 }
 
 /// A batch at or below the head that is not the committed one freezes its agent: its seal must be the stream's own, or

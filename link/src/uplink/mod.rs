@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connect;
+mod course;
 mod session;
 
 use std::error::Error;
