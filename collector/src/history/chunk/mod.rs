@@ -5,12 +5,15 @@
 //! what matched. `terms` are the 32-bit hashes of every value that a look-up can ask for, sorted: a chunk without the
 //! asked one is passed over undecoded. A term may lie, a facet never does: a match is always decided on facets.
 
+mod codec;
+
 use std::collections::HashMap;
 
 use edgetrail_proto::facets::Facets;
 use edgetrail_proto::identity::{AgentId, StreamId};
 use uuid::Uuid;
 
+use self::codec::{Reader, compress, count, decompress, encode_facets};
 use super::HistoryError;
 use super::attribute::Attribute;
 
@@ -18,11 +21,6 @@ use super::attribute::Attribute;
 pub(super) const CHUNK_EVENTS_FULL: usize = 512;
 /// Nor once its records have this many bytes: what one match may cost to decode.
 pub(super) const CHUNK_BYTES_FULL: usize = 1 << 20;
-/// Most bytes that a part of a chunk may claim to decode to: full, one largest record beyond, and room for the facets'
-/// numbers.
-const PART_BYTES_MAX: usize = 4 * (CHUNK_BYTES_FULL + edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX);
-/// zstd level of both parts: the fastest, since history is derived and short-lived.
-const ZSTD_LEVEL: i32 = 1;
 
 /// Where an event stands: newest first is this order reversed. Content, never arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -258,7 +256,7 @@ pub(super) fn records_at(bytes: &[u8], decoded_bytes: u32, places: &[usize]) -> 
     let bytes = decompress(bytes, decoded_bytes)?;
     let mut reader = Reader(&bytes);
     let mut all = Vec::new();
-    while !reader.0.is_empty() {
+    while !reader.is_empty() {
         let length = reader.u32()?;
         all.push(reader.take(length)?);
     }
@@ -283,118 +281,4 @@ pub(super) fn has_terms(terms: &[u8], asked: &[u32]) -> bool {
 fn fnv(kind: u8, parts: &[&[u8]]) -> u32 {
     let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
     parts.iter().fold(step(0x811c_9dc5, &kind), |hash, part| part.iter().fold(hash, step))
-}
-
-fn encode_facets(dictionary: &[Box<[u8]>], rows: &[Row]) -> Vec<u8> {
-    let mut output = Vec::with_capacity(dictionary.len() * 32 + rows.len() * 96);
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    output.extend_from_slice(&length(dictionary.len()));
-    for value in dictionary {
-        output.extend_from_slice(&length(value.len()));
-        output.extend_from_slice(value);
-    }
-    output.extend_from_slice(&length(rows.len()));
-    for row in rows {
-        output.extend_from_slice(&row.position.time.to_be_bytes());
-        output.extend_from_slice(row.position.stream.as_bytes());
-        output.extend_from_slice(&row.position.seq.to_be_bytes());
-        output.push(u8::from(row.event_id.is_some()));
-        output.extend_from_slice(row.event_id.unwrap_or_default().as_bytes());
-        output.push(match row.read_only {
-            None => 0,
-            Some(false) => 1,
-            Some(true) => 2,
-        });
-        for number in [row.agent, row.account, row.region, row.source, row.name, optional(row.user), optional(row.access_key)] {
-            output.extend_from_slice(&number.to_be_bytes());
-        }
-        output.extend_from_slice(&length(row.resources.len()));
-        for (kind, name) in &row.resources {
-            output.extend_from_slice(&kind.to_be_bytes());
-            output.extend_from_slice(&name.to_be_bytes());
-        }
-    }
-    output
-}
-
-/// No number is `u32::MAX`: a chunk has fewer values by far.
-fn optional(number: Option<u32>) -> u32 {
-    number.unwrap_or(u32::MAX)
-}
-
-/// Reads what `encode_facets` wrote; a damaged file is an error, never a panic.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: u32) -> Result<&'a [u8], HistoryError> {
-        let length = usize::try_from(length).map_err(|_| HistoryError::Damaged)?;
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(HistoryError::Damaged)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], HistoryError> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(HistoryError::Damaged)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u32(&mut self) -> Result<u32, HistoryError> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, HistoryError> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn optional(&mut self) -> Result<Option<u32>, HistoryError> {
-        self.u32().map(|number| (number != u32::MAX).then_some(number))
-    }
-
-    fn row(&mut self) -> Result<Row, HistoryError> {
-        let time = self.u64()?;
-        let stream = StreamId::from_bytes(self.array()?);
-        let seq = self.u64()?;
-        let [has_id] = self.array()?;
-        let id = Uuid::from_bytes(self.array()?);
-        let [read_only] = self.array()?;
-        Ok(Row {
-            position: Position { time, stream, seq },
-            event_id: (has_id == 1).then_some(id),
-            read_only: match read_only {
-                1 => Some(false),
-                2 => Some(true),
-                _ => None,
-            },
-            agent: self.u32()?,
-            account: self.u32()?,
-            region: self.u32()?,
-            source: self.u32()?,
-            name: self.u32()?,
-            user: self.optional()?,
-            access_key: self.optional()?,
-            resources: {
-                let count = self.u32()?;
-                let mut resources = Vec::new();
-                for _ in 0..count {
-                    resources.push((self.u32()?, self.u32()?));
-                }
-                resources
-            },
-        })
-    }
-}
-
-fn count(length: usize) -> Result<u32, HistoryError> {
-    u32::try_from(length).map_err(|_| HistoryError::Damaged)
-}
-
-fn compress(bytes: &[u8]) -> Result<Vec<u8>, HistoryError> {
-    zstd::bulk::compress(bytes, ZSTD_LEVEL).map_err(HistoryError::Compression)
-}
-
-fn decompress(bytes: &[u8], decoded_bytes: u32) -> Result<Vec<u8>, HistoryError> {
-    let decoded_bytes =
-        usize::try_from(decoded_bytes).ok().filter(|bytes| *bytes <= PART_BYTES_MAX).ok_or(HistoryError::Damaged)?;
-    zstd::bulk::decompress(bytes, decoded_bytes).map_err(HistoryError::Compression)
 }
