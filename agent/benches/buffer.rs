@@ -1,4 +1,4 @@
-//! What an event costs from its line to its commit: `cargo bench -p edgetrail-agent`. Figures stand in docs/performance.md.
+//! What an event costs from its line to its commit, on this machine: `cargo bench -p edgetrail-agent`.
 //!
 //! Commits are real: SQLite, key file, fsync. Divan's time is the wall's, so a commit's fsyncs are in it.
 
