@@ -130,7 +130,10 @@ fn each_change_of_an_account_is_one_record() {
         told,
         [
             "CreateGroup hcbob",
-            "CreateUser hcbob", "ModifyUser hcbob", "ModifyUser hcbob", "ChangePassword hcbob",
+            "CreateUser hcbob",
+            "ModifyUser hcbob",
+            "ModifyUser hcbob",
+            "ChangePassword hcbob",
             "ModifyUser hcbob",
             "CreateGroup hcgrp",
             "ModifyGroup hcgrp",
