@@ -94,6 +94,7 @@ async fn outcomes(answers: Vec<oneshot::Receiver<Outcome>>) -> Vec<Option<Outcom
     outcomes
 }
 
+#[expect(clippy::result_large_err, reason = "a refusal is a whole reply, made once a bad request")]
 fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     if request.uri().path() != PATH {
         return Err(reply::fault(StatusCode::NOT_FOUND, "NotFound", format!("there is only POST {PATH} here")));
@@ -113,6 +114,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     Ok(())
 }
 
+#[expect(clippy::result_large_err, reason = "a refusal is a whole reply, made once a bad request")]
 fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Reply> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     match value.to_str() {

@@ -115,11 +115,3 @@ async fn what_is_wrong_is_a_4xx_that_names_the_place() {
     stream.read_exact(&mut reply).await.unwrap();
     assert_eq!(&reply, b"HTTP/1.1 413");
 }
-
-#[tokio::test]
-async fn receipt_answers_are_refused_with_the_way_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config { answer_after: AnswerAfter::Receipt, ..Config::default() };
-    let error = ApiSource::new(&config, dir.path()).unwrap_err().to_string();
-    assert!(error.contains("set it to \"commit\""), "{error}");
-}
