@@ -66,7 +66,22 @@ impl Kind {
     }
 }
 
+/// Ends the key of the object by which a collector proves that its store refuses to overwrite. It holds no records:
+/// readers pass over it.
+const PROBE: &str = "edgetrail/conditional-put-probe";
+
+/// Whether the key is [`TrailPaths::probe_key`]'s.
+pub fn is_probe(key: &str) -> bool {
+    key.strip_suffix(PROBE).is_some_and(|above| above.starts_with("AWSLogs/") || above.contains("/AWSLogs/"))
+}
+
 impl TrailPaths {
+    /// Where the store's conditional write is tried, beside the folders of the account's kinds.
+    pub fn probe_key(&self, account: &str) -> String {
+        let prefix = self.prefix.as_deref().map(|prefix| format!("{prefix}/")).unwrap_or_default();
+        format!("{prefix}AWSLogs/{account}/{PROBE}")
+    }
+
     /// A log file's key; `time` is that of its delivery, Unix nanoseconds.
     pub fn log_file_key(&self, account: &str, region: &str, time: u64, unique: &str) -> String {
         self.log_key(Kind::Log, account, region, time, unique)
@@ -234,6 +249,12 @@ mod tests {
             assert_eq!(parsed.name, Name::Trail { trail: "t_1".to_owned(), home_region: "h-1".to_owned() });
             assert_eq!(parsed.to_key(), proof);
         }
+    }
+
+    #[test]
+    fn the_probe_is_known_by_its_key() {
+        assert!(is_probe(&paths(Some("a/b"), None).probe_key("111122223333")) && is_probe(&paths(None, None).probe_key("1")));
+        assert!(!is_probe("edgetrail/conditional-put-probe") && !is_probe("AWSLogs/1/edgetrail/conditional-put-probe.json.gz"));
     }
 
     #[test]

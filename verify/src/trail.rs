@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::ProofRef;
-use edgetrail_proto::keys::{Kind, ObjectKey};
+use edgetrail_proto::keys::{Kind, ObjectKey, is_probe};
 use edgetrail_proto::proof::Proof;
 
 use crate::digests::{self, ChainId, Loaded, check_link, missing_time};
@@ -260,14 +260,10 @@ fn compare(found: &[Found], places: &[Place], delivered: &[Delivered], report: &
     }
 }
 
-/// The end of the key of what a collector writes at its start, to prove that the store refuses to overwrite. It holds no
-/// records and no reader of trails takes it for a log file.
-const PROBE: &str = "/edgetrail/conditional-put-probe";
-
 impl Inventory {
     fn of(places: Vec<Place>) -> Self {
         let mut inventory = Self::default();
-        for place in places.into_iter().filter(|place| !place.key.ends_with(PROBE)) {
+        for place in places.into_iter().filter(|place| !is_probe(&place.key)) {
             // An object that no digest could list is not a log file by its name; it is reported with those that none lists.
             let Some(key) = ObjectKey::parse(&place.key) else {
                 inventory.logs.insert(place);

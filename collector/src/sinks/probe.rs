@@ -5,6 +5,7 @@
 //! CloudTrail allows it, and stays: the next start is then answered by a single refused PUT.
 
 use bytes::Bytes;
+use edgetrail_proto::keys::TrailPaths;
 
 use super::{ObjectMeta, Put, Sink, SinkError};
 
@@ -12,8 +13,7 @@ use super::{ObjectMeta, Put, Sink, SinkError};
 const TEXT: &[u8] = b"Edgetrail writes this object to prove that the store refuses to overwrite. It may be deleted.\n";
 
 pub(super) async fn prove_conditional_put(sink: &Sink, prefix: Option<&str>, account: &str) -> Result<(), SinkError> {
-    let folder = prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
-    let key = format!("{folder}AWSLogs/{account}/edgetrail/conditional-put-probe");
+    let key = TrailPaths { prefix: prefix.map(str::to_owned), org: None }.probe_key(account);
     let meta = ObjectMeta { content_type: "text/plain".to_owned(), ..ObjectMeta::default() };
     for _ in 0..2 {
         match sink.put_new(&key, Bytes::from_static(TEXT), &meta).await? {

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::Digest;
+use edgetrail_proto::keys::TrailPaths;
 use edgetrail_proto::proof::{Base64, Proof, ProofTakeUp};
 use edgetrail_verify::report::{Check, Report, Verdict};
 use edgetrail_verify::store::Store;
@@ -334,6 +335,14 @@ fn a_window_judges_only_its_digests() {
     // The stream began before the window: that is said, and nothing else.
     assert!(report.findings.iter().all(|finding| finding.check == Check::StreamStart), "{report}");
     assert!(report.holds(Verdict::Integrity));
+}
+
+#[test]
+fn the_collectors_probe_is_no_finding() {
+    let mut trail = Trail::whole();
+    let key = TrailPaths::default().probe_key("111122223333");
+    trail.objects.insert(key, (b"probe".to_vec(), Default::default()));
+    assert!(report_of(&trail, WHOLE).findings.is_empty());
 }
 
 /// Every proof from window 1 on says where its stream goes on; `spoil` may damage what it says.
