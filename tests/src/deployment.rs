@@ -232,7 +232,8 @@ impl Deployment {
         let start = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
         let start = start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let arguments = ["cloudtrail", "validate-logs", "--trail-arn", &arn, "--start-time", &start, "--account-id", account];
-        self.aws_in(region).run(&[&arguments[..], &["--verbose"]].concat())
+        // The source region is the option's alone: the CLI does not take it from the environment.
+        self.aws_in(region).run(&[&arguments[..], &["--region", region, "--verbose"]].concat())
     }
 
     pub fn validate(&self) -> Output {
