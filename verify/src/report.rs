@@ -86,6 +86,7 @@ checks! {
     Gap = Completeness, "events are missing, as the agent reported";
     Rehomed = Note, "records were sealed again in a successor stream";
     Quarantined = Note, "records were quarantined and delivered to no trail";
+    LogPending = Note, "log file is newer than the newest digest";
     RootsNotGiven = Note, "no CA roots were given: agents' certificates are not checked against any";
 }
 

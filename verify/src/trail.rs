@@ -4,10 +4,11 @@
 //! in order, so that memory does not grow with the trail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::ProofRef;
-use edgetrail_proto::keys::{Kind, ObjectKey, is_probe};
+use edgetrail_proto::keys::{Kind, ObjectKey};
 use edgetrail_proto::proof::Proof;
 
 use crate::digests::{self, ChainId, Loaded, check_link, missing_time};
@@ -27,7 +28,15 @@ pub struct Window {
     pub to: Option<u64>,
     /// The newest digest must not end before it.
     pub as_of: Option<u64>,
+    /// The present: the newest digest must not be older than its own window and [`DELIVERY_GRACE`].
+    pub now: Option<u64>,
 }
+
+/// How long after a window's end its digest may take to be delivered. Source: CloudTrail's own cadence of log files.
+pub const DELIVERY_GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// A log file's key names the minute of its delivery: it was delivered at most this long after.
+const KEY_MINUTE: Duration = Duration::from_secs(60);
 
 /// Told as the work goes on, for a progress line.
 pub trait Progress {
@@ -38,7 +47,8 @@ pub trait Progress {
 #[derive(Debug, Default)]
 struct Inventory {
     digests: BTreeMap<ChainId, BTreeMap<u64, Place>>,
-    logs: BTreeSet<Place>,
+    /// With their keys, where these are a log file's.
+    logs: BTreeMap<Place, Option<ObjectKey>>,
     proofs: BTreeSet<Place>,
 }
 
@@ -57,6 +67,8 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
     let mut inventory = Inventory::of(store.list().await?);
     let total = inventory.digests.values().map(BTreeMap::len).sum();
     let mut done = 0;
+    // The end of the newest digest, by account and region.
+    let mut ends = BTreeMap::<(String, String), u64>::new();
     if total == 0 {
         report.find(Check::NoDigests, "the whole trail", "nothing can be said about anything in it");
     }
@@ -91,14 +103,11 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
         if let Some((newest, stopped)) = &previous {
             walk.streams.finish(&chain, newest.end, &mut report);
             check_newest(&chain, newest, *stopped, window, &mut report);
+            let ends = ends.entry((chain.account.clone(), chain.region.clone())).or_default();
+            *ends = newest.end.max(*ends);
         }
     }
-    for log in &inventory.logs {
-        report.find(Check::LogUnlisted, log, "");
-    }
-    for proof in &inventory.proofs {
-        report.find(Check::ProofUnlisted, proof, "");
-    }
+    inventory.report_unlisted(&ends, &mut report);
     Ok(report)
 }
 
@@ -118,12 +127,18 @@ fn check_first(first: &Loaded, window: Window, report: &mut Report) {
 
 /// A trail whose tail was cut off looks whole: only the time that the auditor expects tells.
 fn check_newest(chain: &ChainId, newest: &Loaded, stopped: bool, window: Window, report: &mut Report) {
-    if let Some(as_of) = window.as_of
-        && newest.end < as_of
+    let window_length = newest.end.saturating_sub(newest.start);
+    let due_by_now = window.now.map(|now| now.saturating_sub(window_length + nanoseconds(DELIVERY_GRACE)));
+    if let Some(due) = window.as_of.max(due_by_now)
+        && newest.end < due
         && !stopped
     {
-        report.find(Check::NewestStale, chain, missing_time(newest.end, as_of));
+        report.find(Check::NewestStale, chain, missing_time(newest.end, due));
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 struct Walk<'a> {
@@ -263,10 +278,12 @@ fn compare(found: &[Found], places: &[Place], delivered: &[Delivered], report: &
 impl Inventory {
     fn of(places: Vec<Place>) -> Self {
         let mut inventory = Self::default();
-        for place in places.into_iter().filter(|place| !is_probe(&place.key)) {
-            // An object that no digest could list is not a log file by its name; it is reported with those that none lists.
+        for place in places {
             let Some(key) = ObjectKey::parse(&place.key) else {
-                inventory.logs.insert(place);
+                // No digest can list it, and a reader of the folder may take it for a log file.
+                if place.key.split('/').any(|folder| folder.starts_with("CloudTrail")) {
+                    inventory.logs.insert(place, None);
+                }
                 continue;
             };
             match key.kind {
@@ -279,10 +296,24 @@ impl Inventory {
                     inventory.proofs.insert(place);
                 }
                 Kind::Log | Kind::Insight | Kind::NetworkActivity => {
-                    inventory.logs.insert(place);
+                    inventory.logs.insert(place, Some(key));
                 }
             }
         }
         inventory
+    }
+
+    /// What no digest lists or names, once all were read. `ends`: of the newest digest, by account and region.
+    fn report_unlisted(&self, ends: &BTreeMap<(String, String), u64>, report: &mut Report) {
+        for (place, key) in &self.logs {
+            let pending = key.as_ref().is_some_and(|key| {
+                let newest = ends.get(&(key.account.clone(), key.region.clone())).copied().unwrap_or(0);
+                newest > 0 && key.time + nanoseconds(KEY_MINUTE) > newest
+            });
+            report.find(if pending { Check::LogPending } else { Check::LogUnlisted }, place, "");
+        }
+        for proof in &self.proofs {
+            report.find(Check::ProofUnlisted, proof, "its digest is missing, or is being delivered just now: run again");
+        }
     }
 }

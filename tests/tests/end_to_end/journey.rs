@@ -95,7 +95,7 @@ fn every_attribute_finds_its_event_and_conditions_are_anded() {
     assert_eq!((and("GetOrder"), and("NoSuchEvent")), (1, 0));
 
     let pages = deployment.aws().json(&["cloudtrail", "lookup-events", "--page-size", "1", "--lookup-attributes", both[3]]);
-    let times: Vec<&str> = pages["Events"].as_array().unwrap().iter().filter_map(|event| event["EventTime"].as_str()).collect();
+    let times: Vec<f64> = pages["Events"].as_array().unwrap().iter().filter_map(|event| event["EventTime"].as_f64()).collect();
     assert_eq!(times.len(), 3);
     assert!(times.is_sorted_by(|a, b| a >= b), "newest first: {times:?}");
 }

@@ -36,7 +36,7 @@ fn report_of(trail: &Trail, window: Window) -> Report {
 /// The end of the last window.
 const END: u64 = T0 + WINDOW * WINDOWS as u64;
 
-const WHOLE: Window = Window { from: None, to: None, as_of: Some(END) };
+const WHOLE: Window = Window { from: None, to: None, as_of: Some(END), now: None };
 
 /// How a trail is broken, the check that must say so, and whether it alone must.
 struct Case {
@@ -145,6 +145,10 @@ fn log_cases() -> Vec<Case> {
         touched(Check::LogHash, |t| *bytes(t, &t.logs[2].clone()) = gzip(b"{\"Records\":[]}")),
         hooked(Check::LogTwice, |h| h.digest = digest(|d| d.log_files.push(d.log_files[0].clone()))),
         touched(Check::LogUnlisted, one_more),
+        touched(Check::LogPending, |t| {
+            let object = t.objects[&t.logs[4]].clone();
+            t.objects.insert(t.logs[4].replace("T1205Z_AAAAAA", "T1206Z_BBBBBB"), object);
+        }),
         touched(Check::LogUnlisted, no_name),
         hooked(Check::LogTimes, |h| h.digest = digest(|d| d.log_files[0].newest_event_time = "2026-01-15T13:00:00Z".to_owned())),
         hooked(Check::LogTimes, |h| h.digest = digest(|d| d.log_files[0].oldest_event_time = "2026-01-15T11:00:00Z".to_owned())),
@@ -297,11 +301,11 @@ fn each_tampering_is_reported_by_the_check_that_is_for_it() {
 
 #[test]
 fn what_the_aws_cli_passes_is_reported() {
-    // Deleted newest digest: exit 0 there. Here: stale, and its log file and proof lie there unlisted.
+    // Deleted newest digest: exit 0 there. Here: stale, and its proof lies there unnamed.
     let mut trail = Trail::whole();
     trail.objects.remove(&trail.digests[4].clone());
     let report = report_of(&trail, WHOLE);
-    for check in [Check::NewestStale, Check::LogUnlisted, Check::ProofUnlisted] {
+    for check in [Check::NewestStale, Check::LogPending, Check::ProofUnlisted] {
         assert_eq!(report.count(check), 1, "{check:?}\n{report}");
     }
     // Three deleted in a row: counted once there. Here the whole time is named.
@@ -328,8 +332,16 @@ fn a_restart_behind_a_stop_is_no_finding() {
 }
 
 #[test]
+fn a_living_trail_may_lag_by_a_window_and_its_delivery_but_no_more() {
+    let grace = u64::try_from(edgetrail_verify::trail::DELIVERY_GRACE.as_nanos()).unwrap();
+    let as_of_now = |now| report_of(&Trail::whole(), Window { now: Some(now), ..Window::default() });
+    assert!(as_of_now(END + WINDOW + grace).findings.is_empty());
+    assert_eq!(as_of_now(END + WINDOW + grace + 1).count(Check::NewestStale), 1);
+}
+
+#[test]
 fn a_window_judges_only_its_digests() {
-    let window = Window { from: Some(T0 + WINDOW), to: Some(T0 + 4 * WINDOW), as_of: Some(T0 + 4 * WINDOW) };
+    let window = Window { from: Some(T0 + WINDOW), to: Some(T0 + 4 * WINDOW), as_of: Some(T0 + 4 * WINDOW), now: None };
     let report = report_of(&Trail::whole(), window);
     assert_eq!(report.seen.digests, 3);
     // The stream began before the window: that is said, and nothing else.
@@ -358,7 +370,7 @@ fn taken_up(spoil: impl Fn(&mut ProofTakeUp) + 'static) -> Trail {
 
 #[test]
 fn a_stream_is_taken_up_where_a_receipt_names_its_batch_and_nowhere_else() {
-    let window = Window { from: Some(T0 + WINDOW), to: Some(END), as_of: Some(END) };
+    let window = Window { from: Some(T0 + WINDOW), to: Some(END), as_of: Some(END), now: None };
     let report = report_of(&taken_up(|_whole| {}), window);
     assert!(report.findings.is_empty(), "{report}");
     assert!(report_of(&taken_up(|_whole| {}), WHOLE).findings.is_empty());
