@@ -104,7 +104,8 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
             walk.streams.finish(&chain, newest.end, &mut report);
             check_newest(&chain, newest, *stopped, window, &mut report);
             let ends = ends.entry((chain.account.clone(), chain.region.clone())).or_default();
-            *ends = newest.end.max(*ends);
+            // Behind a stop nothing is pending.
+            *ends = if *stopped { u64::MAX } else { newest.end.max(*ends) };
         }
     }
     inventory.report_unlisted(&ends, &mut report);
