@@ -1,7 +1,7 @@
 //! The chain's bytes against golden vectors that a second implementation made (tests/chain, in Python, written from the
 //! protocol's text alone): every byte is reproduced, and every encoding is taken apart again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use edgetrail_proto::chain::{
     BatchKind, Binding, Cause, Counters, Hash, Header, KEY_SLOT_BYTES, KeySlot, Open, Predecessor, PublicKey, Ratchet, Receipt,

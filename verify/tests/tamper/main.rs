@@ -3,7 +3,7 @@
 //! Half of the tampering is a bucket operator's (objects are touched after the fact), half is that of somebody who holds the
 //! collector's keys (a rule is broken before hashing and signing), so that each check is reached on its own.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod trail;
 
