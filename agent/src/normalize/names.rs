@@ -72,6 +72,12 @@ impl Names {
         self.users.name(uid).or_else(|| self.userdb.user(uid))
     }
 
+    /// The files have just been rewritten: looks at them anew, however recently it did.
+    pub fn look_anew(&mut self) {
+        self.users.checked = None;
+        self.groups.checked = None;
+    }
+
     /// The uid of a name, from the file alone.
     pub fn uid(&mut self, name: &str) -> Option<u32> {
         self.users.id(name)
@@ -208,7 +214,7 @@ mod tests {
         assert_eq!(names.user(1000).as_deref(), Some("alice"));
         assert_eq!((names.uid("alice"), names.group(4).as_deref(), names.user(7)), (Some(1000), Some("adm"), None));
         std::fs::write(etc.path().join("passwd"), "bob:x:1000:1000::/home/bob:/bin/sh\n").unwrap();
-        names.users.checked = None;
+        names.look_anew();
         assert_eq!((names.user(1000).as_deref(), names.uid("alice")), (Some("bob"), None));
     }
 

@@ -127,12 +127,16 @@ fn meaning(view: &View<'_>, operation: &str) -> Meaning {
     }
 }
 
-/// The account by name; by its id where the tool knows no more. A user's file has just been rewritten, so it is read anew.
+/// The account by name; by its id where the tool knows no more.
 fn account_name(context: &mut Context<'_>, view: &View<'_>, group: bool) -> String {
     if let Some(name) = view.get("acct").or_else(|| view.get("ID")) {
         return name.into_owned();
     }
     let Some(id) = view.primary().and_then(|fields| fields.number::<u32>("id")) else { return String::new() };
+    if matches!(view.kind(), kinds::ADD_USER | kinds::ADD_GROUP) {
+        // The id may have been another's until now.
+        context.names.look_anew();
+    }
     let name = if group { context.names.group(id) } else { context.names.user(id) };
     name.unwrap_or_else(|| id.to_string())
 }

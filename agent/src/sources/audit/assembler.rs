@@ -7,7 +7,7 @@
 //!
 //! sudo names the command before the user it runs as: its event is held back, at most [`AWAIT_MAX`], until the record
 //! that names that user arrives, which then stands in [`Event::related`]. useradd reports a new user by its id before the
-//! user's file has it: that event is held back for as long, so that the name can be found.
+//! user's file has it: that event is held back until the file does ([`Assembler::named`]), at most for as long.
 
 use std::collections::VecDeque;
 
@@ -68,8 +68,8 @@ struct Pending {
 enum Awaited {
     /// The next record of this process, which names the target user.
     Target(u32),
-    /// The user's file.
-    Name,
+    /// The users' file, which is to have this id.
+    Name(u32),
 }
 
 /// Longest wait for the rest of an event, milliseconds. The kernel writes an event's records in one go at the system
@@ -140,6 +140,21 @@ impl Assembler {
     /// Emits what waited long enough.
     pub fn expire(&mut self, now: u64, out: &mut Vec<Event>) {
         while let Some(at) = self.pending.iter().position(|pending| pending.deadline <= now) {
+            self.emit(at, out);
+        }
+    }
+
+    /// Ids of new users that the users' file is to have before their events go out.
+    pub fn unnamed(&self) -> impl Iterator<Item = u32> {
+        self.pending.iter().filter_map(|pending| match pending.awaits {
+            Some(Awaited::Name(id)) => Some(id),
+            Some(Awaited::Target(_)) | None => None,
+        })
+    }
+
+    /// Emits what waited for the name of this id: it can be found now.
+    pub fn named(&mut self, id: u32, out: &mut Vec<Event>) {
+        while let Some(at) = self.pending.iter().position(|pending| pending.awaits == Some(Awaited::Name(id))) {
             self.emit(at, out);
         }
     }
@@ -272,7 +287,10 @@ fn awaited(record: &RawRecord) -> Option<Awaited> {
     }
     match record.is(kinds::USER_CMD) {
         true => fields.number("pid").map(Awaited::Target),
-        false => fields.field("acct").is_none().then_some(Awaited::Name),
+        false => match fields.field("acct") {
+            Some(_) => None,
+            None => fields.number("id").map(Awaited::Name),
+        },
     }
 }
 
@@ -325,6 +343,21 @@ mod tests {
         assert!(out[1].related[0].text().contains("root"));
         assembler.push(stamped(kinds::USER_CMD, 4, "pid=9 msg='cmd=\"id\" res=failed'"), 0, &mut out);
         assert_eq!(serials(&out), [2, 1, 3, 4], "a refused command runs as nobody");
+    }
+
+    #[test]
+    fn a_new_user_waits_for_its_name_no_longer_than_it_takes() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Kernel), Vec::new());
+        assembler.push(stamped(kinds::ADD_USER, 1, "pid=9 msg='op=adding user id=1002 res=success'"), 0, &mut out);
+        assembler.push(stamped(kinds::ADD_USER, 2, "pid=9 msg='op=adding user acct=\"bob\" res=success'"), 0, &mut out);
+        assert_eq!((serials(&out), assembler.unnamed().collect()), (vec![2], vec![1002]));
+        assembler.named(7, &mut out);
+        assert_eq!(serials(&out), [2]);
+        assembler.named(1002, &mut out);
+        assert_eq!((serials(&out), assembler.unnamed().count()), (vec![2, 1], 0));
+        assembler.push(stamped(kinds::ADD_USER, 3, "pid=9 msg='op=adding user id=1003 res=success'"), 0, &mut out);
+        assembler.expire(AWAIT_MAX, &mut out);
+        assert_eq!(serials(&out), [2, 1, 3], "a directory server's user is in no file");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use memchr::memmem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::{Accounts, LOOK_EVERY};
 use super::assembler::{Assembler, Event, Origin};
 use super::cursor::{KERNEL_KEY, KernelPlace, half_joined};
 use super::kinds;
@@ -105,6 +106,9 @@ struct Joiner {
     /// The kernel's count of lost records, as last read.
     lost: Option<u32>,
     next_status: u64,
+    accounts: Accounts,
+    /// When the users' file is looked at next, should a name be awaited, milliseconds.
+    next_look: u64,
     overrun: Option<Overrun>,
     /// When a record last came, milliseconds.
     last_record: u64,
@@ -164,6 +168,8 @@ impl Joiner {
             control: control.filter(|_| lost.is_some()),
             lost,
             next_status: 0,
+            accounts: Accounts::default(),
+            next_look: 0,
             overrun: None,
             last_record: 0,
             intake,
@@ -221,7 +227,8 @@ impl Joiner {
             Some(at) => at.saturating_add(PROBE_MAX),
         });
         let status = self.control.is_some().then_some(self.next_status);
-        let due = [self.assembler.deadline(), self.serials.deadline(), tail, status].into_iter().flatten().min();
+        let look = self.assembler.unnamed().next().map(|_| self.next_look);
+        let due = [self.assembler.deadline(), self.serials.deadline(), tail, status, look].into_iter().flatten().min();
         match due {
             Some(due) => Duration::from_millis(due.saturating_sub(self.now()).max(1)),
             None => Duration::from_secs(3600),
@@ -293,6 +300,7 @@ impl Joiner {
     fn settle(&mut self) {
         let now = self.now();
         let mut events = Vec::new();
+        self.find_names(now, &mut events);
         self.assembler.expire(now, &mut events);
         self.take_events(events);
         while let Some(hole) = self.serials.settled(now) {
@@ -304,6 +312,19 @@ impl Joiner {
             if let Some(status) = self.control.as_mut().and_then(|control| control.status().ok()) {
                 self.lost_reached(status.lost);
             }
+        }
+    }
+
+    fn find_names(&mut self, now: u64, events: &mut Vec<Event>) {
+        if now < self.next_look {
+            return;
+        }
+        let unnamed: Vec<u32> = self.assembler.unnamed().collect();
+        if !unnamed.is_empty() {
+            self.next_look = now.saturating_add(LOOK_EVERY);
+        }
+        for id in unnamed.into_iter().filter(|id| self.accounts.has(*id)) {
+            self.assembler.named(id, events);
         }
     }
 

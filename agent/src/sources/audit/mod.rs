@@ -1,5 +1,7 @@
 //! The kernel's audit records: read from the multicast group beside a running auditd, or from audit.log.
 
+pub mod accounts;
+
 pub mod assembler;
 
 pub mod cursor;
