@@ -36,13 +36,6 @@ pub enum Sink {
     S3,
 }
 
-/// What the agents capture besides posted events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    None,
-    Audit,
-}
-
 #[derive(Debug)]
 pub struct Deployment {
     collector: Option<Process>,
@@ -73,15 +66,16 @@ impl Deployment {
         Self::new(&[HOME], Sink::Directory)
     }
 
-    pub fn with_source(source: Source) -> Self {
-        Self::set_up(&[HOME], Sink::Directory, source)
+    /// One agent with a drop-in of its configuration: TOML. Without one it captures posted events alone.
+    pub fn with_settings(settings: &str) -> Self {
+        Self::set_up(&[HOME], Sink::Directory, settings)
     }
 
     pub fn new(scopes: &[Scope], sink: Sink) -> Self {
-        Self::set_up(scopes, sink, Source::None)
+        Self::set_up(scopes, sink, "")
     }
 
-    fn set_up(scopes: &[Scope], sink: Sink, source: Source) -> Self {
+    fn set_up(scopes: &[Scope], sink: Sink, settings: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("edgetrail-").tempdir().expect("a temporary directory can be made");
         let s3 = (sink == Sink::S3).then(|| start_s3(dir.path()));
         let (ingest_port, api_port) = (free_port(), free_port());
@@ -107,7 +101,7 @@ impl Deployment {
         deployment.start_collector();
         deployment.create_access_key();
         for (number, scope) in scopes.iter().enumerate() {
-            deployment.join_agent(number, *scope, source);
+            deployment.join_agent(number, *scope, settings);
         }
         deployment
     }
@@ -120,18 +114,19 @@ impl Deployment {
         self.secret = member("secret_access_key");
     }
 
-    fn join_agent(&mut self, number: usize, scope: Scope, source: Source) {
+    fn join_agent(&mut self, number: usize, scope: Scope, settings: &str) {
         let dir = self.dir.path().join(format!("agent-{number}"));
         std::fs::create_dir_all(&dir).expect("a directory can be made");
         // Unix socket paths are short: 108 bytes.
         let socket = self.dir.path().join(format!("{number}.sock"));
-        let audit = source == Source::Audit;
         let config = format!(
-            "[agent]\nstate_dir = \"{}\"\n[sources.api]\npath = \"{}\"\n[sources.audit]\nenabled = {audit}\n[sources.journal]\nenabled = false\n",
+            "[agent]\nstate_dir = \"{}\"\n[sources.api]\npath = \"{}\"\n[sources.audit]\nenabled = false\n[sources.journal]\nenabled = false\n",
             dir.join("state").display(),
             socket.display(),
         );
         std::fs::write(dir.join("agent.toml"), config).expect("the configuration can be written");
+        std::fs::create_dir_all(dir.join("agent.d")).expect("a directory can be made");
+        std::fs::write(dir.join("agent.d/settings.toml"), settings).expect("the configuration can be written");
         let mut create = self.collector_command();
         create.args(["token", "create", "--account", scope.account, "--region", scope.region, "-o", "json"]);
         let output = succeed(&mut create);
@@ -148,6 +143,19 @@ impl Deployment {
         let mut command = Command::new(binary("edgetrail-collector"));
         command.arg("--config").arg(self.dir.path().join("collector.toml"));
         command
+    }
+
+    /// What `status` of an agent says.
+    pub fn status(&self, agent: usize) -> Value {
+        let mut command = Command::new(binary("edgetrail-agent"));
+        command.args(["status", "-o", "json", "--config"]).arg(self.agents[agent].dir.join("agent.toml"));
+        let output = succeed(&mut command);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+    }
+
+    /// What an agent has logged.
+    pub fn agent_printed(&self, agent: usize) -> String {
+        self.agents[agent].process.as_ref().map(Process::printed).unwrap_or_default()
     }
 
     pub fn start_collector(&mut self) {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use edgetrail_tests::process::{Process, succeed};
 use edgetrail_tests::wait;
 
+use crate::journald::Journald;
+
 /// Kernel audit switched on; off again, as a new machine has it, when dropped. One state per kernel: held under a lock.
 pub(crate) struct AuditOn {
     _lock: fs::File,
@@ -19,9 +21,21 @@ impl AuditOn {
     pub(crate) fn now() -> Self {
         let lock = fs::File::options().create(true).append(true).open("/tmp/edgetrail-audit.lock").unwrap();
         lock.lock().unwrap();
+        // Made first: should switching on fail halfway, that half is put back.
+        let audit = Self { _lock: lock };
         succeed(Command::new("auditctl").args(["-b", "8192"]));
         succeed(Command::new("auditctl").args(["-e", "1"]));
-        Self { _lock: lock }
+        audit
+    }
+
+    /// From now on every program that this user's logins run is an event.
+    pub(crate) fn watch_programs_of(&self, uid: u32) {
+        let auid = format!("auid={uid}");
+        succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", &auid]));
+    }
+
+    pub(crate) fn forget_rules(&self) {
+        succeed(Command::new("auditctl").arg("-D"));
     }
 }
 
@@ -46,6 +60,11 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) fn prepare(dir: &Path) -> Self {
+        Self::prepare_in(dir, None)
+    }
+
+    /// With a journal, sshd and all that it starts write to that one.
+    pub(crate) fn prepare_in(dir: &Path, journald: Option<&Journald>) -> Self {
         let user = format!("et{}", std::process::id());
         let dir = dir.join("login");
         fs::create_dir_all(&dir).unwrap();
@@ -65,8 +84,11 @@ impl Login {
 
         fs::create_dir_all("/run/sshd").unwrap();
         let port = edgetrail_tests::deployment::free_port();
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f", "/dev/null", "-p", &port.to_string(), "-h"]).arg(dir.join("host"));
+        let sshd = "/usr/sbin/sshd";
+        let mut command = journald.map_or_else(|| Command::new(sshd), |journald| journald.command(sshd));
+        // With -e it would write to its log alone.
+        command.args(if journald.is_some() { &["-D"][..] } else { &["-D", "-e"] });
+        command.args(["-f", "/dev/null", "-p", &port.to_string(), "-h"]).arg(dir.join("host"));
         for option in ["ListenAddress=127.0.0.1", "PidFile=none", "UsePAM=yes"] {
             command.args(["-o", option]);
         }
@@ -77,6 +99,11 @@ impl Login {
 
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    pub(crate) fn uid(&self) -> u32 {
+        let output = succeed(Command::new("id").args(["-u", &self.user]));
+        String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
     }
 
     /// Logs in from `address` and runs `command` to its end.

@@ -1,19 +1,21 @@
-//! This kernel's own audit records: a real sshd login, sudo, a command.
+//! This kernel's own audit records: real sshd logins, sudo, commands, users; from the kernel to the delivered trail.
 //!
-//! Needs root, auditctl, sshd and sudo; `tests/setup` installs them. Where they can't be had, the test must be switched off
-//! by name: EDGETRAIL_SKIP_KERNEL=1. It never passes silently.
+//! Needs root, auditctl, sshd, sudo and journald; `tests/setup` installs them. Where they can't be had, the tests must be
+//! switched off by name: EDGETRAIL_SKIP_KERNEL=1. They never pass silently.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod acts;
+mod journald;
 mod machine;
 
-use std::time::Duration;
-
-use edgetrail_tests::deployment::{Deployment, Source};
-use edgetrail_tests::wait;
 use serde_json::Value;
 
+use acts::{Acts, login_user, named};
+use journald::Journald;
 use machine::{AuditOn, Login};
+
+const AUDIT: &str = "[sources.audit]\nenabled = true\n";
 
 fn skipped() -> bool {
     let skip = std::env::var_os("EDGETRAIL_SKIP_KERNEL").is_some_and(|value| value == "1");
@@ -31,40 +33,136 @@ fn a_login_and_sudo_are_one_assumed_role_record_with_the_logins_address() {
         return;
     }
     let _audit = AuditOn::now();
-    let deployment = Deployment::with_source(Source::Audit);
-    let login = Login::prepare(deployment.dir());
+    let acts = Acts::captured_by(AUDIT);
+    let login = Login::prepare(acts.dir());
     login.ssh("127.0.0.2", "sudo -n /usr/bin/id --user");
+    acts.wait_for("Logout", login.user());
 
-    let events = |name: &str| -> Vec<Value> {
-        let attribute = format!("AttributeKey=EventName,AttributeValue={name}");
-        let answer = deployment.aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
-        let all = answer["Events"].as_array().cloned().unwrap_or_default();
-        let records = all.iter().map(|event| serde_json::from_str::<Value>(event["CloudTrailEvent"].as_str().unwrap()).unwrap());
-        records.filter(|record| record.to_string().contains(login.user())).collect()
-    };
-    let is_the_command = |record: &Value| record["requestParameters"].to_string().contains("/usr/bin/id");
-    let commands = wait::until("the sudo command", Duration::from_secs(30), || {
-        let commands: Vec<Value> = events("RunCommand").into_iter().filter(is_the_command).collect();
-        (!commands.is_empty()).then_some(commands)
-    });
-    let logout = wait::until("the logout", Duration::from_secs(30), || {
-        let ends = events("Logout");
-        (!ends.is_empty()).then_some(ends)
-    });
-    let again: Vec<Value> = events("RunCommand").into_iter().filter(is_the_command).collect();
-    assert_eq!((commands.len(), again.len()), (1, 1), "one act, one record: {again:#?}");
-    let record = &commands[0];
+    let records = acts.delivered(login.user());
+    let command = one_command(&records, "/usr/bin/id");
+    assert_acts_as_root(command, login.user(), "127.0.0.2");
+    assert_eq!(command["eventSource"], "sudo.linux");
+    assert_one_login_session(&records, "127.0.0.2");
+}
+
+#[test]
+fn data_events_are_refused_and_counted_unless_they_are_selected() {
+    if skipped() {
+        return;
+    }
+    let audit = AuditOn::now();
+    for selected in [false, true] {
+        let acts = Acts::captured_by(&format!("{AUDIT}[select]\ndata = {selected}\n"));
+        let login = Login::prepare(acts.dir());
+        audit.watch_programs_of(login.uid());
+        login.ssh("127.0.0.2", "/usr/bin/id --user; /usr/bin/id --group");
+        acts.wait_for("Logout", login.user());
+
+        let refused = acts.refused();
+        let records = acts.delivered(login.user());
+        let programs: Vec<&Value> = named(&records, "ExecuteProgram").collect();
+        if selected {
+            // The login shell runs two programs; what sshd and PAM run besides is the machine's own matter.
+            for argument in ["--user", "--group"] {
+                let runs = |program: &&&Value| program["requestParameters"]["arguments"].to_string().contains(argument);
+                let runs: Vec<&&Value> =
+                    programs.iter().filter(runs).filter(|program| program["userAgent"] == "/usr/bin/id").collect();
+                assert_eq!(runs.len(), 1, "one execve, one record: {programs:#?}");
+                assert_eq!(runs[0]["eventCategory"], "Data");
+                assert_eq!(login_user(runs[0]), login.user());
+                assert_eq!(runs[0]["sourceIPAddress"], "127.0.0.2");
+            }
+        } else {
+            assert_eq!(programs.len(), 0, "{programs:#?}");
+            assert!(refused >= 2, "at least the two programs are counted as refused, not {refused}");
+        }
+        audit.forget_rules();
+    }
+}
+
+#[test]
+fn a_user_made_and_deleted_by_sudo_is_one_record_each_of_the_human() {
+    if skipped() {
+        return;
+    }
+    let _audit = AuditOn::now();
+    let acts = Acts::captured_by(AUDIT);
+    let login = Login::prepare(acts.dir());
+    let made = format!("{}made", login.user());
+    login.ssh("127.0.0.2", &format!("sudo -n /usr/sbin/useradd --no-create-home {made} && sudo -n /usr/sbin/userdel {made}"));
+    acts.wait_for("Logout", login.user());
+
+    let records = acts.delivered(login.user());
+    for (name, program) in [("CreateUser", "useradd.linux"), ("DeleteUser", "userdel.linux")] {
+        let found: Vec<&Value> = named(&records, name).filter(|record| login_user(record) == login.user()).collect();
+        assert_eq!(found.len(), 1, "one act, one record: {found:#?}");
+        assert_acts_as_root(found[0], login.user(), "127.0.0.2");
+        assert_eq!(found[0]["eventSource"], program);
+        assert_eq!(found[0]["requestParameters"]["userName"], made, "{:#}", found[0]);
+    }
+    one_command(&records, "useradd");
+    one_command(&records, "userdel");
+}
+
+#[test]
+fn an_act_that_kernel_and_journal_both_tell_is_one_record() {
+    if skipped() {
+        return;
+    }
+    let _audit = AuditOn::now();
+    let machine = tempfile::tempdir().unwrap();
+    let journald = Journald::start(machine.path());
+    let journal = format!("[sources.journal]\nenabled = true\ndirectories = [\"{}\"]\n", journald.files().display());
+    let acts = Acts::captured_by(&format!("{AUDIT}{journal}"));
+    let login = Login::prepare_in(acts.dir(), Some(&journald));
+    let made = format!("{}made", login.user());
+    login.ssh("127.0.0.2", &format!("sudo -n /usr/sbin/useradd --no-create-home {made} && sudo -n /usr/sbin/userdel {made}"));
+    acts.wait_for("Logout", login.user());
+    let told = journald.messages();
+    for program in ["sshd", "sudo", "useradd", "userdel"] {
+        assert!(told.iter().any(|(identifier, _)| identifier == program), "the journal has nothing of {program}: {told:#?}");
+    }
+
+    let records = acts.delivered(login.user());
+    assert_one_login_session(&records, "127.0.0.2");
+    for name in ["CreateUser", "DeleteUser"] {
+        let found: Vec<&Value> = named(&records, name).collect();
+        let here: Vec<&&Value> = found.iter().filter(|record| record["requestParameters"]["userName"] == made).collect();
+        assert_eq!(here.len(), 1, "one act, one record: {found:#?}");
+        assert_acts_as_root(here[0], login.user(), "127.0.0.2");
+    }
+    one_command(&records, "useradd");
+    one_command(&records, "userdel");
+}
+
+/// The one record of a command given to sudo.
+fn one_command<'a>(records: &'a [Value], program: &str) -> &'a Value {
+    let is_it = |record: &&Value| record["requestParameters"].to_string().contains(program);
+    let commands: Vec<&Value> = named(records, "RunCommand").filter(is_it).collect();
+    assert_eq!(commands.len(), 1, "one act, one record: {commands:#?}");
+    commands[0]
+}
+
+fn assert_acts_as_root(record: &Value, user: &str, address: &str) {
     assert_eq!(record["userIdentity"]["type"], "AssumedRole", "{record:#}");
-    assert_eq!(record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"], login.user(), "{record:#}");
-    let role = format!("assumed-role/root/{}", login.user());
-    assert!(record["userIdentity"]["arn"].as_str().unwrap().ends_with(&role), "{record:#}");
-    assert_eq!(record["sourceIPAddress"], "127.0.0.2", "{record:#}");
-    assert_eq!(record["eventSource"], "sudo.linux");
+    assert_eq!(login_user(record), user, "{record:#}");
+    let arn = record["userIdentity"]["arn"].as_str().unwrap();
+    assert!(arn.ends_with(&format!("assumed-role/root/{user}")), "{record:#}");
+    assert_eq!(record["sourceIPAddress"], address, "{record:#}");
+}
 
-    let logins = events("Login");
-    assert_eq!(logins.len(), 1, "one login, one record: {logins:#?}");
-    assert_eq!(logins[0]["eventType"], "AwsConsoleSignIn");
-    assert_eq!(logins[0]["userIdentity"]["type"], "IAMUser");
-    assert_eq!(logins[0]["sourceIPAddress"], "127.0.0.2");
-    assert_eq!(logout.len(), 1);
+/// Kept beside the record of its act for what it alone knows, as a login's key is.
+fn is_related(record: &Value) -> bool {
+    record.pointer("/additionalEventData/edgetrail/relatedEventID").is_some()
+}
+
+/// One Login and one Logout, whatever else a lower source knew of them beside.
+fn assert_one_login_session(records: &[Value], address: &str) {
+    for name in ["Login", "Logout"] {
+        let found: Vec<&Value> = named(records, name).filter(|record| !is_related(record)).collect();
+        assert_eq!(found.len(), 1, "one {name}, one record: {found:#?}");
+        assert_eq!(found[0]["eventType"], "AwsConsoleSignIn");
+        assert_eq!(found[0]["userIdentity"]["type"], "IAMUser", "{:#}", found[0]);
+        assert_eq!(found[0]["sourceIPAddress"], address, "{:#}", found[0]);
+    }
 }
