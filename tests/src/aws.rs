@@ -17,7 +17,8 @@ pub struct Client {
     pub region: String,
     pub access_key: String,
     pub secret: String,
-    pub ca_bundle: PathBuf,
+    /// For an endpoint under TLS.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 impl Client {
@@ -39,8 +40,10 @@ impl Client {
             .env("AWS_ACCESS_KEY_ID", &self.access_key)
             .env("AWS_SECRET_ACCESS_KEY", &self.secret)
             .env("AWS_DEFAULT_REGION", &self.region)
-            .env("AWS_CA_BUNDLE", &self.ca_bundle)
             .env("AWS_MAX_ATTEMPTS", "1");
+        if let Some(bundle) = &self.ca_bundle {
+            command.env("AWS_CA_BUNDLE", bundle);
+        }
         if let Some(endpoint) = &self.s3_endpoint {
             command.env("AWS_ENDPOINT_URL_S3", endpoint);
         }

@@ -230,7 +230,7 @@ impl Deployment {
             region: region.to_owned(),
             access_key: self.access_key.clone(),
             secret: self.secret.clone(),
-            ca_bundle: self.ca(),
+            ca_bundle: Some(self.ca()),
         }
     }
 
@@ -370,7 +370,7 @@ fn start_s3(dir: &Path) -> (Process, String) {
         region: "us-east-1".to_owned(),
         access_key: "test".to_owned(),
         secret: "test".to_owned(),
-        ca_bundle: PathBuf::new(),
+        ca_bundle: None,
     };
     client.json(&["s3api", "create-bucket", "--bucket", BUCKET]);
     (process, endpoint)

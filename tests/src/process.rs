@@ -62,10 +62,15 @@ impl Process {
     }
 
     /// SIGTERM, then waits for the orderly end.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+    pub fn stop(self) -> ExitStatus {
+        self.stop_by(Signal::TERM)
+    }
+
+    /// One signal, then waits for the orderly end: a second one would end it at once.
+    pub fn stop_by(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let name = self.name.clone();
-        wait::until(&format!("{name} to stop after SIGTERM"), Duration::from_secs(30), || {
+        wait::until(&format!("{name} to stop after {signal:?}"), Duration::from_secs(30), || {
             self.child.try_wait().expect("our own child can be asked")
         })
     }

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod journey;
+mod quickstart;
 mod tampered;
 mod two_by_two;
