@@ -14,7 +14,9 @@ const EXPOSURE_MAX: [(&str, &str); 2] = [("edgetrail-agent.service", "25"), ("ed
 fn units_stay_as_hardened_as_they_are() {
     for (unit, threshold) in EXPOSURE_MAX {
         let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["security", "--offline=true", &format!("--threshold={threshold}")]).arg(workspace().join("systemd").join(unit));
+        analyze
+            .args(["security", "--offline=true", &format!("--threshold={threshold}")])
+            .arg(workspace().join("systemd").join(unit));
         let output = analyze.output().expect("systemd-analyze is installed: run `make setup`");
         assert!(output.status.success(), "{unit} is more exposed than {threshold}/10:\n{}", text(&output));
     }
@@ -25,7 +27,8 @@ fn units_tell_systemd_when_they_are_ready_and_alive_and_where_their_state_lies()
     for (unit, _) in EXPOSURE_MAX {
         let content = std::fs::read_to_string(workspace().join("systemd").join(unit)).unwrap();
         let name = unit.trim_end_matches(".service");
-        for line in ["Type=notify", "WatchdogSec=30s", "NoNewPrivileges=yes", "Restart=always", &format!("StateDirectory={name}")] {
+        for line in ["Type=notify", "WatchdogSec=30s", "NoNewPrivileges=yes", "Restart=always", &format!("StateDirectory={name}")]
+        {
             assert!(content.lines().any(|found| found == line), "{unit} has no line {line}");
         }
     }
