@@ -28,10 +28,9 @@ impl AuditOn {
         audit
     }
 
-    /// From now on every program that this user's logins run is an event.
-    pub(crate) fn watch_programs_of(&self, uid: u32) {
-        let auid = format!("auid={uid}");
-        succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", &auid]));
+    /// From now on every such system call is an event where the condition holds, as `auid=1000`.
+    pub(crate) fn watch(&self, system_call: &str, condition: &str) {
+        succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", "arch=b64", "-S", system_call, "-F", condition]));
     }
 
     pub(crate) fn forget_rules(&self) {

@@ -8,6 +8,7 @@
 mod acts;
 mod journald;
 mod machine;
+mod source;
 
 use serde_json::Value;
 
@@ -54,7 +55,7 @@ fn data_events_are_refused_and_counted_unless_they_are_selected() {
     for selected in [false, true] {
         let acts = Acts::captured_by(&format!("{AUDIT}[select]\ndata = {selected}\n"));
         let login = Login::prepare(acts.dir());
-        audit.watch_programs_of(login.uid());
+        audit.watch("execve", &format!("auid={}", login.uid()));
         login.ssh("127.0.0.2", "/usr/bin/id --user; /usr/bin/id --group");
         acts.wait_for("Logout", login.user());
 
