@@ -5,21 +5,18 @@
 //! known one. Sections of the collector are not looked into: both may share one file or environment. Every default is
 //! a constant beside its stage; docs/agent.toml shows them all and is parsed by a test.
 
-mod document;
 #[cfg(test)]
 mod tests;
-mod units;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edgetrail_settings::{Document, Layer, LayerError, Size, Span, layers, variables};
 use serde::Deserialize;
 
 use crate::buffer::Limits;
 use crate::sources::{api, file, journal};
 use crate::{redact, select};
-use document::Document;
-use units::{Size, Span};
 
 /// Where `run` looks when no file is named.
 pub const CONFIG_FILE: &str = "/etc/edgetrail/agent.toml";
@@ -80,12 +77,8 @@ pub struct Uplink {
 /// All that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{} can't be read: check its path and permissions", path.display())]
-    File {
-        path: PathBuf,
-        #[source]
-        cause: std::io::Error,
-    },
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     #[error("the configuration has {} error(s):\n{}", .0.len(), .0.join("\n"))]
     Keys(Vec<String>),
 }
@@ -146,25 +139,15 @@ impl Default for BufferShape {
 impl Config {
     /// Reads the file, its drop-ins and the environment. A missing file is an error only where it was named.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let main = path.unwrap_or(Path::new(CONFIG_FILE));
-        let mut files = Vec::new();
-        match std::fs::read_to_string(main) {
-            Ok(text) => files.push((main.display().to_string(), text)),
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && path.is_none() => {}
-            Err(cause) => return Err(ConfigError::File { path: main.to_owned(), cause }),
-        }
-        for path in drop_ins(main)? {
-            let text = std::fs::read_to_string(&path).map_err(|cause| ConfigError::File { path: path.clone(), cause })?;
-            files.push((path.display().to_string(), text));
-        }
-        Self::parse(&files, std::env::vars())
+        let layers = layers(path.unwrap_or(Path::new(CONFIG_FILE)), path.is_some())?;
+        Self::parse(&layers, variables())
     }
 
-    /// `files` are names and texts, later ones over earlier ones; `variables` over all of them.
-    pub fn parse(files: &[(String, String)], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    /// Later layers over earlier ones, `variables` over all of them.
+    pub fn parse(layers: &[Layer], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut document = Document::new(&OTHERS_SECTIONS);
-        for (name, text) in files {
-            document.layer(name, text);
+        for layer in layers {
+            document.layer(layer);
         }
         document.variables(variables);
         let agent: AgentShape = document.section("agent");
@@ -232,23 +215,4 @@ impl Config {
             }
         }
     }
-}
-
-/// `agent.d/*.toml` beside `agent.toml`, in order of name.
-fn drop_ins(main: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let directory = main.with_extension("d");
-    let entries = match std::fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(cause) if matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        Err(cause) => return Err(ConfigError::File { path: directory, cause }),
-    };
-    let mut paths = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|cause| ConfigError::File { path: directory, cause })?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    paths.sort();
-    Ok(paths)
 }

@@ -1,23 +1,22 @@
-//! The configuration: the file's shape is read key by key into the validated [`Config`]; nothing else is used after.
+//! The configuration: what is written becomes the validated [`Config`]; nothing else is used after.
 //!
-//! Every error is found at once and names its key; an unknown key names the nearest known one.
-//! `EDGETRAIL_SECTION__KEY` overrides the file. Every default is a constant here; docs/collector.toml shows them all
-//! and is parsed by a test.
+//! `collector.toml`, then its drop-ins `collector.d/*.toml` in order of name, then `EDGETRAIL_SECTION__KEY` variables.
+//! Sections of the agent are not looked into: both may share one file or environment. Every default is a constant
+//! here; docs/collector.toml shows them all and is parsed by a test.
 
-mod document;
+mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
+use edgetrail_settings::{Document, Layer, LayerError, Parsed, layers, variables};
 
 use crate::pki::TRUST_DOMAIN_DEFAULT;
 use crate::sinks::SinkConfig;
-pub(crate) use document::duration;
-use document::{Document, Section};
 
 /// Where `serve` looks when no file is named.
 pub const CONFIG_FILE: &str = "/etc/edgetrail/collector.toml";
@@ -104,106 +103,99 @@ pub struct TrailSettings {
 /// All that is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{} can't be read: {source}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
-    #[error("{} is no TOML: {message}", path.display())]
-    Toml { path: PathBuf, message: String },
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     #[error("the configuration has {} error(s):\n{}", .0.len(), .0.join("\n"))]
     Keys(Vec<String>),
 }
 
 impl Config {
-    /// Reads a file and the environment. A missing file is an error only where it was named.
+    /// Reads the file, its drop-ins and the environment. A missing file is an error only where it was named.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = path.unwrap_or(Path::new(CONFIG_FILE));
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_none() => String::new(),
-            Err(source) => return Err(ConfigError::File { path: file.to_owned(), source }),
-        };
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::parse(file, &text, environment)
+        let layers = layers(path.unwrap_or(Path::new(CONFIG_FILE)), path.is_some())?;
+        Self::parse(&layers, variables())
     }
 
-    /// `environment`: names and values; what is not of the form `EDGETRAIL_SECTION__KEY` is ignored.
-    pub fn parse(path: &Path, text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut document = Document::parse(text, &OTHERS_SECTIONS)
-            .map_err(|error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() })?;
-        document.override_from(environment);
-
-        let mut collector = document.section("collector");
-        let state_dir = collector.path("state_dir").unwrap_or_else(|| PathBuf::from(STATE_DIR));
-        let account: Option<AccountId> = collector.required("account", "the home account, 12 digits");
-        let region: Option<Region> = collector.required("region", "the home region, such as \"dc-tokyo-1\"");
-        let partition = collector.parsed("partition").unwrap_or_else(|| PARTITION.to_owned());
-        let trust_domain = collector.parsed("trust_domain");
-        let host = collector.parsed("host").unwrap_or_else(host_name);
-        document.finish(collector);
-
+    /// Later layers over earlier ones, `variables` over all of them.
+    pub fn parse(layers: &[Layer], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut document = Document::new(&OTHERS_SECTIONS);
+        for layer in layers {
+            document.layer(layer);
+        }
+        document.variables(variables);
+        let collector: shape::Collector = document.section("collector");
         let ingest = listener(&mut document, "ingest", INGEST_PORT);
         let api = listener(&mut document, "api", API_PORT);
-
-        let mut ledger = document.section("ledger");
-        let ledger_retention = ledger.duration("retention").unwrap_or(LEDGER_RETENTION);
-        document.finish(ledger);
-        let mut history = document.section("history");
-        let history_retention = history.duration("retention").unwrap_or(HISTORY_RETENTION);
-        document.finish(history);
-
+        let ledger_retention = retention(&mut document, "ledger", LEDGER_RETENTION);
+        let history_retention = retention(&mut document, "history", HISTORY_RETENTION);
         let mut warnings = Vec::new();
-        let mut trail = document.section("trail");
-        let settings = trail_settings(&mut trail, &state_dir, &mut warnings);
-        document.finish(trail);
+        let trail = trail_settings(&mut document, &collector.state_dir, &mut warnings);
+        let account = required(&mut document, "collector.account", collector.account, "the home account, 12 digits");
+        let region = required(&mut document, "collector.region", collector.region, "the home region, such as \"dc-tokyo-1\"");
+        let trust_domain = collector.trust_domain.map(|domain| domain.0).or_else(|| TRUST_DOMAIN_DEFAULT.parse().ok());
 
-        let mut errors = document.into_errors();
-        let trust_domain = trust_domain.or_else(|| TRUST_DOMAIN_DEFAULT.parse::<TrustDomain>().ok());
+        let errors = document.into_errors();
         let (Some(account), Some(region), Some(trust_domain), true) = (account, region, trust_domain, errors.is_empty()) else {
-            errors.sort();
             return Err(ConfigError::Keys(errors));
         };
         if !region.looks_like_aws() {
             warnings
                 .push(format!("collector.region `{region}` works, but Terraform and others accept only names like `dc-tokyo-1`"));
         }
-        let home = HomeConfig { account, region, partition, trust_domain, host };
-        Ok(Self { state_dir, home, ingest, api, trail: settings, ledger_retention, history_retention, warnings })
+        if ingest.names.is_empty() && ingest.listen.port() != INGEST_PORT {
+            let port = ingest.listen.port();
+            warnings.push(format!("ingest.names is empty: agents connect to port {port} of the host that they joined"));
+        }
+        let host = collector.host.unwrap_or_else(host_name);
+        let home = HomeConfig { account, region, partition: collector.partition, trust_domain, host };
+        let state_dir = collector.state_dir;
+        Ok(Self { state_dir, home, ingest, api, trail, ledger_retention, history_retention, warnings })
     }
+}
+
+/// A key without a default; one that was given wrongly is noted already.
+fn required<T>(document: &mut Document, key: &str, value: Option<Parsed<T>>, what: &str) -> Option<T> {
+    if value.is_none() && !document.gives(key) {
+        document.error(key, format!("missing: give {what}"));
+    }
+    value.map(|value| value.0)
 }
 
 fn listener(document: &mut Document, name: &'static str, port: u16) -> ListenerConfig {
-    let mut section = document.section(name);
-    let listen = section.parsed("listen").unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
-    let names = section.strings("names").unwrap_or_default();
-    document.finish(section);
-    ListenerConfig { listen, names }
+    let shape: shape::Listener = document.section(name);
+    ListenerConfig { listen: shape.address(port), names: shape.names }
 }
 
-fn trail_settings(section: &mut Section, state_dir: &Path, warnings: &mut Vec<String>) -> TrailSettings {
-    let name = section.parsed("name").unwrap_or_else(|| DEFAULT_TRAIL.to_owned());
-    let bucket = section.parsed("bucket").unwrap_or_else(|| BUCKET.to_owned());
-    let prefix = section.parsed("prefix");
-    let kms_key = section.parsed("kms_key");
-    let log_interval = section.duration("log_interval").unwrap_or(LOG_INTERVAL);
-    let log_bytes = section.integer("log_bytes").unwrap_or(LOG_BYTES);
-    let digest_interval = section.duration("digest_interval").unwrap_or(DIGEST_INTERVAL);
-    let accelerated = section.boolean("accelerated").unwrap_or(false);
-    let sink = section.shape("sink").unwrap_or_else(|| SinkConfig::Directory { path: state_dir.join("trail") });
+fn retention(document: &mut Document, name: &'static str, default: Duration) -> Duration {
+    document.section::<shape::Kept>(name).retention.map_or(default, |span| span.0)
+}
 
-    let least = if accelerated { DIGEST_INTERVAL_ACCELERATED_MIN } else { DIGEST_INTERVAL_MIN };
+fn trail_settings(document: &mut Document, state_dir: &Path, warnings: &mut Vec<String>) -> TrailSettings {
+    let shape: shape::Trail = document.section("trail");
+    let (log_interval, digest_interval) = (shape.log_interval.0, shape.digest_interval.0);
+    let least = if shape.accelerated { DIGEST_INTERVAL_ACCELERATED_MIN } else { DIGEST_INTERVAL_MIN };
     if digest_interval < least || digest_interval.subsec_nanos() != 0 {
-        section.error("digest_interval", "give whole seconds, 60 s or more; shorter only with `accelerated = true`");
+        document.error("trail.digest_interval", "give whole seconds, 60 s or more; shorter only with `accelerated = true`");
     }
     if log_interval < Duration::from_secs(1) {
-        section.error("log_interval", "give 1 s or more");
+        document.error("trail.log_interval", "give 1 s or more");
     }
-    if log_bytes == 0 {
-        section.error("log_bytes", "give 1 or more");
+    if shape.log_bytes.0 == 0 {
+        document.error("trail.log_bytes", "give 1 or more");
     }
-    if accelerated {
+    if shape.accelerated {
         warnings.push("trail.accelerated is for trying out and tests: digests come in seconds and are many".to_owned());
     }
-    TrailSettings { name, bucket, prefix, kms_key, log_interval, log_bytes, digest_interval, sink }
+    TrailSettings {
+        name: shape.name,
+        bucket: shape.bucket,
+        prefix: shape.prefix,
+        kms_key: shape.kms_key,
+        log_interval,
+        log_bytes: shape.log_bytes.0,
+        digest_interval,
+        sink: shape.sink.unwrap_or_else(|| SinkConfig::Directory { path: state_dir.join("trail") }),
+    }
 }
 
 fn host_name() -> String {

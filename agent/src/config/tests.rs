@@ -2,9 +2,13 @@
 
 use super::*;
 
+fn layer(name: &str, text: &str) -> Layer {
+    Layer { name: name.to_owned(), text: text.to_owned() }
+}
+
 fn errors(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    match Config::parse(&[("agent.toml".to_owned(), text.to_owned())], variables) {
+    match Config::parse(&[layer("agent.toml", text)], variables) {
         Ok(_) => Vec::new(),
         Err(ConfigError::Keys(errors)) => errors,
         Err(other) => panic!("{other}"),
@@ -12,7 +16,7 @@ fn errors(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn parse(text: &str) -> Config {
-    Config::parse(&[("agent.toml".to_owned(), text.to_owned())], []).unwrap()
+    Config::parse(&[layer("agent.toml", text)], []).unwrap()
 }
 
 #[test]
@@ -41,8 +45,8 @@ fn every_error_is_found_at_once_with_its_line_and_the_nearest_key() {
 #[test]
 fn later_layers_win_key_by_key() {
     let files = [
-        ("agent.toml".to_owned(), "[agent]\nhost = \"a\"\nkeep_raw = true\n[sources.api]\nmode = \"0600\"".to_owned()),
-        ("agent.d/10.toml".to_owned(), "[agent]\nhost = \"b\"".to_owned()),
+        layer("agent.toml", "[agent]\nhost = \"a\"\nkeep_raw = true\n[sources.api]\nmode = \"0600\""),
+        layer("agent.d/10.toml", "[agent]\nhost = \"b\""),
     ];
     let variables = [("EDGETRAIL_SOURCES__API__ENABLED", "false"), ("EDGETRAIL_SOCKET", "/run/x")];
     let config = Config::parse(&files, variables.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();

@@ -7,7 +7,7 @@ use edgetrail_proto::record::format_time;
 use serde_json::json;
 
 use super::{Of, Output, state};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::NewToken;
 use crate::run::authority;
 
@@ -80,5 +80,5 @@ fn scope(text: &str) -> Result<(AccountId, Region), String> {
 }
 
 fn ttl(text: &str) -> Result<std::time::Duration, String> {
-    config::duration(text).ok_or_else(|| "write a duration such as 30m, 1h or 7d".to_owned())
+    edgetrail_settings::duration(text).ok_or_else(|| "write a duration such as 30m, 1h or 7d".to_owned())
 }

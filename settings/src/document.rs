@@ -1,4 +1,4 @@
-//! Several TOML layers as one document, whose sections are read into the stages' own shapes.
+//! Several TOML layers as one document, whose sections are read into their owners' own shapes.
 //!
 //! Each key of a section is tried alone first: so every wrong one is found, not only the first, and each is named with
 //! the file and line that it came from.
@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use crate::Layer;
+
 /// A name this alike is offered for an unknown key: Jaro–Winkler as in clap's suggestions.
 const ALIKE_MIN: f64 = 0.7;
 
@@ -17,23 +19,27 @@ const ALIKE_MIN: f64 = 0.7;
 const VARIABLE_PREFIX: &str = "EDGETRAIL_";
 
 /// All layers merged, and what was found wrong so far.
-pub(super) struct Document {
+#[derive(Debug)]
+pub struct Document {
     table: Table,
     /// Dotted key → where it was last given.
     places: BTreeMap<String, String>,
+    /// Dotted key → a variable's text as it was given, for a key that wants text where this reads as a number too.
+    texts: BTreeMap<String, String>,
     known: Vec<&'static str>,
     others: &'static [&'static str],
     errors: Vec<String>,
 }
 
 impl Document {
-    /// `others`: sections of other binaries, which are not looked into.
-    pub(super) fn new(others: &'static [&'static str]) -> Self {
-        Self { table: Table::new(), places: BTreeMap::new(), known: Vec::new(), others, errors: Vec::new() }
+    /// `others`: sections of other programs, which are not looked into.
+    pub fn new(others: &'static [&'static str]) -> Self {
+        let (places, texts) = (BTreeMap::new(), BTreeMap::new());
+        Self { table: Table::new(), places, texts, known: Vec::new(), others, errors: Vec::new() }
     }
 
     /// Lays a file over what is there: tables merge, everything else replaces.
-    pub(super) fn layer(&mut self, name: &str, text: &str) {
+    pub fn layer(&mut self, Layer { name, text }: &Layer) {
         let parsed = text.parse::<Table>().and_then(|table| DeTable::parse(text).map(|spans| (table, spans)));
         match parsed {
             Ok((table, spans)) => {
@@ -48,21 +54,27 @@ impl Document {
     }
 
     /// `EDGETRAIL_SECTION__KEY[__KEY…]`; the value is TOML where it reads as such, else text.
-    pub(super) fn variables(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+    pub fn variables(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in variables {
             let Some(path) = name.strip_prefix(VARIABLE_PREFIX).filter(|path| path.contains("__")) else { continue };
             let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
             let typed = format!("v = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("v"));
-            let value = typed.unwrap_or(Value::String(value));
-            if path.iter().any(String::is_empty) || !set(&mut self.table, &path, value) {
+            let typed = typed.unwrap_or_else(|| Value::String(value.clone()));
+            if path.iter().any(String::is_empty) || !set(&mut self.table, &path, typed) {
                 self.errors.push(format!("  {name}: names no key: write EDGETRAIL_SECTION__KEY"));
             }
+            self.texts.insert(path.join("."), value);
             self.places.insert(path.join("."), name);
         }
     }
 
-    /// A section in its stage's shape, without the keys that are wrong; those are noted.
-    pub(super) fn section<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
+    /// Whether some layer gives a key, rightly or wrongly.
+    pub fn gives(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// A section in its owner's shape, without the keys that are wrong; those are noted.
+    pub fn section<T: DeserializeOwned + Default>(&mut self, name: &'static str) -> T {
         self.known.push(name);
         let keys = match take(&mut self.table, name) {
             None => return T::default(),
@@ -74,10 +86,12 @@ impl Document {
         };
         let mut good = Table::new();
         for (key, value) in keys {
-            let alone = Table::from_iter([(key.clone(), value.clone())]);
-            match alone.try_into::<T>() {
-                Ok(_) => drop(good.insert(key, value)),
-                Err(error) => self.error(&format!("{name}.{key}"), explain(error.message())),
+            let path = format!("{name}.{key}");
+            let text = self.texts.get(&path).cloned().map(Value::String);
+            match (alone::<T>(&key, &value), text) {
+                (Ok(()), _) => drop(good.insert(key, value)),
+                (Err(_), Some(text)) if alone::<T>(&key, &text).is_ok() => drop(good.insert(key, text)),
+                (Err(error), _) => self.error(&path, explain(error.message())),
             }
         }
         good.try_into().unwrap_or_else(|error: toml::de::Error| {
@@ -87,7 +101,7 @@ impl Document {
     }
 
     /// An array of tables.
-    pub(super) fn list<T: DeserializeOwned>(&mut self, name: &'static str) -> Vec<T> {
+    pub fn list<T: DeserializeOwned>(&mut self, name: &'static str) -> Vec<T> {
         self.known.push(name);
         let items = match take(&mut self.table, name) {
             None => return Vec::new(),
@@ -108,14 +122,14 @@ impl Document {
     }
 
     /// Notes what is wrong with a key.
-    pub(super) fn error(&mut self, key: &str, message: impl Display) {
+    pub fn error(&mut self, key: &str, message: impl Display) {
         // A key that stands in no layer is named by itself: a default can't be wrong, a missing one can.
         let place = self.places.get(key).map(|place| format!("{place}: ")).unwrap_or_default();
         self.errors.push(format!("  {place}{key}: {message}"));
     }
 
     /// All errors, once every section was read; what nobody read is unknown.
-    pub(super) fn into_errors(mut self) -> Vec<String> {
+    pub fn into_errors(mut self) -> Vec<String> {
         let known = std::mem::take(&mut self.known);
         for (name, value) in std::mem::take(&mut self.table) {
             if self.others.contains(&name.as_str()) {
@@ -136,6 +150,11 @@ impl Document {
         }
         self.errors
     }
+}
+
+/// Whether a section of this one key reads.
+fn alone<T: DeserializeOwned>(key: &str, value: &Value) -> Result<(), toml::de::Error> {
+    Table::from_iter([(key.to_owned(), value.clone())]).try_into::<T>().map(drop)
 }
 
 /// serde's word for an unknown key, with the nearest known one in place of the whole list.
