@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, ApiParts};
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, INGEST_PORT, ListenerConfig};
 use crate::control::{Control, TrailConfig};
 use crate::history::{self, History, HistoryOptions};
 use crate::ingest::Ingest;
@@ -61,7 +61,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub enum RunError {
     #[error("{} can't be made: create it, or give another `collector.state_dir`", path.display())]
     StateDir { path: PathBuf, source: std::io::Error },
-    /// The text says what to do for each kind of cause.
     #[error("{what} can't listen on {address}: {}", advice(source, section))]
     Listen { what: &'static str, section: &'static str, address: SocketAddr, source: std::io::Error },
     #[error("{what} can't be opened")]
@@ -122,13 +121,7 @@ impl Collector {
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let enrollment = EnrollmentOptions {
             partition: config.home.partition.clone(),
-            ingest_endpoints: config
-                .ingest
-                .names
-                .first()
-                .map(|name| authority(name, ingest_address.port()))
-                .into_iter()
-                .collect(),
+            ingest_endpoints: ingest_endpoints(&config.ingest.names, ingest_address.port()),
         };
         let enrollment = EnrollmentService::new(&pki, control.clone(), enrollment).server();
         let parts = ApiParts {
@@ -294,6 +287,15 @@ pub(crate) fn authority(name: &str, port: u16) -> String {
     if name.contains(':') && !name.starts_with('[') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
 }
 
+/// What agents are told at joining: a host and port; without a name the port alone, on the host that they joined.
+fn ingest_endpoints(names: &[String], port: u16) -> Vec<String> {
+    match names.first() {
+        Some(name) => vec![authority(name, port)],
+        None if port == INGEST_PORT => Vec::new(),
+        None => vec![format!(":{port}")],
+    }
+}
+
 fn open_error<E: Into<BoxError>>(what: &'static str) -> impl FnOnce(E) -> RunError {
     move |source| RunError::Open { what, source: source.into() }
 }
@@ -301,10 +303,10 @@ fn open_error<E: Into<BoxError>>(what: &'static str) -> impl FnOnce(E) -> RunErr
 fn advice(source: &std::io::Error, section: &str) -> String {
     match source.kind() {
         std::io::ErrorKind::AddrInUse => {
-            format!("the port is in use; stop what listens there (`ss -ltnp` shows it) or set another `{section}.listen`")
+            format!("stop what listens there (`ss -ltnp` shows it) or set another `{section}.listen`")
         }
-        std::io::ErrorKind::PermissionDenied => format!("not permitted; set `{section}.listen` to a port above 1023"),
-        std::io::ErrorKind::AddrNotAvailable => format!("this host has no such address; correct `{section}.listen`"),
-        _ => source.to_string(),
+        std::io::ErrorKind::PermissionDenied => format!("set `{section}.listen` to a port above 1023"),
+        std::io::ErrorKind::AddrNotAvailable => format!("correct `{section}.listen`: this host has no such address"),
+        _ => format!("correct `{section}.listen`"),
     }
 }

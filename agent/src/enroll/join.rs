@@ -82,6 +82,11 @@ pub async fn join(join: &Join<'_>) -> Result<Identity, EnrollError> {
     let first = scopes.first().cloned().ok_or(EnrollError::Answer("it names no account and region"))?;
     let mut endpoints = Vec::with_capacity(answer.ingest_endpoints.len());
     for endpoint in &answer.ingest_endpoints {
+        let here = endpoint.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|&port| port != 0);
+        if let Some(port) = here {
+            endpoints.push(Endpoint { host: join.url.0.host.clone(), port }.to_string());
+            continue;
+        }
         endpoints.push(endpoint.parse::<Endpoint>().map_err(|_| EnrollError::Answer("an endpoint is malformed"))?.to_string());
     }
     if endpoints.is_empty() {

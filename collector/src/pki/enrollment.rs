@@ -40,7 +40,7 @@ const VERSION_BYTES_MAX: usize = 64;
 pub struct EnrollmentOptions {
     /// ARN partition.
     pub partition: String,
-    /// `host:port` of ingest, in order of preference. Empty: the host that the agent joined, port 7443.
+    /// `host:port` of ingest, in order of preference. `:port`: on the host that the agent joined; empty: there, port 7443.
     pub ingest_endpoints: Vec<String>,
 }
 

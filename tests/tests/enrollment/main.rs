@@ -28,7 +28,7 @@ impl Collector {
         let control = Control::open(directory.path()).unwrap();
         let domain = "edgetrail.internal".parse().unwrap();
         let pki = Pki::open(&directory.path().join("pki"), domain, &[], control.revoked()).unwrap();
-        let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: Vec::new() };
+        let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: vec![":9443".to_owned()] };
         let service = EnrollmentService::new(&pki, control.clone(), options).server();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -55,7 +55,7 @@ async fn joining_leaves_a_usable_identity_and_joining_again_keeps_the_agent() {
     let state = directory.path().join("state");
     assert!(Enrollment::load(directory.path()).unwrap().is_none(), "nobody has joined");
     let identity = collector.join(&state, collector.pki.ca_pin()).await.unwrap();
-    assert_eq!(identity.endpoints, ["127.0.0.1:7443"]);
+    assert_eq!(identity.endpoints, ["127.0.0.1:9443"], "a port alone is on the host that was joined");
     let first = Enrollment::load(&state).unwrap().unwrap();
     assert_eq!((&first.identity, first.receipt_keys.iter().count()), (&identity, 1));
     assert!(first.credentials().is_ok());
