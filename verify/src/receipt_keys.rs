@@ -6,8 +6,6 @@ use edgetrail_proto::chain::{Hash, PublicKey, Receipt, receipt_key_statement};
 use edgetrail_proto::proof::Proof;
 
 use crate::opening;
-use crate::report::{Check, Report};
-use crate::store::Place;
 
 /// By the key's hash, as receipts name it.
 #[derive(Debug, Default)]
@@ -22,22 +20,16 @@ struct ReceiptKey {
 }
 
 impl ReceiptKeys {
-    /// A proof's keys; where roots are given, those only that one of them vouches for. The others are findings.
-    pub fn of(place: &Place, proof: &Proof, roots: &[Vec<u8>], report: &mut Report) -> Self {
+    /// A proof's keys; where roots are given, those only that one of them vouches for. What another key signed verifies under none.
+    pub fn of(proof: &Proof, roots: &[Vec<u8>]) -> Self {
         let mut keys = HashMap::new();
         for stated in &proof.receipt_keys {
-            let Ok(key) = <[u8; 32]>::try_from(stated.public_key.0.as_slice()) else {
-                report.find(Check::ReceiptInvalid, place, "a receipt key is not 32 bytes long");
-                continue;
-            };
+            let Ok(key) = <[u8; 32]>::try_from(stated.public_key.0.as_slice()).map(PublicKey) else { continue };
             let (not_before, not_after) = (stated.not_before, stated.not_after);
-            let key = PublicKey(key);
             let statement = receipt_key_statement(&key, not_before, not_after);
-            if !roots.is_empty() && !opening::signed_by_a_root(&statement, &stated.ca_signature.0, roots) {
-                report.find(Check::ReceiptInvalid, place, "a receipt key is not signed by a trusted root");
-                continue;
+            if roots.is_empty() || opening::signed_by_a_root(&statement, &stated.ca_signature.0, roots) {
+                keys.insert(Hash::of(&key.0), ReceiptKey { key, not_before, not_after });
             }
-            keys.insert(Hash::of(&key.0), ReceiptKey { key, not_before, not_after });
         }
         Self(keys)
     }

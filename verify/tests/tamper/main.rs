@@ -7,6 +7,8 @@
 
 mod trail;
 
+use std::path::Path;
+
 use std::cell::RefCell;
 
 use edgetrail_proto::chain::Hash;
@@ -17,7 +19,7 @@ use edgetrail_verify::report::{Check, Report, Verdict};
 use edgetrail_verify::store::Store;
 use edgetrail_verify::trail::{Progress, Window, verify};
 
-use trail::{BUCKET, Hooks, T0, Trail, WINDOW, WINDOWS, gzip, record};
+use trail::{BUCKET, Hooks, T0, Trail, WINDOW, WINDOWS, certificate_authority, gzip, record};
 
 struct Silent;
 
@@ -28,8 +30,12 @@ impl Progress for Silent {
 fn report_of(trail: &Trail, window: Window) -> Report {
     let dir = tempfile::tempdir().unwrap();
     trail.write(dir.path());
+    report_of_directory(dir.path(), trail, window)
+}
+
+fn report_of_directory(dir: &Path, trail: &Trail, window: Window) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let store = Store::directory(dir.path()).unwrap();
+    let store = Store::directory(dir).unwrap();
     runtime.block_on(verify(&store, &trail.keys, window, &mut Silent)).unwrap()
 }
 
@@ -57,6 +63,15 @@ fn hooked(check: Check, set: impl FnOnce(&mut Hooks)) -> Case {
     Case { check, trail: Trail::with(&hooks), window: WHOLE }
 }
 
+/// The chain ends in a root that the auditor trusts, but that one did not sign the agent's certificate.
+fn foreign_root() -> Case {
+    let foreign = certificate_authority().der().to_vec();
+    let root = foreign.clone();
+    let mut case = hooked(Check::OpenCertificate, |h| h.chain = Box::new(move |chain, _| chain.push(Base64(root.clone()))));
+    case.trail.keys.roots.push(foreign);
+    case
+}
+
 fn bytes<'a>(trail: &'a mut Trail, key: &str) -> &'a mut Vec<u8> {
     &mut trail.objects.get_mut(key).unwrap().0
 }
@@ -75,6 +90,15 @@ fn digest(edit: impl Fn(&mut Digest) + 'static) -> InTwo<Digest> {
 fn proof(edit: impl Fn(&mut Proof) + 'static) -> InTwo<Proof> {
     Box::new(move |window, proof| {
         if window == 2 {
+            edit(proof)
+        }
+    })
+}
+
+/// The same in the last window: nothing behind it can notice instead.
+fn last_proof(edit: impl Fn(&mut Proof) + 'static) -> InTwo<Proof> {
+    Box::new(move |window, proof| {
+        if window == WINDOWS - 1 {
             edit(proof)
         }
     })
@@ -100,6 +124,8 @@ fn starting(digest: &mut Digest) {
 fn digest_cases() -> Vec<Case> {
     vec![
         touched(Check::DigestFormat, |t| t.objects.get_mut(&t.digests[2].clone()).unwrap().0 = gzip(b"{}")),
+        touched(Check::DigestFormat, |t| bytes(t, &t.digests[2].clone()).truncate(20)),
+        hooked(Check::DigestFormat, |h| h.digest = digest(|d| d.digest_start_time = "no time".to_owned())),
         touched(Check::DigestTrailing, |t| bytes(t, &t.digests[2].clone()).extend(b"junk")),
         touched(Check::DigestMoved, |t| {
             let object = t.objects.remove(&t.digests[4]).unwrap();
@@ -187,6 +213,12 @@ fn proof_cases() -> Vec<Case> {
             h.digest = Box::new(|_, d| d.edgetrail_proof.as_mut().unwrap().hash_algorithm.clear());
             h.proof = Box::new(|_, p| p.streams[0].binding = Base64(b"222222222222/dc-local-1\nh1\n".to_vec()));
         }),
+        hooked(Check::OpenBinding, |h| h.bound_to = "222222222222"),
+        // Each link of these chains holds but the one named.
+        hooked(Check::OpenCertificate, |h| {
+            h.chain = Box::new(|chain, root| chain.extend(std::iter::repeat_n(Base64(root.to_vec()), 8)));
+        }),
+        foreign_root(),
         touched(Check::RootsNotGiven, |t| t.keys.roots.clear()),
     ]
 }
@@ -198,8 +230,8 @@ fn stream_cases() -> Vec<Case> {
     let rehomed_record = report("ReportRehomed", "rehomed");
     vec![
         hooked(Check::StreamChain, |h| h.proof = proof(|p| p.batches[0].seal.0[5] ^= 1)),
-        hooked(Check::StreamChain, |h| h.proof = proof(|p| p.batches[0].seal.0.truncate(5))),
-        hooked(Check::StreamChain, |h| h.proof = proof(|p| p.batches[0].header.0.truncate(5))),
+        hooked(Check::StreamChain, |h| h.proof = last_proof(|p| p.batches[0].seal.0.truncate(5))),
+        hooked(Check::StreamChain, |h| h.proof = last_proof(|p| p.batches[0].header.0.truncate(5))),
         hooked(Check::StreamChain, |h| h.proof = proof(|p| p.streams.clear())).expect_also_unopened(),
         hooked(Check::StreamChain, |h| {
             h.sealed = Box::new(|window, sealed| {
@@ -316,6 +348,16 @@ fn what_the_aws_cli_passes_is_reported() {
     let report = report_of(&trail, WHOLE);
     let gap = report.findings.iter().find(|finding| finding.check == Check::DigestGap).unwrap();
     assert!(gap.detail.contains("2026-01-15T12:01:00Z to 2026-01-15T12:04:00Z"), "{}", gap.detail);
+}
+
+#[test]
+fn a_newest_digest_that_is_listed_but_gone_is_missing() {
+    let (trail, dir) = (Trail::whole(), tempfile::tempdir().unwrap());
+    trail.write(dir.path());
+    let newest = dir.path().join(BUCKET).join(&trail.digests[4]);
+    std::fs::remove_file(&newest).unwrap();
+    std::os::unix::fs::symlink("nowhere", &newest).unwrap();
+    assert_eq!(report_of_directory(dir.path(), &trail, WHOLE).count(Check::DigestMissing), 1);
 }
 
 #[test]

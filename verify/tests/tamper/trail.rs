@@ -34,6 +34,7 @@ const FINGERPRINT: &str = "00112233445566778899aabbccddeeff";
 
 /// Edits what is about to be hashed; told the window's number.
 type Hook<T> = Box<dyn Fn(usize, &mut T)>;
+type ChainHook = Box<dyn Fn(&mut Vec<Base64>, &[u8])>;
 type SealHook = Box<dyn Fn(usize, &mut SealInput<'_>)>;
 
 /// Where a rule may be broken; each is told the window's number.
@@ -48,6 +49,10 @@ pub(crate) struct Hooks {
     pub(crate) digest: Hook<Digest>,
     /// In this window the stream ends without a close and a successor begins.
     pub(crate) successor_in: Option<usize>,
+    /// Told the root that signed the agent's certificate, DER.
+    pub(crate) chain: ChainHook,
+    /// What the stream is bound to; delivered under [`ACCOUNT`] whatever it says.
+    pub(crate) bound_to: &'static str,
 }
 
 impl Default for Hooks {
@@ -62,6 +67,8 @@ impl Default for Hooks {
             proof: Box::new(|_, _| {}),
             digest: Box::new(|_, _| {}),
             successor_in: None,
+            chain: Box::new(|_, _| {}),
+            bound_to: ACCOUNT,
         }
     }
 }
@@ -92,6 +99,14 @@ fn digest_key() -> &'static (ring::rsa::KeyPair, Vec<u8>) {
         let public = key.to_public_key().to_pkcs1_der().unwrap().as_bytes().to_vec();
         (ring::rsa::KeyPair::from_pkcs8(pkcs8.as_bytes()).unwrap(), public)
     })
+}
+
+/// A root of its own; all of them have one name.
+pub(crate) fn certificate_authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "test CA");
+    CertifiedIssuer::self_signed(params, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()).unwrap()
 }
 
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -154,10 +169,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(hooks: &'a Hooks) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test CA");
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()).unwrap();
+        let ca = certificate_authority();
         let key = DigestKey { der: digest_key().1.clone(), not_before: T0 - T0 % (86_400 * S), not_after: T0 + 86_400 * S };
         let keys = Keys { digest: [(FINGERPRINT.to_owned(), key)].into(), roots: vec![ca.der().to_vec()] };
         let trail = Trail { objects: BTreeMap::new(), digests: Vec::new(), logs: Vec::new(), proofs: Vec::new(), keys };
@@ -172,7 +184,7 @@ impl<'a> Builder<'a> {
         params.subject_alt_names.push(SanType::URI(spiffe.try_into().unwrap()));
         (self.hooks.certificate)(&mut params);
         let certificate = params.signed_by(&key, &self.ca).unwrap();
-        let binding = Binding::one(ACCOUNT.parse().unwrap(), REGION.parse().unwrap(), "h1").unwrap();
+        let binding = Binding::one(self.hooks.bound_to.parse().unwrap(), REGION.parse().unwrap(), "h1").unwrap();
         let stream = StreamId::from_bytes([number; 16]);
         let ratchet = Ratchet::new(stream, 0, Seed([number; 32].into()));
         let mut open = Open {
@@ -190,12 +202,14 @@ impl<'a> Builder<'a> {
         let algorithm = &ring::signature::ECDSA_P256_SHA256_ASN1_SIGNING;
         let signing = ring::signature::EcdsaKeyPair::from_pkcs8(algorithm, &key.serialize_der(), &random).unwrap();
         let signature = signing.sign(&random, &open.encode()).unwrap().as_ref().to_vec();
+        let mut certificate_chain = vec![Base64(certificate.der().to_vec())];
+        (self.hooks.chain)(&mut certificate_chain, self.ca.der());
         let stated = ProofStream {
             stream_id: stream.to_string(),
             open: Base64(open.encode().to_vec()),
             binding: Base64(binding.to_bytes()),
             signature: Base64(signature),
-            certificate_chain: vec![Base64(certificate.der().to_vec())],
+            certificate_chain,
             internal: false,
             take_up: None,
         };
