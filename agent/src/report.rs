@@ -42,7 +42,7 @@ impl Reporter {
 
     /// `ReportGap`: events are missing here.
     pub fn gap(&self, loss: &Loss, now: u64) -> Vec<u8> {
-        report::gap(&self.host, None, self.event_id(), now, loss).to_json()
+        report::gap(&self.host, None, self.event_id(), now, loss).to_fitted_json()
     }
 
     /// `ReportRehomed`: what follows was sealed before, or may have been, in another stream.
@@ -65,7 +65,7 @@ impl Reporter {
     }
 
     fn record(&self, name: &str, now: u64, parameters: Value) -> Vec<u8> {
-        report::own(&self.host, None, name, self.event_id(), now, parameters).to_json()
+        report::own(&self.host, None, name, self.event_id(), now, parameters).to_fitted_json()
     }
 
     /// What is reported happens once: a random position is never read again.

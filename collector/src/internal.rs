@@ -123,9 +123,8 @@ impl Internal {
         if record.event_time.is_empty() {
             record.event_time = format_time(unix_ns());
         }
-        record.fit();
         let (answer, answered) = oneshot::channel();
-        let request = Request { bytes: record.to_json().into(), answer };
+        let request = Request { bytes: record.to_fitted_json().into(), answer };
         self.requests.send(request).await.map_err(|_closed| InternalError::Stopped)?;
         answered.await.map_err(|_dropped| InternalError::Stopped)
     }

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use edgetrail_proto::limits::{ADDITIONAL_BYTES_MAX, PARAMETERS_BYTES_MAX, RECORD_BYTES_MAX, STRING_FIELD_BYTES_MAX};
+use edgetrail_proto::limits::{
+    ADDITIONAL_BYTES_MAX, JSON_DEPTH_MAX, PARAMETERS_BYTES_MAX, RECORD_BYTES_MAX, STRING_FIELD_BYTES_MAX,
+};
 use edgetrail_proto::record::{Record, UserIdentity, format_time};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -320,7 +322,7 @@ pub(super) fn foreign(line: &[u8]) -> Result<Vec<&[u8]>, EventError> {
         records: Vec<&'a serde_json::value::RawValue>,
     }
     let text = crate::sources::event::utf8(line)?.trim_ascii();
-    crate::sources::event::check_depth(text)?;
+    crate::sources::event::check_depth(text, JSON_DEPTH_MAX)?;
     let head = text.strip_prefix('{').unwrap_or(text).trim_ascii_start();
     let records: Vec<&str> = if head.starts_with("\"Records\"") {
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| crate::sources::event::syntax(text, &error))?;
@@ -389,6 +391,15 @@ mod tests {
         assert_eq!(mark["claimedUserIdentity"]["userName"], "mallory");
         assert_eq!(mark["claimedRegion"], "elsewhere");
         assert_eq!(mark["claimedAccount"], Value::Null, "a claim that holds is not repeated");
+    }
+
+    #[test]
+    fn the_deepest_event_makes_a_record_that_is_read_back() {
+        let levels = crate::sources::event::EVENT_DEPTH_MAX - 2;
+        let deep = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let json = format!(r#"{{"eventSource":"a.b","eventName":"C","userIdentity":{{"x":{deep}}}}}"#);
+        let (text, _) = write(&json, &Origin::Peer(&peer()));
+        assert!(text.contains(&deep) && Record::from_json(text.as_bytes()).is_ok(), "{text}");
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub enum EventError {
     Syntax { offset: usize, what: String },
     #[error("not UTF-8 at byte {offset}: send JSON as UTF-8")]
     Encoding { offset: usize },
-    #[error("nested deeper than {JSON_DEPTH_MAX} levels at byte {offset}: flatten the value or send it as a string")]
-    Depth { offset: usize },
+    #[error("nested deeper than {levels} levels at byte {offset}: flatten the value or send it as a string")]
+    Depth { levels: usize, offset: usize },
     #[error("{path} is missing: eventSource (such as `billing.example`) and eventName (such as `CreateInvoice`) are required")]
     Missing { path: &'static str },
     #[error("{path} occurs twice: send it once")]
@@ -68,6 +68,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 /// Largest event, in bytes: with what the agent adds it still is a record that can be read back and cut to size.
 pub const EVENT_BYTES_MAX: usize = RECORD_BYTES_FOREIGN_MAX - 64 * 1024;
 
+/// Levels of an event: its userIdentity stands in the record as a claim, two levels deeper.
+pub const EVENT_DEPTH_MAX: usize = JSON_DEPTH_MAX - 2;
+
 /// Most members that CloudTrail does not know.
 const UNKNOWN_MEMBERS_MAX: usize = 64;
 
@@ -83,7 +86,7 @@ impl EventError {
 
     pub fn offset(&self) -> Option<usize> {
         match self {
-            Self::Syntax { offset, .. } | Self::Encoding { offset } | Self::Depth { offset } => Some(*offset),
+            Self::Syntax { offset, .. } | Self::Encoding { offset } | Self::Depth { offset, .. } => Some(*offset),
             Self::Missing { .. } | Self::Twice { .. } | Self::Type { .. } | Self::Value { .. } => None,
         }
     }
@@ -93,7 +96,7 @@ impl<'a> Event<'a> {
     /// Reads one event from the bytes of one JSON object.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EventError> {
         let text = utf8(bytes)?;
-        check_depth(text)?;
+        check_depth(text, EVENT_DEPTH_MAX)?;
         Self::parse_bounded(text)
     }
 
@@ -348,8 +351,8 @@ pub fn utf8(bytes: &[u8]) -> Result<&str, EventError> {
     std::str::from_utf8(bytes).map_err(|error| EventError::Encoding { offset: error.valid_up_to() })
 }
 
-/// Refuses what nests deeper than [`JSON_DEPTH_MAX`]; one pass, no recursion.
-pub fn check_depth(text: &str) -> Result<(), EventError> {
+/// Refuses what nests deeper than `levels`; one pass, no recursion.
+pub fn check_depth(text: &str, levels: usize) -> Result<(), EventError> {
     let mut depth = 0usize;
     let mut in_string = false;
     let mut escaped = false;
@@ -367,8 +370,8 @@ pub fn check_depth(text: &str) -> Result<(), EventError> {
             b'"' => in_string = true,
             b'{' | b'[' => {
                 depth += 1;
-                if depth > JSON_DEPTH_MAX {
-                    return Err(EventError::Depth { offset });
+                if depth > levels {
+                    return Err(EventError::Depth { levels, offset });
                 }
             }
             b'}' | b']' => depth = depth.saturating_sub(1),
@@ -425,8 +428,8 @@ mod tests {
         assert_eq!(Event::parse(b"{\"a\":}").unwrap_err().offset(), Some(5));
         assert_eq!(Event::parse(b"{\n\"a\":}").unwrap_err().offset(), Some(6));
         assert_eq!(Event::parse(b"{\"\xff\":1}").unwrap_err(), EventError::Encoding { offset: 2 });
-        assert!(error(&event(&format!(",\"x\":{}1{}", "[".repeat(64), "]".repeat(64)))).starts_with("nested deeper than 64"));
-        assert!(Event::parse(event(&format!(",\"x\":{}1{}", "[".repeat(63), "]".repeat(63))).as_bytes()).is_ok());
+        assert!(error(&event(&format!(",\"x\":{}1{}", "[".repeat(62), "]".repeat(62)))).starts_with("nested deeper than 62"));
+        assert!(Event::parse(event(&format!(",\"x\":{}1{}", "[".repeat(61), "]".repeat(61))).as_bytes()).is_ok());
     }
 
     #[test]

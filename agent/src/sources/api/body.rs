@@ -4,7 +4,7 @@ use bytes::Bytes;
 use edgetrail_proto::limits::BATCH_RECORDS_MAX;
 use serde_json::value::RawValue;
 
-use crate::sources::event::{self, EVENT_BYTES_MAX, Event, EventError};
+use crate::sources::event::{self, EVENT_BYTES_MAX, EVENT_DEPTH_MAX, Event, EventError};
 
 /// One event of a body, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl BodyError {
 impl Body {
     pub(super) fn parse(body: &Bytes) -> Result<Self, BodyError> {
         let text = event::utf8(body).map_err(BodyError::Text)?;
-        event::check_depth(text).map_err(BodyError::Text)?;
         let is_array = text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('[');
+        event::check_depth(text, EVENT_DEPTH_MAX + usize::from(is_array)).map_err(BodyError::Text)?;
         let texts: Vec<&str> = if is_array { elements(text)? } else { objects(text)? };
         if texts.is_empty() && !is_array {
             return Err(BodyError::Empty);
