@@ -130,15 +130,17 @@ fn check_signature(
     }
 }
 
-/// What a digest says of the one before, against the one before. `stopped`: that one ends with its trail's StopLogging.
-pub fn check_link(previous: &Loaded, next: &Loaded, stopped: bool, report: &mut Report) {
+impl Loaded {
+    /// Whether it names none before it.
+    pub fn begins_anew(&self) -> bool {
+        self.digest.previous_digest_s3_bucket.is_none() || self.digest.previous_digest_s3_object.is_none()
+    }
+}
+
+/// What a digest says of the one before, against the one before.
+pub fn check_link(previous: &Loaded, next: &Loaded, report: &mut Report) {
     let named = (&next.digest.previous_digest_s3_bucket, &next.digest.previous_digest_s3_object);
-    let (Some(bucket), Some(key)) = named else {
-        if !stopped {
-            report.find(Check::ChainRestart, &next.place, format_args!("the digest before it is {}", previous.place));
-        }
-        return;
-    };
+    let (Some(bucket), Some(key)) = named else { return };
     let named = Place { bucket: bucket.clone(), key: key.clone() };
     if named != previous.place {
         report.find(Check::DigestMissing, &named, format_args!("named by {}", next.place));

@@ -1,9 +1,9 @@
 //! The auditor's tool: verifies a trail from its objects and public keys alone.
 //!
 //! [`store`] reads objects, [`keys`] what the auditor brings, [`digests`] and [`logs`] check what CloudTrail's own format
-//! promises, [`opening`], [`receipt_keys`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it all, and
-//! [`report`] says two things: whether anything was altered, and whether anything is missing. It shares no code with the
-//! collector but `proto`.
+//! promises, [`opening`], [`receipt_keys`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it
+//! all, [`lanes`] judges what only all accounts and regions together tell, and [`report`] says two things: whether anything
+//! was altered, and whether anything is missing. It shares no code with the collector but `proto`.
 
 pub mod store;
 
@@ -20,6 +20,8 @@ pub mod opening;
 pub mod receipt_keys;
 
 pub mod streams;
+
+pub mod lanes;
 
 pub mod trail;
 

@@ -14,6 +14,7 @@ use edgetrail_proto::proof::Proof;
 use crate::digests::{self, ChainId, Loaded, check_link, missing_time};
 use crate::gzip::unpack;
 use crate::keys::Keys;
+use crate::lanes::Lanes;
 use crate::logs;
 use crate::report::{Check, Report};
 use crate::store::{Place, Store, StoreError};
@@ -67,15 +68,14 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
     let mut inventory = Inventory::of(store.list().await?);
     let total = inventory.digests.values().map(BTreeMap::len).sum();
     let mut done = 0;
-    // The end of the newest digest, by account and region.
-    let mut ends = BTreeMap::<(String, String), u64>::new();
+    let mut lanes = Lanes::default();
     if total == 0 {
         report.find(Check::NoDigests, "the whole trail", "nothing can be said about anything in it");
     }
     for (chain, digests) in std::mem::take(&mut inventory.digests) {
         let mut walk =
             Walk { store, keys, chain: &chain, inventory: &mut inventory, streams: Streams::default(), listed: BTreeSet::new() };
-        let mut previous: Option<(Loaded, bool)> = None;
+        let mut previous: Option<Loaded> = None;
         for (end, place) in digests {
             done += 1;
             progress.digest(done, total);
@@ -91,23 +91,24 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
             };
             let Some(loaded) = digests::load(&place, &object, keys, &mut report) else { continue };
             match &previous {
-                Some((before, stopped)) => check_link(before, &loaded, *stopped, &mut report),
+                Some(before) if loaded.begins_anew() => lanes.restart(&chain, before, &loaded),
+                Some(before) => check_link(before, &loaded, &mut report),
                 None => check_first(&loaded, window, &mut report),
             }
             if loaded.digest.previous_digest_signature.is_none() {
                 walk.streams.begin_anew();
             }
-            let stopped = walk.digest(&loaded, &mut report).await?;
-            previous = Some((loaded, stopped));
+            if walk.digest(&loaded, &mut report).await? {
+                lanes.stop(&chain, loaded.end);
+            }
+            previous = Some(loaded);
         }
-        if let Some((newest, stopped)) = &previous {
+        if let Some(newest) = &previous {
             walk.streams.finish(&chain, newest.end, &mut report);
-            check_newest(&chain, newest, *stopped, window, &mut report);
-            let ends = ends.entry((chain.account.clone(), chain.region.clone())).or_default();
-            // Behind a stop nothing is pending.
-            *ends = if *stopped { u64::MAX } else { newest.end.max(*ends) };
+            lanes.newest(&chain, newest);
         }
     }
+    let ends = lanes.judge(|length| window.due(length), &mut report);
     inventory.report_unlisted(&ends, &mut report);
     Ok(report)
 }
@@ -126,15 +127,10 @@ fn check_first(first: &Loaded, window: Window, report: &mut Report) {
     }
 }
 
-/// A trail whose tail was cut off looks whole: only the time that the auditor expects tells.
-fn check_newest(chain: &ChainId, newest: &Loaded, stopped: bool, window: Window, report: &mut Report) {
-    let window_length = newest.end.saturating_sub(newest.start);
-    let due_by_now = window.now.map(|now| now.saturating_sub(window_length + nanoseconds(DELIVERY_GRACE)));
-    if let Some(due) = window.as_of.max(due_by_now)
-        && newest.end < due
-        && !stopped
-    {
-        report.find(Check::NewestStale, chain, missing_time(newest.end, due));
+impl Window {
+    /// When the newest digest of windows of this length must have ended at the earliest, where the auditor expects one.
+    fn due(&self, length: u64) -> Option<u64> {
+        self.as_of.max(self.now.map(|now| now.saturating_sub(length.saturating_add(nanoseconds(DELIVERY_GRACE)))))
     }
 }
 

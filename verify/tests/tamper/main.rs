@@ -19,7 +19,7 @@ use edgetrail_verify::report::{Check, Report, Verdict};
 use edgetrail_verify::store::Store;
 use edgetrail_verify::trail::{Progress, Window, verify};
 
-use trail::{BUCKET, Hooks, T0, Trail, WINDOW, WINDOWS, certificate_authority, gzip, record};
+use trail::{BUCKET, Hook, Hooks, T0, Trail, WINDOW, WINDOWS, certificate_authority, gzip, record};
 
 struct Silent;
 
@@ -360,17 +360,43 @@ fn a_newest_digest_that_is_listed_but_gone_is_missing() {
     assert_eq!(report_of_directory(dir.path(), &trail, WHOLE).count(Check::DigestMissing), 1);
 }
 
-#[test]
-fn a_restart_behind_a_stop_is_no_finding() {
+/// The trail's StopLogging in place of a window's first record.
+fn stopped_in(stop_window: usize) -> Hook<Vec<Vec<u8>>> {
     let stop = r#"{"eventVersion":"1.11","eventTime":"2026-01-15T12:01:10Z","eventSource":"cloudtrail.amazonaws.com","eventName":"StopLogging","awsRegion":"dc-local-1","requestParameters":{"name":"default"},"eventID":"00000000-0000-8000-8000-000000000000","eventCategory":"Management","recipientAccountId":"111122223333"}"#;
-    let records = move |window: usize, records: &mut Vec<Vec<u8>>| {
-        if window == 1 {
+    Box::new(move |window, records| {
+        if window == stop_window {
             records[0] = stop.as_bytes().to_vec();
         }
-    };
-    let hooks = Hooks { records: Box::new(records), digest: digest(starting), ..Hooks::default() };
+    })
+}
+
+#[test]
+fn a_restart_behind_a_stop_is_no_finding() {
+    let hooks = Hooks { records: stopped_in(1), digest: digest(starting), ..Hooks::default() };
     let report = report_of(&Trail::with(&hooks), WHOLE);
     assert_eq!(report.count(Check::ChainRestart), 0, "{report}");
+}
+
+#[test]
+fn a_stop_in_one_lane_ends_all_lanes_of_its_trail() {
+    // The other lane's name sorts before that of the lane which tells of the stop, and after it.
+    for region in ["dc-a-1", "dc-z-1"] {
+        let lanes = |stop_window| {
+            let home = Trail::with(&Hooks { records: stopped_in(stop_window), digest: digest(starting), ..Hooks::default() });
+            home.beside(Trail::with(&Hooks { region, digest: digest(starting), ..Hooks::default() }))
+        };
+        let report = report_of(&lanes(1), WHOLE);
+        assert_eq!((report.seen.digests, report.count(Check::ChainRestart)), (10, 0), "{report}");
+        // A stop at another time excuses nothing.
+        assert_eq!(report_of(&lanes(0), WHOLE).count(Check::ChainRestart), 2);
+
+        let home = Trail::with(&Hooks { records: stopped_in(WINDOWS - 1), ..Hooks::default() });
+        let stopped = home.beside(Trail::with(&Hooks { region, ..Hooks::default() }));
+        let long_after = Window { now: Some(END + 1000 * WINDOW), ..Window::default() };
+        assert_eq!(report_of(&stopped, long_after).count(Check::NewestStale), 0);
+        let going_on = Trail::whole().beside(Trail::with(&Hooks { region, ..Hooks::default() }));
+        assert_eq!(report_of(&going_on, long_after).count(Check::NewestStale), 2);
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ const TRAIL: &str = "default";
 const FINGERPRINT: &str = "00112233445566778899aabbccddeeff";
 
 /// Edits what is about to be hashed; told the window's number.
-type Hook<T> = Box<dyn Fn(usize, &mut T)>;
+pub(crate) type Hook<T> = Box<dyn Fn(usize, &mut T)>;
 type ChainHook = Box<dyn Fn(&mut Vec<Base64>, &[u8])>;
 type SealHook = Box<dyn Fn(usize, &mut SealInput<'_>)>;
 
@@ -47,6 +47,8 @@ pub(crate) struct Hooks {
     pub(crate) log: Hook<Vec<Vec<u8>>>,
     pub(crate) proof: Hook<Proof>,
     pub(crate) digest: Hook<Digest>,
+    /// The lane that is written.
+    pub(crate) region: &'static str,
     /// In this window the stream ends without a close and a successor begins.
     pub(crate) successor_in: Option<usize>,
     /// Told the root that signed the agent's certificate, DER.
@@ -66,6 +68,7 @@ impl Default for Hooks {
             log: Box::new(|_, _| {}),
             proof: Box::new(|_, _| {}),
             digest: Box::new(|_, _| {}),
+            region: REGION,
             successor_in: None,
             chain: Box::new(|_, _| {}),
             bound_to: ACCOUNT,
@@ -147,6 +150,13 @@ impl Trail {
         Builder::new(hooks).build()
     }
 
+    /// The same trail with another lane beside this one.
+    pub(crate) fn beside(mut self, lane: Self) -> Self {
+        self.objects.extend(lane.objects);
+        self.keys.roots.extend(lane.keys.roots);
+        self
+    }
+
     pub(crate) fn write(&self, root: &Path) {
         for (key, (bytes, metadata)) in &self.objects {
             let path = root.join(BUCKET).join(key);
@@ -180,11 +190,11 @@ impl<'a> Builder<'a> {
         let agent = AgentId::from_bytes([9; 16]);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        let spiffe = format!("spiffe://edgetrail.internal/account/{ACCOUNT}/region/{REGION}/agent/{agent}");
+        let spiffe = format!("spiffe://edgetrail.internal/account/{ACCOUNT}/region/{}/agent/{agent}", self.hooks.region);
         params.subject_alt_names.push(SanType::URI(spiffe.try_into().unwrap()));
         (self.hooks.certificate)(&mut params);
         let certificate = params.signed_by(&key, &self.ca).unwrap();
-        let binding = Binding::one(self.hooks.bound_to.parse().unwrap(), REGION.parse().unwrap(), "h1").unwrap();
+        let binding = Binding::one(self.hooks.bound_to.parse().unwrap(), self.hooks.region.parse().unwrap(), "h1").unwrap();
         let stream = StreamId::from_bytes([number; 16]);
         let ratchet = Ratchet::new(stream, 0, Seed([number; 32].into()));
         let mut open = Open {
@@ -242,7 +252,7 @@ impl<'a> Builder<'a> {
         (self.hooks.log)(window, &mut delivered);
         let json = [b"{\"Records\":[".as_slice(), &delivered.join(b",".as_slice()), b"]}"].concat();
         let unique = format!("AAAAAA{window:010}");
-        let log_key = paths.log_file_key(ACCOUNT, REGION, end, &unique);
+        let log_key = paths.log_file_key(ACCOUNT, self.hooks.region, end, &unique);
         self.put(&log_key, gzip(&json), BTreeMap::new());
         self.trail.logs.push(log_key.clone());
 
@@ -251,7 +261,7 @@ impl<'a> Builder<'a> {
         let mut proof = Proof {
             version: PROOF_VERSION.to_owned(),
             aws_account_id: ACCOUNT.to_owned(),
-            aws_region: REGION.to_owned(),
+            aws_region: self.hooks.region.to_owned(),
             digest_start_time: format_time(start),
             digest_end_time: format_time(end),
             ledger_from,
@@ -267,11 +277,11 @@ impl<'a> Builder<'a> {
             receipts: vec![Base64(receipt.encode())],
         };
         (self.hooks.proof)(window, &mut proof);
-        let proof_key = paths.proof_key(ACCOUNT, REGION, TRAIL, REGION, end);
+        let proof_key = paths.proof_key(ACCOUNT, self.hooks.region, TRAIL, REGION, end);
         self.put(&proof_key, gzip(&proof.to_json()), BTreeMap::new());
         self.trail.proofs.push(proof_key.clone());
 
-        let digest_key = paths.digest_key(ACCOUNT, REGION, TRAIL, REGION, end);
+        let digest_key = paths.digest_key(ACCOUNT, self.hooks.region, TRAIL, REGION, end);
         let time = |number: usize| format_time(start + 10 * S + number as u64 * S);
         let mut digest = Digest {
             aws_account_id: ACCOUNT.to_owned(),
