@@ -452,6 +452,15 @@ fn a_stream_is_taken_up_where_a_receipt_names_its_batch_and_nowhere_else() {
 }
 
 #[test]
+fn what_is_missing_where_the_window_begins_is_named() {
+    let mut trail = Trail::whole();
+    trail.objects.remove(&trail.digests[1].clone());
+    let report = report_of(&trail, Window { from: Some(T0 + WINDOW), ..WHOLE });
+    let gap = report.findings.iter().find(|finding| finding.check == Check::DigestGap).unwrap();
+    assert!(gap.detail.contains("2026-01-15T12:01:00Z to 2026-01-15T12:02:00Z"), "{}", gap.detail);
+}
+
+#[test]
 fn keys_of_a_digest_that_lead_out_of_the_directory_are_not_followed() {
     let trail = Trail::with(&Hooks {
         digest: digest(|d| d.log_files[0].s3_object = format!("../../{BUCKET}/outside")),
