@@ -69,10 +69,10 @@ struct Recorded {
 /// A source's place in the order, as it is stored.
 type SourceRank = u8;
 
-/// Longest time an observation is held, nanoseconds. Source: DESIGN §2.
+/// Longest time an observation is held, nanoseconds. Source: ARCHITECTURE, one act, one record.
 pub const HOLD_NS_MAX: u64 = 500_000_000;
 
-/// Match keys are remembered this long, nanoseconds. Source: DESIGN §2.
+/// Match keys are remembered this long, nanoseconds. Source: ARCHITECTURE, one act, one record.
 pub const REMEMBER_NS: u64 = 60_000_000_000;
 
 /// Two reports of one act lie at most this far apart, nanoseconds: pam waits up to 3 s after a refusal before it returns.

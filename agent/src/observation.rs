@@ -22,7 +22,7 @@ pub enum SourceName {
 #[derive(Debug)]
 pub struct Observation {
     pub source: SourceName,
-    /// Names it within its source, the same at every reading: CHAIN §1, positions.
+    /// Names it within its source, the same at every reading: docs/protocol.md §2.
     pub position: String,
     /// When it happened, Unix nanoseconds; the time of reading where the source does not say.
     pub time: u64,
@@ -54,7 +54,7 @@ pub struct Cursor {
     pub value: Vec<u8>,
 }
 
-/// What is missing, as DESIGN §5 says of a gap.
+/// What is missing: a gap before it is a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// `kernel-loss`, `source-overflow`, `buffer-full`, `unclean-restart`, `buffer-damaged`, `buffer-rollback`, `clock-step`, `source-unreadable`.

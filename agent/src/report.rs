@@ -17,7 +17,7 @@ pub struct Reporter {
     host: Host,
 }
 
-/// Records of sealed batches that were sealed again in a successor stream. CHAIN §2.
+/// Records of sealed batches that were sealed again in a successor stream. docs/protocol.md §8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rehomed {
     pub stream: StreamId,

@@ -24,7 +24,7 @@ pub const CONFIG_FILE: &str = "/etc/edgetrail/collector.toml";
 /// Where the state lies. Source: systemd's StateDirectory= of the shipped unit.
 const STATE_DIR: &str = "/var/lib/edgetrail-collector";
 
-/// Ports. Source: DESIGN §7.
+/// Ports, where none is given.
 pub const INGEST_PORT: u16 = 7443;
 pub const API_PORT: u16 = 8443;
 
@@ -34,11 +34,11 @@ const PARTITION: &str = "aws";
 const BUCKET: &str = "edgetrail";
 pub const DEFAULT_TRAIL: &str = "default";
 
-/// Log files are closed after this long or at this size, uncompressed. Source: CloudTrail's cadence; DESIGN §7.
+/// Log files are closed after this long or at this size, uncompressed. Source: CloudTrail's cadence.
 const LOG_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const LOG_BYTES: u64 = 15 * 1024 * 1024;
 
-/// Digests are made this often. Source: CloudTrail's cadence; DESIGN §7.
+/// Digests are made this often. Source: CloudTrail's cadence.
 const DIGEST_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// Shortest digest window: a shorter one makes more objects than events, and needs `accelerated`.

@@ -73,18 +73,18 @@ pub trait Outbox: Send + Sync + 'static {
     /// All streams, oldest first; the last is the current one.
     fn held(&self) -> Result<Vec<HeldStream>, OutboxError>;
 
-    /// The batch k of a stream if it is sealed and its key file entry is durable (CHAIN §3), else `None`.
+    /// The batch k of a stream if it is sealed and its key file entry is durable (docs/protocol.md §3.5), else `None`.
     fn batch(&self, stream: StreamId, k: u64) -> Result<Option<OutgoingBatch>, OutboxError>;
 
     /// Stores a receipt that the uplink has verified, before it is used; then releases the batches it covers.
     /// A receipt whose head is not in the sender's own chain is refused and changes nothing.
     fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError>;
 
-    /// Compares the collector's positions with the sender's chains and opens a successor where CHAIN §2 asks for one.
+    /// Compares the collector's positions with the sender's chains and opens a successor where docs/protocol.md §8 asks for one.
     /// `latest` is the collector's latest stream of this agent.
     fn reconcile(&self, latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError>;
 
-    /// Told that two branches exist: nothing is opened by itself until a re-join. CHAIN §4.
+    /// Told that two branches exist: nothing is opened by itself until a re-join. docs/protocol.md §9.
     fn forked(&self, stream: StreamId) -> Result<(), OutboxError>;
 
     /// Changes whenever a batch has become sendable or a stream was opened.

@@ -33,7 +33,7 @@ pub(super) struct Entry {
     pub(super) counted: Counted,
 }
 
-/// How a record enters the stream's counters. CHAIN §5.
+/// How a record enters the stream's counters. docs/protocol.md §3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
     /// Came through normalize and selection.

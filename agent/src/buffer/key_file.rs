@@ -1,7 +1,7 @@
 //! The key file: the ratchet's state between two batches, outside SQLite, whose WAL and free pages keep old images.
 //!
 //! Two slots of 4 KiB. Order of a batch k: database commit → [`KeyFile::write`] (other slot, fdatasync) → only now may
-//! anything of k leave the host → [`KeyFile::erase_old`] (old slot zeroed, fdatasync). CHAIN §3.
+//! anything of k leave the host → [`KeyFile::erase_old`] (old slot zeroed, fdatasync). docs/protocol.md §3.5.
 //! Holds the lock that keeps a second agent off the same state directory.
 
 use std::fs::{File, OpenOptions};

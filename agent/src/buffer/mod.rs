@@ -1,9 +1,9 @@
 //! The agent's durable store: commits, chain, key file.
 //!
 //! What it promises:
-//! - A record whose commit returned is in the stream exactly once, across kills and power cuts (DESIGN G1). Records,
+//! - A record whose commit returned is in the stream exactly once, across kills and power cuts (ARCHITECTURE, G1). Records,
 //!   cursors and counters move in one transaction.
-//! - Nothing of batch k leaves the host before k's database commit and the key file's next slot are durable (CHAIN §3).
+//! - Nothing of batch k leaves the host before k's database commit and the key file's next slot are durable (docs/protocol.md §3.5).
 //! - Rows go only against a receipt for a head in this buffer's own chain.
 //! - A damaged buffer or key file never stops capture: it becomes a gap and a successor stream.
 //!
@@ -61,7 +61,7 @@ impl From<rusqlite::Error> for BufferError {
     }
 }
 
-/// Leaves an empty buffer where none is: by this a first start is told from a lost buffer (CHAIN §3, never enrolled).
+/// Leaves an empty buffer where none is: by this a first start is told from a lost buffer (docs/protocol.md §3.5, the last row).
 /// Join calls it before it writes the identity.
 pub fn prepare(dir: &Path) -> Result<(), BufferError> {
     store::Store::open(dir)?;

@@ -1,4 +1,4 @@
-//! What a start finds in the database and the key file, and what follows: CHAIN §3's table as one pure function.
+//! What a start finds in the database and the key file, and what follows: the table of docs/protocol.md §3.5 as one pure function.
 //!
 //! Nothing is read or written here, so every row of the table is a test.
 

@@ -209,7 +209,7 @@ impl Scribe {
         for stream in store::streams(&scribe.desk.store.db, STREAMS_READ_MAX)? {
             scribe.release(&stream)?;
         }
-        // Records left unsealed by a crash are sealed first and alone, CHAIN §2.
+        // Records left unsealed by a crash are sealed first and alone, docs/protocol.md §3.7.
         scribe.seal_backlog(now)?;
         scribe.rebind(now)?;
         let mut losses = Vec::from_iter(damage);
@@ -413,7 +413,7 @@ impl Scribe {
             counters,
             last_receipt: desk.state.receipt,
         });
-        debug_assert!(counters.balance(writer.next_seq()), "CHAIN §5 holds at every head");
+        debug_assert!(counters.balance(writer.next_seq()), "docs/protocol.md §3.3 holds at every head");
         let row = BatchRow { header: sealed.header.clone(), hash: sealed.hash, seal: sealed.seal, waits };
         store::insert_batch(&desk.store.db, line.ordinal, &row)?;
         store::put_head(&desk.store.db, line.ordinal, &row.header, &row.seal)?;

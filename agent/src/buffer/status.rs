@@ -52,7 +52,7 @@ pub struct Receipted {
     pub received: u64,
 }
 
-/// CHAIN §5's counters.
+/// The counters of docs/protocol.md §3.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Seen {
     pub observed: u64,

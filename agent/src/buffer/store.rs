@@ -21,7 +21,7 @@ use super::tally;
 /// The file's name in the state directory.
 pub const BUFFER_FILE: &str = "buffer.sqlite";
 
-/// Oldest SQLite that is safe here: 3.51.3 fixes a WAL reset race. Source: CHAIN §3.
+/// Oldest SQLite that is safe here: 3.51.3 fixes a WAL reset race.
 const SQLITE_MIN: i32 = 3_051_003;
 
 /// `user_version` of the schema below.

@@ -2,7 +2,7 @@
 //!
 //! Records of sealed batches that can't be sent are dissolved and sealed again, visibly: they stand behind a `rehomed`
 //! report that names where they came from. A hole is a gap with its exact seqs. All of it is one transaction, so a
-//! crash leaves the old stream or the new one, never half. CHAIN §2, §4.
+//! crash leaves the old stream or the new one, never half. docs/protocol.md §8.
 
 use std::collections::VecDeque;
 
@@ -224,7 +224,7 @@ impl Scribe {
         self.line.predecessor()
     }
 
-    /// Compares the collector's positions with these chains; opens a successor where CHAIN §2 and §4 ask for one.
+    /// Compares the collector's positions with these chains; opens a successor where docs/protocol.md §8 asks for one.
     ///
     /// Called after the collector's receipts for what it holds of this chain were stored: what is left unreceipted
     /// beyond a common point is what the collector does not hold.

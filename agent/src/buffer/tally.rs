@@ -1,4 +1,4 @@
-//! Arithmetic on a stream's counters: what a chunk adds, what a header holds, what moves to a successor. CHAIN §5.
+//! Arithmetic on a stream's counters: what a chunk adds, what a header holds, what moves to a successor. docs/protocol.md §3.3.
 
 use edgetrail_proto::chain::Counters;
 

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::identity::StoredReceiptKey;
 use super::{CERTIFICATE_FILE, EnrollError, IDENTITY_FILE, Identity, KEY_FILE, RECEIPT_KEYS_FILE, ROOTS_FILE, Scope, files};
 
-/// Where a collector's API listens if the URL does not say. Source: DESIGN §7.
+/// Where a collector's API listens if the URL does not say.
 const API_PORT: u16 = 8443;
 
 /// Where its ingest listens, on the same host, if its answer does not say.

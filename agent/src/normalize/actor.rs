@@ -1,4 +1,4 @@
-//! Who acted, as userIdentity: the human first. DESIGN §5.
+//! Who acted, as userIdentity: the human first. docs/events.md.
 //!
 //! One place for all sources, so that one act has one actor whoever saw it. A missing name is the id as text; a
 //! missing id is `Unknown`.

@@ -155,7 +155,7 @@ impl Normalizer {
         Draft::of(report::unparsed(&self.host, observation.source, id, observation.time, unparsed))
     }
 
-    /// CHAIN §1: from agent, source and position. `index` numbers the records of one observation.
+    /// docs/protocol.md §2: from agent, source and position. `index` numbers the records of one observation.
     fn event_id(&self, observation: &Observation, index: u32) -> Uuid {
         event_id(self.host.agent, observation.source.as_str(), &observation.position, index)
     }

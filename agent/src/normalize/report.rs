@@ -22,7 +22,7 @@ pub const UNPARSED_OBSERVATION: &str = "UnparsedObservation";
 /// Text kept of unparsed input, in bytes: a third of requestParameters' limit, for escapes may triple it.
 const UNPARSED_BYTES_MAX: usize = 32 * 1024;
 
-/// The gap of a loss. DESIGN §5.
+/// The gap of a loss.
 pub fn gap(host: &Host, source: Option<SourceName>, event_id: Uuid, time: u64, loss: &Loss) -> Record {
     let parameters = json!({
         "cause": loss.cause,

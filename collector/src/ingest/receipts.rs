@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::WINDOW;
 use crate::ledger::Committed;
 
-/// Source: CHAIN §4, at most one signature per stream and second.
+/// Source: docs/protocol.md §9, at most one signature per stream and second.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Batches without a receipt before the sender's window would stall: half of it, so that sending never stops.

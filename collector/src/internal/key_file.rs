@@ -1,4 +1,4 @@
-//! The key file of the internal stream: the ratchet's state between two batches, outside SQLite. CHAIN §3.
+//! The key file of the internal stream: the ratchet's state between two batches, outside SQLite. docs/protocol.md §3.5.
 //!
 //! Two slots of 4 KiB. Order of a batch: ledger commit → [`KeyFile::advance`] (other slot, fdatasync; old slot zeroed,
 //! fdatasync). A crash between the two leaves the slot of the batch just committed, from which the next one follows.

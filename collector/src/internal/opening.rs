@@ -1,4 +1,4 @@
-//! How the internal stream goes on at start: from its key file, or as a visible successor. CHAIN §3.
+//! How the internal stream goes on at start: from its key file, or as a visible successor. docs/protocol.md §3.5.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -96,7 +96,7 @@ pub(super) async fn resume_or_open(
     Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, binding })
 }
 
-/// CHAIN §3's table, first two rows: n = K+1 with the same head, or n = K and one ratchet step is missing.
+/// The table of docs/protocol.md §3.5, first two rows: n = K+1 with the same head, or n = K and one ratchet step is missing.
 fn resume(state: &StreamState, slot: Option<&KeySlot>) -> Option<Writer> {
     let slot = slot.filter(|slot| slot.stream == state.info.stream)?;
     if state.head.closed || state.superseded_by.is_some() || state.frozen {
@@ -115,7 +115,7 @@ fn resume(state: &StreamState, slot: Option<&KeySlot>) -> Option<Writer> {
     (ratchet.public_key() == state.head.next_key).then(|| Writer::resume(state.head.hash, state.head.next_seq, ratchet))
 }
 
-/// CHAIN §3's table, the other rows.
+/// The table of docs/protocol.md §3.5, the other rows.
 fn succession(former: Option<&StreamState>, slot: Option<&KeySlot>) -> (Cause, Option<Predecessor>) {
     let Some(former) = former else {
         // A slot without a ledger: the ledger was lost or replaced.

@@ -1,6 +1,6 @@
 //! What is put to the ledger, and what it answers.
 //!
-//! [`judge_batch`] is the rule of CHAIN §4 as a plain function of the stream's state; the writer applies it inside the
+//! [`judge_batch`] is the rule of docs/protocol.md §9 as a plain function of the stream's state; the writer applies it inside the
 //! transaction that commits, so that no two batches can follow the same head.
 
 use bytes::Bytes;
@@ -83,7 +83,7 @@ pub(super) enum Judgement {
     Frozen,
 }
 
-/// CHAIN §4, Rule and Tail. `superseded_at` is t_opened of the open that superseded the stream.
+/// The table of docs/protocol.md §9. `superseded_at` is t_opened of the open that superseded the stream.
 pub(super) fn judge_batch(state: &StreamState, superseded_at: Option<u64>, header: &Header) -> Judgement {
     if state.frozen {
         return Judgement::Frozen;

@@ -220,7 +220,7 @@ impl Ledger {
         Ok(Pending(answered))
     }
 
-    /// Freezes every stream of an agent, for a fork that no batch shows: CHAIN §4, the last case of FORK.
+    /// Freezes every stream of an agent, for a fork that no batch shows. docs/protocol.md §9.
     pub async fn freeze(&self, info: Arc<StreamInfo>) -> Result<(), CommitError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Request::Freeze { info, answer }, answered).await

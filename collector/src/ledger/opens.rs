@@ -1,4 +1,4 @@
-//! The order of opens: which stream of an agent follows which. CHAIN §2, §4 "Order of opens".
+//! The order of opens: which stream of an agent follows which. docs/protocol.md §9.
 //!
 //! A plain function of what is recorded, applied inside the transaction that records the open.
 

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::segments::Position;
 use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState};
 
-/// Oldest SQLite that recovers a WAL as CHAIN §3 relies on.
+/// Oldest SQLite that recovers a WAL reliably: 3.51.3 fixes a WAL reset race.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// How long a reader waits for another process at a checkpoint.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::plan::{LaneState, NO_DIGEST, ObjectKind, Plan, PlannedObject, PublicDigestKey, TrailState};
 
-/// Oldest SQLite that may open the file, as its number. Source: DESIGN, 3.51.3 fixes a WAL reset fault.
+/// Oldest SQLite that may open the file, as its number. Source: SQLite, 3.51.3 fixes a WAL reset fault.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Bumped when the tables change; a file of a later version is refused.

@@ -7,13 +7,13 @@ use edgetrail_proto::keys::TrailPaths;
 
 use crate::control::TrailConfig;
 
-/// Uncompressed size at which a log file is closed, in bytes. Source: DESIGN §7, 15 MiB.
+/// Uncompressed size at which a log file is closed, in bytes. Source: CloudTrail's own files.
 pub const LOG_BYTES: u64 = 15 * 1024 * 1024;
 
-/// Age at which a log file is closed. Source: DESIGN §7, CloudTrail's own cadence.
+/// Age at which a log file is closed. Source: CloudTrail's own cadence.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Length of a digest's window. Source: DESIGN §7, CloudTrail's own cadence.
+/// Length of a digest's window. Source: CloudTrail's own cadence.
 pub const DIGEST_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 impl TrailConfig {

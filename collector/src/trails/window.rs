@@ -1,4 +1,4 @@
-//! What a digest's window saw of the ledger, and the proof file made of it. CHAIN §6.
+//! What a digest's window saw of the ledger, and the proof file made of it. docs/protocol.md §6.
 //!
 //! A proof of account A and region R holds, for every stream bound to A and R that committed a batch in the window,
 //! the open and the header and seal of every batch. Leaf hashes stand with a batch that has a record in the window's
@@ -6,7 +6,7 @@
 //! gateway's, the collector's own) thus shows its unbroken chain in each of its accounts and regions, and its leaves
 //! only where they prove something.
 //!
-//! A stream that began before the window stands with the header and receipt of its last batch before it (CHAIN §4,
+//! A stream that began before the window stands with the header and receipt of its last batch before it (docs/protocol.md §6,
 //! Take-up), so that its chain can be followed in an account and region that were seen later, after a stop, or by
 //! somebody who has this window alone.
 

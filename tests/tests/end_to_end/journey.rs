@@ -8,7 +8,7 @@ use edgetrail_tests::posting::post_one;
 use edgetrail_tests::wait;
 use serde_json::{Value, json};
 
-/// Source: the promise, event to history (DESIGN §3, G5).
+/// Source: the promise, event to history (ARCHITECTURE, G5).
 const FRESH: Duration = Duration::from_secs(2);
 
 fn lookup(deployment: &Deployment, attribute: &str, value: &str) -> Vec<Value> {

@@ -12,7 +12,7 @@ use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::process::{binary, text};
 use edgetrail_tests::wait;
 
-/// Source: the promise. `EDGETRAIL_KILL_CYCLES` gives another number.
+/// Enough that every step of a commit is hit. `EDGETRAIL_KILL_CYCLES` gives another number.
 const CYCLES: u64 = 200;
 
 /// A small generator with a printed seed: a failing schedule can be run again with `EDGETRAIL_SEED`.

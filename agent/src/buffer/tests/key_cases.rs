@@ -1,4 +1,4 @@
-//! CHAIN §3's table, row by row, with real files.
+//! The table of docs/protocol.md §3.5, row by row, with real files.
 
 use edgetrail_proto::chain::Predecessor;
 

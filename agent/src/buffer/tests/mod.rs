@@ -127,7 +127,7 @@ fn walk(scribe: &Scribe) -> Vec<Walked> {
                 }
                 let leaves = addition::leaves(&body, batch.header.count).unwrap();
                 let head = verifier.accept(&batch.header, &batch.seal, &leaves).unwrap();
-                assert!(head.counters.balance(head.next_seq), "CHAIN §5 at batch {:?}: {:?}", head.k, head.counters);
+                assert!(head.counters.balance(head.next_seq), "docs/protocol.md §3.3 at batch {:?}: {:?}", head.k, head.counters);
                 kinds.push(batch.header.kind);
                 records.extend(edgetrail_link::body::unframe(&body).map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()));
             }

@@ -26,7 +26,7 @@ pub struct Deed {
     pub act: Option<Act>,
 }
 
-/// How the record is classed. DESIGN §5.
+/// How the record is classed. Source: docs/events.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Administers the host.

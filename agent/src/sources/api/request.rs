@@ -72,7 +72,7 @@ impl Door {
         Ok(reply::taken(&outcomes(answers).await))
     }
 
-    /// CHAIN §1: `peer uid:client's own id`, else random.
+    /// docs/protocol.md §2: `peer uid:client's own id`, else random.
     fn position(&self, piece: &Piece, key: Option<&str>, single: bool, index: usize) -> String {
         let uid = self.peer.uid;
         match (&piece.client_id, key) {

@@ -77,7 +77,7 @@ enum Awaited {
 pub const JOIN_MAX: u64 = 500;
 
 /// Longest wait for what an event awaits that is whole, milliseconds. sudo goes on within a few, useradd writes its file
-/// within some tens; the journal's report of the same act waits no longer than 500 for this one. DESIGN §2.
+/// within some tens; the journal's report of the same act waits no longer than 500 for this one.
 const AWAIT_MAX: u64 = 250;
 
 /// auditd may write an event's lines in another order: behind its end mark a log's event is given this long, milliseconds.

@@ -63,7 +63,7 @@ impl Tail {
         Ok(Self::resume(file, place))
     }
 
-    /// The position of the line at `offset`. CHAIN §1.
+    /// The position of the line at `offset`. docs/protocol.md §2.
     pub(super) fn position(&self, offset: u64) -> String {
         let mut number = [0; 20];
         let mut position = String::with_capacity(self.prefix.len() + number.len());

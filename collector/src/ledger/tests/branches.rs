@@ -1,4 +1,4 @@
-//! CHAIN §4: duplicates, holes, closes, forks.
+//! docs/protocol.md §9: duplicates, holes, closes, forks.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! CHAIN §2 and §4, "Order of opens".
+//! docs/protocol.md §9, order of opens.
 
 use super::*;
 
