@@ -1,3 +1,5 @@
+//! What a configuration is refused for, and that the documented one is the default.
+
 use super::*;
 
 const MINIMAL: &str = "[collector]\naccount = \"111122223333\"\nregion = \"dc-local-1\"\n";

@@ -1,3 +1,5 @@
+//! The control store: who may read it, what tokens and keys give, how a revocation spreads.
+
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The internal stream over a real ledger: durable at the answer, unbroken over stops, visible over crashes.
+
 use std::sync::Arc;
 
 use edgetrail_proto::chain::{Cause, ReceiptSigner, Verifier};

@@ -1,3 +1,5 @@
+//! What is indexed of a record, and that odd members change nothing else.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which bytes a record is written as, and what is refused as one.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Commits in the ordinary course: order, shared transactions, reading back.
+
 use super::*;
 
 #[tokio::test]
