@@ -151,6 +151,12 @@ impl Config {
         let state_dir = collector.state_dir;
         Ok(Self { state_dir, home, ingest, api, trail, ledger_retention, history_retention, warnings })
     }
+
+    /// Of the trail that the configuration describes.
+    pub fn trail_arn(&self) -> String {
+        let HomeConfig { account, region, partition, .. } = &self.home;
+        format!("arn:{partition}:cloudtrail:{region}:{account}:trail/{}", self.trail.name)
+    }
 }
 
 /// A key without a default; one that was given wrongly is noted already.

@@ -241,7 +241,7 @@ fn default_trail(config: &Config) -> TrailConfig {
     let (home, trail) = (&config.home, &config.trail);
     TrailConfig {
         name: trail.name.clone(),
-        arn: format!("arn:{}:cloudtrail:{}:{}:trail/{}", home.partition, home.region, home.account, trail.name),
+        arn: config.trail_arn(),
         home_region: home.region.to_string(),
         account: home.account.to_string(),
         bucket: trail.bucket.clone(),

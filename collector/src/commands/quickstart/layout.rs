@@ -136,6 +136,7 @@ path = \"{}\"
 
     pub(super) fn write_env(&self, config: &Config, key: &AccessKey) -> anyhow::Result<()> {
         let region = &config.home.region;
+        let trail = config.trail_arn();
         let text = format!(
             "# source this: the AWS CLI and SDKs, and edgetrail's own tools, then talk to this collector
 export AWS_ENDPOINT_URL=https://127.0.0.1:{}
@@ -145,6 +146,7 @@ export AWS_REGION={region}
 export AWS_DEFAULT_REGION={region}
 export AWS_CA_BUNDLE='{}'
 export EDGETRAIL_SOCKET='{}'
+export EDGETRAIL_TRAIL_ARN='{trail}'
 unset AWS_PROFILE AWS_SESSION_TOKEN
 ",
             config.api.listen.port(),

@@ -11,6 +11,8 @@ use super::kernel_audit::KernelAudit;
 use super::layout::Layout;
 use crate::config::Config;
 
+const VERIFIER: &str = "edgetrail-verify";
+
 pub(super) async fn print(layout: &Layout, config: &Config, agent: &Path, audit: &KernelAudit) {
     let dir = layout.dir().display();
     println!("Edgetrail is running: collector and agent on this machine, loopback only.\n");
@@ -28,24 +30,30 @@ pub(super) async fn print(layout: &Layout, config: &Config, agent: &Path, audit:
     let trail = layout.trail().join(&config.trail.bucket);
     println!("\nThe trail:  {}/AWSLogs/…   log files every 10 s, digests every minute", trail.display());
     println!("\nTry, in another shell:");
-    let arn = format!(
-        "arn:{}:cloudtrail:{}:{}:trail/{}",
-        config.home.partition, config.home.region, config.home.account, config.trail.name
-    );
-    let start = edgetrail_proto::record::format_time(crate::commands::state::now_ns());
-    println!("  source {dir}/env.sh");
-    println!("  aws cloudtrail lookup-events --max-results 5");
-    println!(
-        "  curl --unix-socket \"$EDGETRAIL_SOCKET\" http://localhost/v1/events -H 'content-type: application/json' \\\n       \
-         -d '{{\"eventSource\":\"demo.example\",\"eventName\":\"TryOut\"}}'"
-    );
-    println!("  aws cloudtrail validate-logs --trail-arn {arn} --start-time {start} --verbose");
-    println!(
-        "  edgetrail-verify trail --dir {} --keys https://127.0.0.1:{}/v1/keys --ca {dir}/collector/pki/ca.pem",
-        layout.trail().display(),
-        config.api.listen.port()
-    );
+    for command in commands(&dir.to_string(), &verifier()) {
+        println!("  {command}");
+    }
     println!("\nCtrl-C stops both.");
+}
+
+/// What the README shows, for this directory.
+fn commands(dir: &str, verifier: &str) -> [String; 6] {
+    [
+        format!("source {dir}/env.sh"),
+        "curl --unix-socket \"$EDGETRAIL_SOCKET\" -d '{\"eventSource\":\"shop.example\",\"eventName\":\"RefundOrder\"}' http://localhost/v1/events"
+            .to_owned(),
+        "aws cloudtrail lookup-events --max-items 5".to_owned(),
+        format!("find {dir}/trail -name '*.json.gz'"),
+        "aws cloudtrail validate-logs --trail-arn \"$EDGETRAIL_TRAIL_ARN\" --start-time \"$(date -u -d '1 hour ago' +%FT%TZ)\""
+            .to_owned(),
+        format!("{verifier} trail --dir {dir}/trail --keys \"$AWS_ENDPOINT_URL/v1/keys\" --ca \"$AWS_CA_BUNDLE\""),
+    ]
+}
+
+/// The auditor's tool beside this program, else wherever PATH finds it.
+fn verifier() -> String {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(VERIFIER)));
+    beside.filter(|program| program.exists()).map_or_else(|| VERIFIER.to_owned(), |program| program.display().to_string())
 }
 
 /// Each source, whether it is on, and what it reads or why it is off: as the running agent itself says.
@@ -70,5 +78,18 @@ fn reads(source: &str, layout: &Layout) -> String {
         "journal" => "logins, sudo, units, users: the system's journal".to_owned(),
         "api" => format!("events posted to {}", layout.socket().display()),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_shows_the_same_commands() {
+        let readme = include_str!("../../../../README.md");
+        for command in commands(".edgetrail", "target/debug/edgetrail-verify") {
+            assert!(readme.contains(&command), "the README lacks: {command}");
+        }
     }
 }
