@@ -38,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Incoming {
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
-    handshakes: JoinSet<Result<Connection, HandshakeError>>,
+    handshakes: JoinSet<Result<Connection, Refused>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -60,11 +60,20 @@ pub struct ConnectionInfo {
     pub cipher: Option<&'static str>,
 }
 
+/// Who got no connection, and why.
+#[derive(Debug)]
+struct Refused {
+    address: SocketAddr,
+    error: HandshakeError,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum HandshakeError {
     #[error("no handshake within {HANDSHAKE_TIME_MAX:?}")]
     TimedOut,
-    #[error("the handshake failed")]
+    #[error(
+        "the handshake failed: a client needs this collector's CA, an agent also a certificate of it; one that has none or an expired one is to join again"
+    )]
     Tls(#[source] io::Error),
     #[error("the peer's certificate names no agent")]
     Peer(#[source] super::peer::PeerError),
@@ -88,9 +97,9 @@ impl Incoming {
         loop {
             match self.handshakes.poll_join_next(context) {
                 Poll::Ready(Some(Ok(Ok(connection)))) => return Poll::Ready(connection),
-                Poll::Ready(Some(Ok(Err(error)))) => {
+                Poll::Ready(Some(Ok(Err(Refused { address, error })))) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::info!(%error, cause, "connection refused");
+                    tracing::info!(%address, %error, cause, "connection refused");
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -109,7 +118,8 @@ impl Incoming {
             match std::task::ready!(self.listener.poll_accept(context)) {
                 Ok((tcp, address)) => {
                     let config = Arc::clone(&self.config.borrow());
-                    self.handshakes.spawn(handshake(tcp, address, config));
+                    let shaken = async move { handshake(tcp, address, config).await.map_err(|error| Refused { address, error }) };
+                    self.handshakes.spawn(shaken);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
