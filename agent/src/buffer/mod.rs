@@ -19,6 +19,7 @@ mod open;
 mod outbox;
 mod recovery;
 mod scribe;
+mod space;
 mod status;
 mod store;
 mod succession;

@@ -210,9 +210,23 @@ impl Store {
 
     /// Bytes that rows take, free pages not counted.
     pub(super) fn used_bytes(&self) -> Result<u64, StoreError> {
+        Ok((self.bytes_of("page_count")?).saturating_sub(self.reusable_bytes()?))
+    }
+
+    /// What the database file holds and rows may take again: it grows by need and never shrinks.
+    pub(super) fn reusable_bytes(&self) -> Result<u64, StoreError> {
+        self.bytes_of("freelist_count")
+    }
+
+    fn bytes_of(&self, pages: &str) -> Result<u64, StoreError> {
         let one = |name| self.db.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
-        let (pages, free, size) = (one("page_count")?, one("freelist_count")?, one("page_size")?);
-        Ok(u64::from(pages.saturating_sub(free)) * u64::from(size))
+        Ok(u64::from(one(pages)?) * u64::from(one("page_size")?))
+    }
+
+    /// Moves what the write-ahead log holds into the database and gives the log's room back to the disk.
+    pub(super) fn fold_log(&self) -> Result<(), StoreError> {
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ use super::addition::{Addition, Caller, Counted};
 use super::open::Opener;
 use super::outbox::Shelf;
 use super::scribe::{Opening, Place, Published, Scribe};
+use super::space::Space;
 use super::{BufferError, store};
 use crate::clock::{StepWatch, unix_ns};
 use crate::observation::{Cursor, Loss, Outcome};
@@ -42,7 +43,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// What callers are told to wait when there is no room, seconds.
 pub(crate) const RETRY_AFTER_S: u64 = 5;
 
-/// Free space is looked at this often at most.
+/// How much the rows take is looked at this often at most; what the disk has left, at each commit.
 const SPACE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How much the buffer may take, and how long it waits.
@@ -371,7 +372,10 @@ impl Writer {
 
     /// Lets go of the files; they are opened again, and memory believed no more.
     fn fail(&mut self, error: &BufferError) {
-        tracing::error!(error = error as &dyn std::error::Error, "the buffer failed: capture waits until it can be opened again");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "the buffer failed: capture waits until it can be opened again; see that its directory has free space and can be written"
+        );
         self.scribe = None;
         self.unsealed_since = None;
         self.retry_at = Instant::now() + REOPEN_AFTER;
@@ -411,18 +415,33 @@ impl Writer {
 
     /// Compares what rows take and what the disk has left with the limits.
     fn measure(&mut self, now: bool) {
-        if !now && self.space_at.is_some_and(|at| at.elapsed() < SPACE_INTERVAL) && *self.room.borrow() == Room::Open {
+        let mut space = Space::of(&self.place.dir);
+        let is_tight = space.is_tight(self.limits.min_free_bytes);
+        let is_recent = self.space_at.is_some_and(|at| at.elapsed() < SPACE_INTERVAL);
+        if !now && !is_tight && is_recent && *self.room.borrow() == Room::Open {
             return;
         }
         self.space_at = Some(Instant::now());
         let Some(scribe) = &self.scribe else { return };
         let used = scribe.desk.store.used_bytes().unwrap_or(0);
-        let free = rustix::fs::statvfs(&self.place.dir).map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize));
-        let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes) || free < self.limits.min_free_bytes;
+        if is_tight {
+            if let Err(error) = scribe.desk.store.fold_log() {
+                tracing::warn!(%error, "the disk is nearly full, and the buffer's log could not be folded in");
+            }
+            space = Space::of(&self.place.dir);
+        }
+        let reusable = scribe.desk.store.reusable_bytes().unwrap_or(0);
+        let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes)
+            || space.is_full(reusable, self.limits.min_free_bytes);
+        let free = space.free;
         let room = if full { Room::Full } else { Room::Open };
         if self.room.send_replace(room) != room {
             match room {
-                Room::Full => tracing::error!(used, free, "the buffer is full: restore the uplink, or raise buffer.max_bytes"),
+                Room::Full => tracing::error!(
+                    used,
+                    free,
+                    "the buffer is full: restore the uplink, free space on its disk, or raise buffer.max_bytes"
+                ),
                 Room::Open => tracing::info!(used, free, "the buffer has room again"),
             }
         }
