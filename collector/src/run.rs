@@ -42,6 +42,8 @@ pub struct Collector {
     pub ingest_address: SocketAddr,
     pub api_address: SocketAddr,
     stages: Vec<Stage>,
+    /// Released when all has ended.
+    _hold: std::fs::File,
 }
 
 /// Tasks that stop together.
@@ -59,8 +61,10 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Why the collector does not start or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("{} can't be made: create it, or give another `collector.state_dir`", path.display())]
+    #[error("{} can't be made or written: create it, or give another `collector.state_dir`", path.display())]
     StateDir { path: PathBuf, source: std::io::Error },
+    #[error("another collector runs on {}: stop it, or give this one another `collector.state_dir`", path.display())]
+    Taken { path: PathBuf },
     #[error("{what} can't listen on {address}: {}", advice(source, section))]
     Listen { what: &'static str, section: &'static str, address: SocketAddr, source: std::io::Error },
     #[error("{what} can't be opened")]
@@ -74,6 +78,7 @@ impl Collector {
     pub async fn start(config: &Config) -> Result<Self, RunError> {
         let dir = &config.state_dir;
         create_state_dir(dir).map_err(|source| RunError::StateDir { path: dir.clone(), source })?;
+        let hold = hold_state_dir(dir)?;
         // The ports first: what fails most often fails before anything is opened.
         let ingest_listener = listen("ingest", "ingest", &config.ingest).await?;
         let api_listener = listen("the API", "api", &config.api).await?;
@@ -146,7 +151,7 @@ impl Collector {
         tracing::info!(ingest = %ingest_address, api = %api_address, state_dir = %dir.display(), "collector started");
         notify::ready();
         let stages = vec![serving, recording, consuming, storing];
-        Ok(Self { control, pki, ingest_address, api_address, stages })
+        Ok(Self { control, pki, ingest_address, api_address, stages, _hold: hold })
     }
 
     /// Until `stop`, or until a task ends early. Every stage has ended, or run out of its time, when this returns.
@@ -270,6 +275,18 @@ fn proof_receipt_key(key: edgetrail_link::receipt_keys::ReceiptKey) -> ProofRece
 fn create_state_dir(dir: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Two collectors on one ledger would each take the other's half-written segment for a crash's.
+fn hold_state_dir(dir: &std::path::Path) -> Result<std::fs::File, RunError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |source| RunError::StateDir { path: dir.to_owned(), source };
+    let file = std::fs::File::options().create(true).append(true).mode(0o600).open(dir.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Taken { path: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 async fn listen(what: &'static str, section: &'static str, config: &ListenerConfig) -> Result<TcpListener, RunError> {
