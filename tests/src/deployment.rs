@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::aws::Client;
 use crate::delivered;
 use crate::process::{Process, binary, succeed, text, workspace};
+use crate::s3::S3;
 use crate::wait;
 
 pub const HOME: Scope = Scope { account: "111122223333", region: "dc-local-1" };
@@ -34,15 +35,18 @@ pub enum Sink {
     Directory,
     /// moto, an S3-compatible server.
     S3,
+    /// The same, out of reach before [`Deployment::open_s3`].
+    S3Later,
 }
 
 #[derive(Debug)]
 pub struct Deployment {
     collector: Option<Process>,
     agents: Vec<Agent>,
-    s3: Option<(Process, String)>,
+    s3: Option<S3>,
     access_key: String,
     secret: String,
+    ingest_port: u16,
     api_port: u16,
     /// Last: the processes end before their files go.
     dir: TempDir,
@@ -77,12 +81,16 @@ impl Deployment {
 
     fn set_up(scopes: &[Scope], sink: Sink, settings: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("edgetrail-").tempdir().expect("a temporary directory can be made");
-        let s3 = (sink == Sink::S3).then(|| start_s3(dir.path()));
+        let s3 = (sink != Sink::Directory).then(|| S3::behind_a_closed_door(dir.path(), BUCKET));
+        if sink == Sink::S3 {
+            s3.iter().for_each(S3::open);
+        }
         let (ingest_port, api_port) = (free_port(), free_port());
         let sink = match &s3 {
             None => format!("kind = \"directory\"\npath = \"{}\"\n", dir.path().join("trail").display()),
-            Some((_, endpoint)) => format!(
-                "kind = \"s3\"\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"test\"\nsecret_access_key = \"test\"\n"
+            Some(s3) => format!(
+                "kind = \"s3\"\nendpoint = \"{}\"\nregion = \"us-east-1\"\naccess_key_id = \"test\"\nsecret_access_key = \"test\"\n",
+                s3.endpoint()
             ),
         };
         let config = format!(
@@ -97,7 +105,7 @@ impl Deployment {
         );
         std::fs::write(dir.path().join("collector.toml"), config).expect("the configuration can be written");
         let (access_key, secret) = (String::new(), String::new());
-        let mut deployment = Self { collector: None, agents: Vec::new(), s3, access_key, secret, api_port, dir };
+        let mut deployment = Self { collector: None, agents: Vec::new(), s3, access_key, secret, ingest_port, api_port, dir };
         deployment.start_collector();
         deployment.create_access_key();
         for (number, scope) in scopes.iter().enumerate() {
@@ -145,17 +153,32 @@ impl Deployment {
         command
     }
 
+    /// An agent's program with its configuration; the command is still to be given.
+    pub fn agent_command(&self, agent: usize) -> Command {
+        let mut command = Command::new(binary("edgetrail-agent"));
+        command.arg("--config").arg(self.agents[agent].dir.join("agent.toml"));
+        command
+    }
+
     /// What `status` of an agent says.
     pub fn status(&self, agent: usize) -> Value {
-        let mut command = Command::new(binary("edgetrail-agent"));
-        command.args(["status", "-o", "json", "--config"]).arg(self.agents[agent].dir.join("agent.toml"));
-        let output = succeed(&mut command);
+        let output = succeed(self.agent_command(agent).args(["status", "-o", "json"]));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
     }
 
     /// What an agent has logged.
     pub fn agent_printed(&self, agent: usize) -> String {
         self.agents[agent].process.as_ref().map(Process::printed).unwrap_or_default()
+    }
+
+    /// What the collector has logged.
+    pub fn collector_printed(&self) -> String {
+        self.collector.as_ref().map(Process::printed).unwrap_or_default()
+    }
+
+    /// Lets everybody reach the S3 server, with the trail's bucket in it.
+    pub fn open_s3(&self) {
+        self.s3.as_ref().expect("the trail goes to S3").open();
     }
 
     pub fn start_collector(&mut self) {
@@ -226,7 +249,7 @@ impl Deployment {
     pub fn aws_in(&self, region: &str) -> Client {
         Client {
             endpoint: format!("https://127.0.0.1:{}", self.api_port),
-            s3_endpoint: self.s3.as_ref().map(|(_, endpoint)| endpoint.clone()),
+            s3_endpoint: self.s3.as_ref().map(S3::endpoint),
             region: region.to_owned(),
             access_key: self.access_key.clone(),
             secret: self.secret.clone(),
@@ -254,9 +277,9 @@ impl Deployment {
         command.arg("trail");
         match &self.s3 {
             None => command.arg("--dir").arg(self.trail()),
-            Some((_, endpoint)) => command
+            Some(s3) => command
                 .args(["--s3", &format!("s3://{BUCKET}")])
-                .env("AWS_ENDPOINT_URL_S3", endpoint)
+                .env("AWS_ENDPOINT_URL_S3", s3.endpoint())
                 .env("AWS_ACCESS_KEY_ID", "test")
                 .env("AWS_SECRET_ACCESS_KEY", "test")
                 .env("AWS_REGION", "us-east-1"),
@@ -344,7 +367,19 @@ impl Deployment {
         HOME.account
     }
 
-    fn ca(&self) -> PathBuf {
+    pub fn ingest_port(&self) -> u16 {
+        self.ingest_port
+    }
+
+    pub fn collector_state(&self) -> PathBuf {
+        self.dir.path().join("collector")
+    }
+
+    pub fn agent_state(&self, agent: usize) -> PathBuf {
+        self.agents[agent].dir.join("state")
+    }
+
+    pub fn ca(&self) -> PathBuf {
         self.dir.path().join("collector/pki/ca.pem")
     }
 
@@ -355,23 +390,4 @@ impl Deployment {
     pub fn socket_of(&self, agent: usize) -> &Path {
         &self.agents[agent].socket
     }
-}
-
-/// moto on a port of its own, with the bucket made.
-fn start_s3(dir: &Path) -> (Process, String) {
-    let port = free_port();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let mut command = Command::new(workspace().join(".venv/bin/moto_server"));
-    let process = Process::start("moto", command.args(["-H", "127.0.0.1", "-p", &port.to_string()]), &dir.join("moto.log"));
-    wait::until("moto to listen", Duration::from_secs(60), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-    let client = Client {
-        endpoint: endpoint.clone(),
-        s3_endpoint: None,
-        region: "us-east-1".to_owned(),
-        access_key: "test".to_owned(),
-        secret: "test".to_owned(),
-        ca_bundle: None,
-    };
-    client.json(&["s3api", "create-bucket", "--bucket", BUCKET]);
-    (process, endpoint)
 }

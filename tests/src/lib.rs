@@ -8,4 +8,5 @@ pub mod delivered;
 pub mod deployment;
 pub mod posting;
 pub mod process;
+pub mod s3;
 pub mod wait;

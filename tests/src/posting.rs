@@ -17,6 +17,8 @@ pub struct Caller {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
+    /// Seconds, where the answer says when to come back.
+    pub retry_after_s: Option<u64>,
     pub body: String,
 }
 
@@ -33,8 +35,21 @@ impl Caller {
             "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
+        self.exchange(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends these bytes, whatever they are, and reads the whole answer.
+    pub fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
+        // Who refuses a request does not read it to its end.
+        let sent = self.stream.get_mut().write_all(request);
+        self.read_answer().or_else(|error| sent.and(Err(error)))
+    }
+
+    /// The same, and nothing follows.
+    pub fn exchange_last(&mut self, request: &[u8]) -> std::io::Result<Answer> {
         let stream = self.stream.get_mut();
-        stream.write_all(&[head.as_bytes(), body].concat())?;
+        stream.write_all(request)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
         self.read_answer()
     }
 
@@ -44,6 +59,7 @@ impl Caller {
         self.stream.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(cut)?;
         let mut length = 0u64;
+        let mut retry_after_s = None;
         loop {
             let mut header = String::new();
             if self.stream.read_line(&mut header)? == 0 {
@@ -52,13 +68,17 @@ impl Caller {
             if header == "\r\n" {
                 break;
             }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            let header = header.to_ascii_lowercase();
+            if let Some(value) = header.strip_prefix("content-length:") {
                 length = value.trim().parse().map_err(|_| cut())?;
+            }
+            if let Some(value) = header.strip_prefix("retry-after:") {
+                retry_after_s = Some(value.trim().parse().map_err(|_| cut())?);
             }
         }
         let mut body = String::new();
         (&mut self.stream).take(length.min(ANSWER_BYTES_MAX)).read_to_string(&mut body)?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, retry_after_s, body })
     }
 }
 
