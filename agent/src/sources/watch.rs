@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use tokio::task::JoinError;
+use tokio_util::sync::CancellationToken;
 
 /// One inotify instance. Blocks its thread: belongs on one of its own.
 #[derive(Debug)]
@@ -112,6 +114,25 @@ impl Watch {
 }
 
 impl Waker {
+    /// Runs a follower on a thread of its own until it ends or is told to stop, which wakes it.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        stop: &CancellationToken,
+        follow: impl FnOnce(&CancellationToken) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        // Dropping this future ends the thread too: first the guard cancels, then the waker wakes.
+        let seen = stop.child_token();
+        let _ended_with_this = seen.clone().drop_guard();
+        let mut thread = tokio::task::spawn_blocking(move || follow(&seen));
+        tokio::select! {
+            ended = &mut thread => ended,
+            () = stop.cancelled() => {
+                self.wake();
+                thread.await
+            }
+        }
+    }
+
     pub(super) fn wake(&self) {
         // A full counter wakes as well.
         let _full = rustix::io::write(&*self.0, &1u64.to_ne_bytes());

@@ -105,17 +105,7 @@ impl FileSource {
             followed: BTreeMap::new(),
             watched: BTreeMap::new(),
         };
-        // Dropping this future ends the thread too: first the guard cancels, then the waker wakes.
-        let seen = stop.child_token();
-        let _ended_with_this = seen.clone().drop_guard();
-        let mut thread = tokio::task::spawn_blocking(move || follower.run(&intake, &seen));
-        let ended = tokio::select! {
-            ended = &mut thread => ended,
-            () = stop.cancelled() => {
-                waker.wake();
-                thread.await
-            }
-        };
+        let ended = waker.run(&stop, move |seen| follower.run(&intake, seen)).await;
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed("waiting for changes", error.into())),

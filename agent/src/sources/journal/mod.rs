@@ -161,17 +161,8 @@ impl JournalSource {
             |doing: &str, cause| SourceError::Failed { source_name: SourceName::Journal, doing: doing.to_owned(), cause };
         let (watch, waker) = Watch::new().map_err(|error| failed("setting up inotify", error.into()))?;
         let reading = Follower { reader: self.files(), directories: self.directories, watch, mark: None, failures: 0 };
-        // Dropping this future ends the thread too: first the guard cancels, then the waker wakes.
-        let (cursor, seen) = (self.cursor, stop.child_token());
-        let _ended_with_this = seen.clone().drop_guard();
-        let mut thread = tokio::task::spawn_blocking(move || reading.run(cursor.as_deref(), &intake, &seen));
-        let ended = tokio::select! {
-            ended = &mut thread => ended,
-            () = stop.cancelled() => {
-                waker.wake();
-                thread.await
-            }
-        };
+        let cursor = self.cursor;
+        let ended = waker.run(&stop, move |seen| reading.run(cursor.as_deref(), &intake, seen)).await;
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(failed("waiting for entries", error.into())),
