@@ -145,11 +145,7 @@ impl Config {
 
     /// Later layers over earlier ones, `variables` over all of them.
     pub fn parse(layers: &[Layer], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut document = Document::new(&OTHERS_SECTIONS);
-        for layer in layers {
-            document.layer(layer);
-        }
-        document.variables(variables);
+        let mut document = Document::new(layers, variables, &OTHERS_SECTIONS);
         let agent: AgentShape = document.section("agent");
         let buffer: BufferShape = document.section("buffer");
         let config = Self {

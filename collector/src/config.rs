@@ -118,11 +118,7 @@ impl Config {
 
     /// Later layers over earlier ones, `variables` over all of them.
     pub fn parse(layers: &[Layer], variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut document = Document::new(&OTHERS_SECTIONS);
-        for layer in layers {
-            document.layer(layer);
-        }
-        document.variables(variables);
+        let mut document = Document::new(layers, variables, &OTHERS_SECTIONS);
         let collector: shape::Collector = document.section("collector");
         let ingest = listener(&mut document, "ingest", INGEST_PORT);
         let api = listener(&mut document, "api", API_PORT);

@@ -32,14 +32,20 @@ pub struct Document {
 }
 
 impl Document {
-    /// `others`: sections of other programs, which are not looked into.
-    pub fn new(others: &'static [&'static str]) -> Self {
+    /// Later layers over earlier ones, `variables` over all of them. `others`: sections of other programs, which are
+    /// not looked into.
+    pub fn new(layers: &[Layer], variables: impl IntoIterator<Item = (String, String)>, others: &'static [&'static str]) -> Self {
         let (places, texts) = (BTreeMap::new(), BTreeMap::new());
-        Self { table: Table::new(), places, texts, known: Vec::new(), others, errors: Vec::new() }
+        let mut document = Self { table: Table::new(), places, texts, known: Vec::new(), others, errors: Vec::new() };
+        for layer in layers {
+            document.layer(layer);
+        }
+        document.variables(variables);
+        document
     }
 
     /// Lays a file over what is there: tables merge, everything else replaces.
-    pub fn layer(&mut self, Layer { name, text }: &Layer) {
+    fn layer(&mut self, Layer { name, text }: &Layer) {
         let parsed = text.parse::<Table>().and_then(|table| DeTable::parse(text).map(|spans| (table, spans)));
         match parsed {
             Ok((table, spans)) => {
@@ -54,7 +60,7 @@ impl Document {
     }
 
     /// `EDGETRAIL_SECTION__KEY[__KEY…]`; the value is TOML where it reads as such, else text.
-    pub fn variables(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+    fn variables(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in variables {
             let Some(path) = name.strip_prefix(VARIABLE_PREFIX).filter(|path| path.contains("__")) else { continue };
             let path: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
