@@ -149,19 +149,19 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Seen { digests, log_files, proofs, records, records_proven, streams, batches } = &self.seen;
-        writeln!(f, "digests     {digests}")?;
-        writeln!(f, "log files   {log_files}")?;
-        writeln!(f, "proofs      {proofs}, of {streams} streams and {batches} batches")?;
-        writeln!(f, "records     {records}, {records_proven} followed to their host's seal")?;
+        writeln!(f, "digests       {digests}")?;
+        writeln!(f, "log files     {log_files}")?;
+        writeln!(f, "proofs        {proofs}, of {streams} streams and {batches} batches")?;
+        writeln!(f, "records       {records}, {records_proven} followed to their host's seal")?;
         for (verdict, title, good) in [
             (Verdict::Integrity, "integrity", "nothing was altered"),
             (Verdict::Completeness, "completeness", "nothing is missing"),
         ] {
             let of_verdict: Vec<&Finding> = self.findings.iter().filter(|finding| finding.verdict == verdict).collect();
             if of_verdict.is_empty() {
-                writeln!(f, "{title:<12}OK: {good}")?;
+                writeln!(f, "{title:<14}OK: {good}")?;
             } else {
-                writeln!(f, "{title:<12}FAILED: {} finding{}", of_verdict.len(), if of_verdict.len() == 1 { "" } else { "s" })?;
+                writeln!(f, "{title:<14}FAILED: {} finding{}", of_verdict.len(), if of_verdict.len() == 1 { "" } else { "s" })?;
             }
             write_findings(f, &of_verdict)?;
         }
