@@ -2,8 +2,9 @@
 //!
 //! Every rule of the masking has a needle here; one too many costs time, one missing a secret.
 
-/// Beginnings of words that are suspect wherever they stand, lower case.
+/// Beginnings of words that are suspect wherever they stand, lower case, of two bytes at least, sorted.
 const NEEDLES: &[&[u8]] = &[
+    b"://",
     b"aiza",
     b"ansible-vault",
     b"authorization",
@@ -16,8 +17,8 @@ const NEEDLES: &[&[u8]] = &[
     b"docker",
     b"dop_v1_",
     b"eyj",
-    b"ghp_",
     b"gho_",
+    b"ghp_",
     b"ghs_",
     b"ghu_",
     b"github_pat_",
@@ -25,21 +26,21 @@ const NEEDLES: &[&[u8]] = &[
     b"hvs.",
     b"ldap",
     b"mariadb",
-    b"mfacode",
-    b"mfa_code",
     b"mfa-code",
+    b"mfa_code",
+    b"mfacode",
     b"mongo",
     b"mysql",
     b"npm_",
     b"openssl",
-    b"passc",
-    b"passp",
-    b"passw",
-    b"pass_",
+    b"pass ",
     b"pass-",
+    b"pass_",
+    b"passc",
     b"passin",
     b"passout",
-    b"pass ",
+    b"passp",
+    b"passw",
     b"podman",
     b"private",
     b"pwd",
@@ -55,53 +56,94 @@ const NEEDLES: &[&[u8]] = &[
     b"sqlcmd",
     b"sshpass",
     b"token",
-    b"usermod",
     b"useradd",
+    b"usermod",
     b"xox",
-    b"://",
 ];
 
 /// Words that are suspect on their own only.
 const WORDS: &[&[u8]] = &[b"cookie", b"otp", b"pin", b"sas", b"totp"];
 
-/// For each first byte, the needles that begin with it.
-const fn first_bytes() -> [bool; 256] {
-    let mut table = [false; 256];
+/// For each first byte, where the needles that begin with it stand.
+static RANGES: [(usize, usize); 128] = {
+    let mut ranges = [(0, 0); 128];
     let mut index = 0;
     while index < NEEDLES.len() {
-        table[NEEDLES[index][0] as usize] = true;
+        let first = NEEDLES[index][0] as usize;
+        if ranges[first].1 == 0 {
+            ranges[first].0 = index;
+        }
+        assert!(index == 0 || ranges[first].0 == index || NEEDLES[index - 1][0] as usize == first, "needles are sorted");
+        ranges[first].1 = index + 1;
         index += 1;
     }
-    table
+    ranges
+};
+
+/// What may begin with two bytes. Most places of a record are passed over by this alone.
+static MARKS: [u8; PAIRS] = {
+    let mut marks = [0; PAIRS];
+    let mut index = 0;
+    while index < NEEDLES.len() {
+        marks = mark(marks, NEEDLES[index], NEEDLE);
+        index += 1;
+    }
+    index = 0;
+    while index < WORDS.len() {
+        marks = mark(marks, WORDS[index], WORD);
+        index += 1;
+    }
+    mark(marks, KEY, END)
+};
+
+/// Ends of names, such as `api_key` and `signing-key`.
+const KEY: &[u8] = b"key";
+
+const NEEDLE: u8 = 1;
+const WORD: u8 = 2;
+const END: u8 = 4;
+
+/// Two bytes of 7 bits each. Others than ASCII fall on these: that costs a look, never misses one.
+const PAIRS: usize = 1 << 14;
+
+const fn pair(first: u8, second: u8) -> usize {
+    ((first & 0x7f) as usize) << 7 | (second & 0x7f) as usize
 }
 
-static FIRST: [bool; 256] = first_bytes();
+const fn mark(mut marks: [u8; PAIRS], text: &[u8], kind: u8) -> [u8; PAIRS] {
+    let (first, second) = (text[0], text[1]);
+    let firsts = [first, first.to_ascii_uppercase()];
+    let seconds = [second, second.to_ascii_uppercase()];
+    let mut index = 0;
+    while index < 4 {
+        marks[pair(firsts[index / 2], seconds[index % 2])] |= kind;
+        index += 1;
+    }
+    marks
+}
 
 pub(super) fn any(bytes: &[u8], extra: &[String]) -> bool {
-    let mut before = b' ';
-    for (at, byte) in bytes.iter().enumerate() {
-        let lower = byte.to_ascii_lowercase();
-        // Proof: a byte is below 256.
-        let is_first = FIRST.get(usize::from(lower)).copied().unwrap_or(false);
-        let rest = || bytes.get(at..).unwrap_or_default();
-        if is_first && NEEDLES.iter().any(|needle| begins(rest(), needle)) {
+    for (at, two) in bytes.windows(2).enumerate() {
+        let &[first, second] = two else { continue };
+        let marks = MARKS.get(pair(first, second)).copied().unwrap_or(0);
+        if marks == 0 {
+            continue;
+        }
+        let rest = bytes.get(at..).unwrap_or_default();
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
+        if marks & NEEDLE != 0 && alike(first.to_ascii_lowercase()).iter().any(|needle| begins(rest, needle)) {
             return true;
         }
-        if lower == b'k' && begins(rest(), b"key") && before.is_ascii_alphanumeric() | matches!(before, b'_' | b'-' | b'.') {
-            let after = rest().get(3).copied().unwrap_or(b' ');
+        if marks & END != 0 && begins(rest, KEY) && (before.is_ascii_alphanumeric() || matches!(before, b'_' | b'-' | b'.')) {
+            let after = rest.get(KEY.len()).copied().unwrap_or(b' ');
             if !after.is_ascii_alphanumeric() {
                 return true;
             }
         }
-        if !before.is_ascii_alphanumeric()
-            && matches!(lower, b'c' | b'o' | b'p' | b's' | b't')
-            && WORDS
-                .iter()
-                .any(|word| begins(rest(), word) && rest().get(word.len()).is_none_or(|after| !after.is_ascii_alphanumeric()))
-        {
+        let ends = |word: &&[u8]| rest.get(word.len()).is_none_or(|after| !after.is_ascii_alphanumeric());
+        if marks & WORD != 0 && !before.is_ascii_alphanumeric() && WORDS.iter().any(|word| begins(rest, word) && ends(word)) {
             return true;
         }
-        before = *byte;
     }
     extra.iter().any(|name| bytes.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name.as_bytes())))
         // Names are compared without separators: a configured `launch_code` is also `launchCode`.
@@ -115,6 +157,29 @@ pub(super) fn any(bytes: &[u8], extra: &[String]) -> bool {
         })
 }
 
+/// The needles that begin with a byte.
+fn alike(first: u8) -> &'static [&'static [u8]] {
+    RANGES.get(usize::from(first)).and_then(|&(from, to)| NEEDLES.get(from..to)).unwrap_or_default()
+}
+
 fn begins(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.get(..needle.len()).is_some_and(|start| start.eq_ignore_ascii_case(needle))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suspect_is_seen_in_any_case_and_place() {
+        let suspects = NEEDLES.iter().chain(WORDS).map(|word| String::from_utf8(word.to_vec()).unwrap());
+        for suspect in suspects.chain(["api_key".to_owned()]) {
+            for text in [suspect.clone(), suspect.to_uppercase(), format!("é \"{suspect}\":1"), format!("{suspect}=")] {
+                assert!(any(text.as_bytes(), &[]), "{text}");
+            }
+        }
+        for plain in ["", "k", "a monkeywrench", "opinion", "pine", "pas", "{\"orderId\":\"031228967\"}", "schlüssel"] {
+            assert!(!any(plain.as_bytes(), &[]), "{plain}");
+        }
+    }
 }
