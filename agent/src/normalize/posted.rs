@@ -279,8 +279,11 @@ impl Text {
 
     /// JSON text without the white space between its tokens.
     fn compact(&mut self, text: &str) {
-        let bytes = text.as_bytes();
-        let mut rest = bytes;
+        let mut rest = text.as_bytes();
+        // Most have none at all, and are copied as they are.
+        if !rest.iter().fold(false, |any, byte| any | byte.is_ascii_whitespace()) {
+            return self.0.extend_from_slice(rest);
+        }
         while let Some(quote) = memchr::memchr(b'"', rest) {
             let (before, string) = rest.split_at(quote);
             self.tokens(before);
