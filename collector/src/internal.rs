@@ -207,7 +207,9 @@ impl InternalTask {
                 encoding: Encoding::Identity,
                 body_bytes: u32::try_from(framed.len()).unwrap_or(u32::MAX),
                 body: framed.clone(),
-                records: records.iter().map(|record| EntryRecord::judge(record.clone(), &self.binding)).collect(),
+                records: (records.iter().zip(&leaves))
+                    .map(|(record, leaf)| EntryRecord::judge(record.clone(), *leaf, &self.binding))
+                    .collect(),
             };
             match self.ledger.commit(batch).await {
                 Ok(committed) | Err(CommitError::Duplicate(committed)) => break committed,

@@ -67,7 +67,8 @@ impl Received {
         let records = self.records(decoder)?;
         let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record)).collect();
         Verifier::check_leaves(&self.header, &leaves).map_err(BatchError::Chain)?;
-        let records = records.into_iter().map(|record| EntryRecord::judge(record, binding)).collect();
+        let judged = records.into_iter().zip(leaves).map(|(record, leaf)| EntryRecord::judge(record, leaf, binding));
+        let records = judged.collect();
         Ok((head, self.incoming(records)))
     }
 
@@ -76,7 +77,8 @@ impl Received {
         let records = self.records(decoder)?;
         let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record)).collect();
         Verifier::check_leaves(&self.header, &leaves).map_err(BatchError::Chain)?;
-        let records = records.into_iter().map(|record| EntryRecord::judge(record, binding)).collect();
+        let judged = records.into_iter().zip(leaves).map(|(record, leaf)| EntryRecord::judge(record, leaf, binding));
+        let records = judged.collect();
         Ok(self.incoming(records))
     }
 

@@ -43,6 +43,8 @@ pub struct Entry {
 pub struct EntryRecord {
     /// Exactly as the agent made them.
     pub bytes: Bytes,
+    /// The leaf hash of `bytes`, as its batch's root covers it.
+    pub leaf: Hash,
     /// Parsed once, at ingest; `Err` names why the record is quarantined and goes to no ordinary trail.
     pub facets: Result<Facets, Quarantine>,
 }
@@ -68,13 +70,15 @@ impl Entry {
 impl EntryRecord {
     /// Reads a record's facets and compares them with what its stream is bound to: the one place where a record is
     /// quarantined, so that ingest and a later re-read say the same. Every record is kept, whatever this finds.
-    pub fn judge(bytes: Bytes, binding: &Binding) -> Self {
+    ///
+    /// `leaf` is the leaf hash of `bytes`: whoever checks a batch has it already, and consumers need it again.
+    pub fn judge(bytes: Bytes, leaf: Hash, binding: &Binding) -> Self {
         let facets = match Facets::parse(&bytes) {
             Ok(facets) if binding.allows(&facets.account, &facets.region) => Ok(facets),
             Ok(Facets { account, region, .. }) => Err(Quarantine::OutsideBinding { account, region }),
             Err(FacetsError::TooLarge { bytes }) => Err(Quarantine::OverLimit { bytes }),
             Err(error) => Err(Quarantine::NotJson(error.to_string())),
         };
-        Self { bytes, facets }
+        Self { bytes, leaf, facets }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use edgetrail_link::body;
 use edgetrail_proto::chain::{Hash, Header, Seal};
+use edgetrail_proto::merkle::leaf_hash;
 
 use super::store::BatchRow;
 use super::{Entry, EntryRecord, Ledger, LedgerError, StreamInfo, segments, store};
@@ -71,7 +72,13 @@ impl Ledger {
         Ok(Entry {
             index: row.index,
             t_received: row.t_received,
-            records: records.into_iter().map(|bytes| EntryRecord::judge(bytes, &stream.binding)).collect(),
+            records: records
+                .into_iter()
+                .map(|bytes| {
+                    let leaf = leaf_hash(&bytes);
+                    EntryRecord::judge(bytes, leaf, &stream.binding)
+                })
+                .collect(),
             stream,
             header: row.header,
             hash: row.hash,

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use edgetrail_proto::chain::{HEADER_BYTES, Hash, Header, Seal};
 use edgetrail_proto::identity::StreamId;
-use edgetrail_proto::merkle::leaf_hash;
 use edgetrail_proto::proof::{Base64, Mark, PROOF_VERSION, Proof, ProofBatch, ProofReceiptKey, ProofStream, ProofTakeUp};
 use edgetrail_proto::record::format_time;
 
@@ -66,7 +65,7 @@ pub(super) struct Scope<'a> {
 
 impl Window {
     pub(super) fn take(&mut self, entry: &Entry, fates: &[Fate]) {
-        let leaves: Vec<_> = entry.records.iter().zip(fates).map(|(record, fate)| (leaf_hash(&record.bytes), *fate)).collect();
+        let leaves: Vec<_> = entry.records.iter().zip(fates).map(|(record, fate)| (record.leaf, *fate)).collect();
         self.held_bytes += size_of::<WindowBatch>() + leaves.len() * size_of::<(Hash, Fate)>();
         self.batches.push(WindowBatch {
             index: entry.index,

@@ -148,7 +148,11 @@ impl Rig {
             let entries = self.ledger.read(from, 1 << 20).unwrap();
             let Some(last) = entries.last() else { return records };
             from = last.index + 1;
-            let again = |record: &EntryRecord| EntryRecord { bytes: record.bytes.clone(), facets: record.facets.clone() };
+            let again = |record: &EntryRecord| EntryRecord {
+                bytes: record.bytes.clone(),
+                leaf: record.leaf,
+                facets: record.facets.clone(),
+            };
             entries.iter().for_each(|entry| records.extend(entry.records.iter().map(again)));
         }
     }

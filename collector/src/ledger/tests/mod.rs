@@ -141,7 +141,7 @@ impl TestStream {
             encoding: Encoding::Identity,
             body_bytes: u32::try_from(body.len()).unwrap(),
             body: body.into(),
-            records: records.into_iter().map(|bytes| EntryRecord::judge(bytes, &binding)).collect(),
+            records: records.into_iter().zip(leaves).map(|(bytes, leaf)| EntryRecord::judge(bytes, leaf, &binding)).collect(),
         }
     }
 }

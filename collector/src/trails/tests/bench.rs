@@ -331,7 +331,9 @@ impl Stream {
             encoding: Encoding::Identity,
             body_bytes: u32::try_from(framed.len()).unwrap(),
             body: framed.into(),
-            records: records.into_iter().map(|bytes| EntryRecord::judge(bytes, &self.info.binding)).collect(),
+            records: (records.into_iter().zip(leaves))
+                .map(|(bytes, leaf)| EntryRecord::judge(bytes, leaf, &self.info.binding))
+                .collect(),
         }
     }
 }
