@@ -116,6 +116,9 @@ fn audit_source(config: &Config) -> Finding {
         return Finding { what, level: Level::Warning, text: format!("off: {error}") };
     }
     match audit::status::Control::open().and_then(|mut control| control.status()) {
+        Ok(status) if status.enabled == 0 => {
+            Finding { what, level: Level::Warning, text: audit::status::AUDITING_IS_OFF.to_owned() }
+        }
         Ok(_) => Finding { what, level: Level::Ok, text: "the kernel's records can be read".to_owned() },
         Err(error) => Finding { what, level: Level::Warning, text: format!("the kernel's loss counter can't be read: {error}") },
     }

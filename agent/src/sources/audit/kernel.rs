@@ -22,7 +22,7 @@ use super::receiver::{CHUNKS_MAX, Chunk, receive};
 use super::record::{Stamp, Stamped};
 use super::serials::{Hole, Serials};
 use super::socket::Listener;
-use super::status::Control;
+use super::status::{AUDITING_IS_OFF, Control};
 use crate::observation::{Cursor, GROUP_MAX, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
 use crate::sources::SourceError;
 
@@ -158,7 +158,11 @@ impl Joiner {
     fn new(start: Option<Cursor>, intake: Intake) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let mut control = Control::open().ok();
-        let lost = control.as_mut().and_then(|control| control.status().ok()).map(|status| status.lost);
+        let status = control.as_mut().and_then(|control| control.status().ok());
+        if status.is_some_and(|status| status.enabled == 0) {
+            tracing::warn!("{AUDITING_IS_OFF}");
+        }
+        let lost = status.map(|status| status.lost);
         let mut joiner = Self {
             assembler: Assembler::new(Origin::Kernel),
             serials: Serials::default(),

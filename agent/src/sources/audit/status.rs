@@ -25,6 +25,9 @@ pub struct Status {
     pub backlog: u32,
 }
 
+/// What to tell where [`Status::enabled`] is 0: the source listens, and the kernel says nothing.
+pub const AUDITING_IS_OFF: &str = "the kernel's auditing is off, so that nothing is captured: switch it on with `auditctl -e 1`, and for each boot with the kernel's option audit=1";
+
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatusError {
