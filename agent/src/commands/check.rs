@@ -30,7 +30,9 @@ enum Level {
 pub(super) fn execute(config: Result<Config, ConfigError>, output: Output) -> anyhow::Result<ExitCode> {
     let findings = match config {
         Ok(config) => look(&config),
-        Err(error) => vec![Finding { what: "configuration", level: Level::Error, text: error.to_string() }],
+        Err(error) => {
+            vec![Finding { what: "configuration", level: Level::Error, text: format!("{:#}", anyhow::Error::from(error)) }]
+        }
     };
     let failed = findings.iter().any(|finding| finding.level == Level::Error);
     match output {

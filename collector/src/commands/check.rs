@@ -37,7 +37,9 @@ struct Finding {
 pub(super) fn run(of: &Of, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let findings = match Config::load(of.config.as_deref()) {
         Ok(config) => check(&config)?,
-        Err(error) => vec![Finding { verdict: Verdict::Error, what: "configuration", text: error.to_string() }],
+        Err(error) => {
+            vec![Finding { verdict: Verdict::Error, what: "configuration", text: format!("{:#}", anyhow::Error::from(error)) }]
+        }
     };
     for finding in &findings {
         let Finding { verdict, what, text } = finding;
