@@ -96,9 +96,6 @@ impl Tail {
     /// Reads on by one chunk and gives what is complete. `line_bytes_max` bounds memory.
     pub(super) fn read(&mut self, line_bytes_max: usize, given: &mut Vec<Given>) -> io::Result<Reach> {
         let read_to = self.place.offset + self.carry.len() as u64;
-        if self.file.metadata()?.len() < read_to || !self.place.head.begins(&self.file) {
-            return Ok(Reach::Truncated);
-        }
         let held = self.carry.len();
         self.carry.resize(held + CHUNK_BYTES, 0);
         let read = loop {
@@ -107,17 +104,31 @@ impl Tail {
                 other => break other,
             }
         };
+        // Judged behind the reading: a file that is still the same now was so when it was read.
+        if read.is_ok() && !self.is_the_same(read_to)? {
+            self.carry.truncate(held);
+            return Ok(Reach::Truncated);
+        }
         self.carry.truncate(held + *read.as_ref().unwrap_or(&0));
         let read = read?;
         self.take_lines(held, line_bytes_max, given);
         if !self.place.head.is_full() {
-            self.place.head = Head::of(&self.file, self.place.offset)?;
+            let longer = Head::of(&self.file, self.place.offset)?;
+            // Truncated since, it is found out by the next reading: with the old head, not with one of what follows.
+            if self.is_the_same(read_to)? {
+                self.place.head = longer;
+            }
         }
         if self.carry.is_empty() {
             // An idle file holds no memory.
             self.carry = BytesMut::new();
         }
         Ok(if read == 0 { Reach::End } else { Reach::More })
+    }
+
+    /// Whether the file still holds what was read of it, as far as length and beginning tell.
+    fn is_the_same(&self, read_to: u64) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() >= read_to && self.place.head.begins(&self.file))
     }
 
     /// The unfinished last line of a file that nobody writes any more.
