@@ -26,7 +26,10 @@ impl Client {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let venv = workspace().join(".venv/bin");
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new("aws");
+        // No other CLI on this machine will do: what it reports depends on its version.
+        let cli = venv.join("aws");
+        assert!(cli.is_file(), "{} is missing: run `make setup`", cli.display());
+        let mut command = Command::new(cli);
         command
             .args(arguments)
             .env_clear()

@@ -37,6 +37,15 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Alters one text member of an object and leaves every other byte.
+fn replace_member(object: &Path, member: &str, value: &str) {
+    let whole = String::from_utf8(delivered::unpack(object)).unwrap();
+    let name = format!("\"{member}\":\"");
+    let start = whole.find(&name).unwrap_or_else(|| panic!("no {member} in {whole}")) + name.len();
+    let end = start + whole[start..].find('"').unwrap();
+    std::fs::write(object, gzip(format!("{}{value}{}", &whole[..start], &whole[end..]).as_bytes())).unwrap();
+}
+
 /// A deployment with at least four digests and a log file in one that is not the newest.
 fn deployment() -> (Deployment, Vec<PathBuf>, PathBuf) {
     let mut deployment = Deployment::with_one_agent();
@@ -93,6 +102,16 @@ fn every_tampering_is_reported() {
         )
         .unwrap();
         reported("digest altered by a space", "INVALID: signature verification failed", "digest-signature");
+    }
+    {
+        let _kept = Kept::of(digest);
+        replace_member(digest, "digestPublicKeyFingerprint", &"00".repeat(16));
+        reported("another key named", "INVALID: public key not found in region", "digest-key-unknown");
+    }
+    {
+        let _kept = Kept::of(digest);
+        replace_member(digest, "previousDigestSignature", &"00".repeat(256));
+        reported("another previous signature named", "INVALID: signature verification failed", "previous-signature");
     }
     {
         let _kept = Kept::of(&sidecar(digest));
