@@ -3,7 +3,6 @@
 //! Everything lies in one temporary directory and listens on loopback. Log files come every second and digests every few,
 //! so that a test need not wait an hour; nothing else differs from a real one.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
@@ -13,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::aws::Client;
 use crate::delivered;
+use crate::port::free_port;
 use crate::process::{Process, binary, succeed, text, workspace};
 use crate::s3::S3;
 use crate::wait;
@@ -57,12 +57,6 @@ struct Agent {
     dir: PathBuf,
     socket: PathBuf,
     process: Option<Process>,
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 impl Deployment {

@@ -6,6 +6,7 @@
 pub mod aws;
 pub mod delivered;
 pub mod deployment;
+pub mod port;
 pub mod posting;
 pub mod process;
 pub mod s3;

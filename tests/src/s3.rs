@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::aws::Client;
-use crate::deployment::free_port;
+use crate::port::free_port;
 use crate::process::{Process, workspace};
 use crate::wait;
 

@@ -171,17 +171,17 @@ async fn run_planner(shared: Arc<Shared>, trail: Arc<TrailConfig>, planner: Plan
                 None => Planner::open(shared_.clone(), trail_.clone())?,
             };
             let before = (planner.position(), planner.needed_from());
-            #[cfg(test)]
-            let began = shared_.clock.now();
             let step = planner.step()?;
             if before != (planner.position(), planner.needed_from()) {
+                #[cfg(test)]
+                shared_.trails[&trail_.arn].rests_until.send_replace(None);
                 shared_.note_planned(&trail_, &planner)?;
             } else {
                 shared_.planned(&trail_.arn).notify_one();
             }
             #[cfg(test)]
-            if matches!(step, Step::Idle { due, .. } if due.is_none_or(|due| due > began)) {
-                shared_.trails[&trail_.arn].idle_since.send_replace(began);
+            if let Step::Idle { due, .. } = step {
+                shared_.trails[&trail_.arn].rests_until.send_replace(Some(due.unwrap_or(u64::MAX)));
             }
             Ok((planner, step))
         });

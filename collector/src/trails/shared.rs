@@ -48,9 +48,9 @@ pub(super) struct TrailShared {
     pub(super) needed_from: Mutex<u64>,
     /// Something was planned.
     pub(super) planned: Arc<Notify>,
-    /// The time at which the planner last found nothing to do, Unix nanoseconds.
+    /// Until when the planner has nothing to do, Unix nanoseconds, unless the ledger grows; `None` while it works.
     #[cfg(test)]
-    pub(super) idle_since: watch::Sender<u64>,
+    pub(super) rests_until: watch::Sender<Option<u64>>,
 }
 
 impl Shared {
@@ -135,7 +135,7 @@ impl TrailShared {
             needed_from: Mutex::new(0),
             planned: Arc::default(),
             #[cfg(test)]
-            idle_since: watch::Sender::default(),
+            rests_until: watch::Sender::default(),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use edgetrail_tests::deployment::{Deployment, free_port};
+use edgetrail_tests::deployment::Deployment;
+use edgetrail_tests::port::free_port;
 use edgetrail_tests::process::{binary, text};
 
 /// Exit codes. Source: `--help` of each.

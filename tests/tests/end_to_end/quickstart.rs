@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use edgetrail_tests::aws::Client;
 use edgetrail_tests::delivered;
-use edgetrail_tests::deployment::free_port;
+use edgetrail_tests::port::free_port;
 use edgetrail_tests::posting::post_one;
 use edgetrail_tests::process::{Process, binary};
 use edgetrail_tests::wait;

@@ -82,7 +82,7 @@ impl Login {
         writeln!(sudoers, "{user} ALL=(ALL) NOPASSWD: ALL").unwrap();
 
         fs::create_dir_all("/run/sshd").unwrap();
-        let port = edgetrail_tests::deployment::free_port();
+        let port = edgetrail_tests::port::free_port();
         let sshd = "/usr/sbin/sshd";
         let mut command = journald.map_or_else(|| Command::new(sshd), |journald| journald.command(sshd));
         // With -e it would write to its log alone.

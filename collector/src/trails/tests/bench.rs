@@ -177,8 +177,8 @@ impl Bench {
     /// Waits until the planner has nothing left to do at this time.
     pub(super) async fn planned(&self) {
         let now = *self.clock.borrow();
-        let mut planner = self.trails().shared.trails[&self.trail.arn].idle_since.subscribe();
-        let idle = planner.wait_for(|since| *since >= now);
+        let mut planner = self.trails().shared.trails[&self.trail.arn].rests_until.subscribe();
+        let idle = planner.wait_for(|until| until.is_some_and(|until| until > now));
         assert!(tokio::time::timeout(PATIENCE, idle).await.is_ok(), "the planner never rests");
     }
 
