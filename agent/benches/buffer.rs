@@ -75,11 +75,11 @@ fn buffer(dir: &Path) -> (Buffer, BufferTask, Shelf) {
     let certificate = rcgen::CertificateParams::new(vec!["web-1".to_owned()]).unwrap().self_signed(&key).unwrap();
     std::fs::write(dir.join(KEY_FILE), key.serialize_pem()).unwrap();
     std::fs::write(dir.join(CERTIFICATE_FILE), certificate.pem()).unwrap();
-    prepare(dir).unwrap();
+    prepare(&edgetrail_disk::Medium::real(), dir).unwrap();
     let host = host();
     let binding = Binding::one(host.account, host.region.clone(), &host.name).unwrap();
     let opener = Opener::new(host.agent, binding, dir).unwrap();
-    Buffer::open(dir, opener, Reporter::new(host), Limits::default()).unwrap()
+    Buffer::open(&edgetrail_disk::Medium::real(), dir, opener, Reporter::new(host), Limits::default()).unwrap()
 }
 
 /// A line to a record's bytes.

@@ -71,7 +71,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let binding = binding(&enrollment, &host)?;
     let reporter = Reporter::new(host.clone());
     let opener = Opener::new(host.agent, binding, &config.state_dir).map_err(BufferError::from)?;
-    let (buffer, buffer_task, shelf) = Buffer::open(&config.state_dir, opener, reporter.clone(), config.buffer.clone())?;
+    let (buffer, buffer_task, shelf) =
+        Buffer::open(&edgetrail_disk::Medium::real(), &config.state_dir, opener, reporter.clone(), config.buffer.clone())?;
 
     let tap = tap();
     let (intake, outlet) = intake();

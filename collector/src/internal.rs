@@ -4,7 +4,6 @@
 //! and regions. Silence shows as with any agent: a heartbeat every minute, a close at an orderly stop. A batch that the
 //! ledger can't commit now is put again as it is: a key seals one head, ever.
 
-mod key_file;
 mod opening;
 #[cfg(test)]
 mod tests;
@@ -13,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgetrail_disk::KeyFile;
 use edgetrail_link::body;
 use edgetrail_proto::chain::{BatchKind, Binding, BindingError, Counters, Hash, SealInput, Writer, event_id};
 use edgetrail_proto::identity::{AgentId, StreamId};
@@ -26,8 +26,7 @@ use uuid::Uuid;
 
 use crate::ledger::{CommitError, Committed, Encoding, EntryRecord, Incoming, Ledger, LedgerError};
 use crate::pki::{Authority, IssueError};
-use key_file::KeyFile;
-pub use key_file::KeyFileError;
+pub use edgetrail_disk::KeyFileError;
 pub use opening::Home;
 
 /// The name of the source in the internal stream's eventIDs.

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use edgetrail_disk::Medium;
 use edgetrail_proto::chain::{BatchKind, Head, Header, Verifier};
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ pub struct Checked {
 
 /// Checks the buffer in `dir`.
 pub fn check(dir: &Path) -> Result<Checked, BufferError> {
-    let db = store::open_reader(dir)?;
+    let db = store::open_reader(&Medium::real(), dir)?;
     db.execute_batch("BEGIN")?;
     let mut checked = Checked::default();
     for row in store::streams(&db, usize::MAX)? {

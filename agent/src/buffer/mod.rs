@@ -9,12 +9,11 @@
 //!
 //! In the order of a record's way: an [`Addition`] goes over a bounded channel to the [`writer`] thread, which groups
 //! additions into commits; the [`scribe`] commits, seals and releases, synchronously and with time as an argument;
-//! [`store`] holds the rows, [`key_file`] the ratchet. [`recovery`] and [`succession`] are what a start, a rollback or a
+//! [`store`] holds the rows, the disk crate's key file the ratchet. [`recovery`] and [`succession`] are what a start, a rollback or a
 //! damage asks for; [`open`] signs what begins a stream. The [`outbox`] is what the uplink sees.
 
 mod addition;
 mod check;
-mod key_file;
 mod open;
 mod outbox;
 mod recovery;
@@ -30,7 +29,7 @@ mod writer;
 
 pub use addition::{Addition, Caller, Counted};
 pub use check::{Checked, check};
-pub use key_file::{KEY_FILE, KeyFileError};
+pub use edgetrail_disk::KeyFileError;
 pub use open::{Opener, OpenerError};
 pub use outbox::Shelf;
 pub use status::{Status, status};
@@ -39,6 +38,11 @@ pub(crate) use writer::RETRY_AFTER_S;
 pub use writer::{Buffer, BufferTask, Limits, Room};
 
 use std::path::Path;
+
+use edgetrail_disk::Medium;
+
+/// The key file's name in the state directory.
+pub const KEY_FILE: &str = "ratchet.key";
 
 /// Why the buffer can't do what it should. `Display` says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,13 @@ pub enum BufferError {
     Injected(&'static str),
 }
 
+impl BufferError {
+    /// Whether the database's content is at fault: the same file would fail again and again.
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_damage())
+    }
+}
+
 impl From<rusqlite::Error> for BufferError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
@@ -64,7 +75,7 @@ impl From<rusqlite::Error> for BufferError {
 
 /// Leaves an empty buffer where none is: by this a first start is told from a lost buffer (docs/protocol.md §3.5, the last row).
 /// Join calls it before it writes the identity.
-pub fn prepare(dir: &Path) -> Result<(), BufferError> {
-    store::Store::open(dir)?;
+pub fn prepare(medium: &Medium, dir: &Path) -> Result<(), BufferError> {
+    store::Store::open(medium, dir)?;
     Ok(())
 }

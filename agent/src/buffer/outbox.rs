@@ -1,9 +1,10 @@
 //! The buffer as the uplink sees it: reads on a connection of their own, changes through the writer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edgetrail_disk::Medium;
 use edgetrail_link::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
 use edgetrail_proto::chain::{BatchKind, Receipt, Verifier};
 use edgetrail_proto::identity::StreamId;
@@ -18,14 +19,29 @@ use super::{BufferError, addition, store};
 /// What lies ready to be sent. Implements [`Outbox`].
 #[derive(Debug)]
 pub struct Shelf {
-    reader: Mutex<Connection>,
+    medium: Medium,
+    dir: PathBuf,
+    reader: Mutex<Reader>,
     commands: SyncSender<Command>,
     published: Arc<Published>,
 }
 
+/// A connection to the database as it was after so many replacements.
+#[derive(Debug)]
+struct Reader {
+    db: Connection,
+    file: u64,
+}
+
 impl Shelf {
-    pub(super) fn open(dir: &Path, commands: SyncSender<Command>, published: Arc<Published>) -> Result<Self, BufferError> {
-        Ok(Self { reader: Mutex::new(store::open_reader(dir)?), commands, published })
+    pub(super) fn open(
+        medium: &Medium,
+        dir: &Path,
+        commands: SyncSender<Command>,
+        published: Arc<Published>,
+    ) -> Result<Self, BufferError> {
+        let reader = Reader { file: published.position().file, db: store::open_reader(medium, dir)? };
+        Ok(Self { medium: medium.clone(), dir: dir.to_owned(), reader: Mutex::new(reader), commands, published })
     }
 
     /// Asks the writer and waits for its answer.
@@ -38,7 +54,11 @@ impl Shelf {
     fn read<T>(&self, read: impl FnOnce(&Connection, Position) -> Result<T, BufferError>) -> Result<T, BufferError> {
         // Before the rows: what is published is in the database already.
         let position = self.published.position();
-        read(&self.reader.lock().unwrap_or_else(PoisonError::into_inner), position)
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.file != position.file {
+            *reader = Reader { db: store::open_reader(&self.medium, &self.dir)?, file: position.file };
+        }
+        read(&reader.db, position)
     }
 }
 

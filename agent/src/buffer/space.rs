@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use edgetrail_disk::Medium;
+
 use super::store::BUFFER_FILE;
 
 /// One look at a buffer's file system, bytes.
@@ -17,10 +19,9 @@ pub(super) struct Space {
 
 impl Space {
     /// A file system that does not say is taken to have room: a failing write says the rest.
-    pub(super) fn of(dir: &Path) -> Self {
-        let free = rustix::fs::statvfs(dir).map_or(u64::MAX, |space| space.f_bavail.saturating_mul(space.f_frsize));
-        let log = std::fs::metadata(dir.join(format!("{BUFFER_FILE}-wal"))).map_or(0, |log| log.len());
-        Self { free, log }
+    pub(super) fn of(medium: &Medium, dir: &Path) -> Self {
+        let log = medium.length(&dir.join(format!("{BUFFER_FILE}-wal"))).ok().flatten().unwrap_or(0);
+        Self { free: medium.free_bytes(dir).unwrap_or(u64::MAX), log }
     }
 
     /// Whether the log is to be folded into the database now, while it still fits.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use edgetrail_disk::Medium;
 use edgetrail_proto::chain::Counters;
 use serde::Serialize;
 
@@ -64,7 +65,7 @@ pub struct Seen {
 
 /// Reads the buffer in `dir`.
 pub fn status(dir: &Path) -> Result<Status, BufferError> {
-    let db = store::open_reader(dir)?;
+    let db = store::open_reader(&Medium::real(), dir)?;
     let state = store::state(&db)?;
     let streams = store::streams(&db, STREAMS_READ_MAX)?;
     let current = streams.iter().find(|row| Some(row.ordinal) == state.current);

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use edgetrail_disk::Medium;
 use edgetrail_link::outbox::{CollectorPosition, Reconciled};
 use edgetrail_proto::chain::Receipt;
 use edgetrail_proto::identity::StreamId;
@@ -72,6 +73,7 @@ pub enum Room {
 pub struct Buffer {
     commands: SyncSender<Command>,
     room: watch::Receiver<Room>,
+    medium: Medium,
     dir: PathBuf,
 }
 
@@ -111,17 +113,24 @@ impl Default for Limits {
 impl Buffer {
     /// Opens the buffer in `dir` and starts its thread: on return every record left from before is sealed.
     pub fn open(
+        medium: &Medium,
         dir: &Path,
         opener: Opener,
         reporter: Reporter,
         limits: Limits,
     ) -> Result<(Self, BufferTask, Shelf), BufferError> {
         let published = Arc::new(Published::new());
-        let place = Place { dir: dir.to_owned(), opener: Arc::new(opener), reporter, published: Arc::clone(&published) };
+        let place = Place {
+            medium: medium.clone(),
+            dir: dir.to_owned(),
+            opener: Arc::new(opener),
+            reporter,
+            published: Arc::clone(&published),
+        };
         let (scribe, _) = Scribe::open(&place, Opening::Start, unix_ns())?;
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let (room_sender, room) = watch::channel(Room::Open);
-        let shelf = Shelf::open(dir, commands.clone(), published)?;
+        let shelf = Shelf::open(medium, dir, commands.clone(), published)?;
         let mut writer = Writer {
             place,
             limits,
@@ -134,6 +143,7 @@ impl Buffer {
             unsealed_since: None,
             sealed_at: Instant::now(),
             retry_at: Instant::now(),
+            condemned: false,
             space_at: None,
             steps: StepWatch::default(),
             closed: false,
@@ -145,9 +155,9 @@ impl Buffer {
             .name("buffer".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || writer.run())
-            .map_err(store::StoreError::Create)?;
+            .map_err(store::StoreError::File)?;
         let task = BufferTask { thread, commands: commands.clone() };
-        Ok((Self { commands, room, dir: dir.to_owned() }, task, shelf))
+        Ok((Self { commands, room, medium: medium.clone(), dir: dir.to_owned() }, task, shelf))
     }
 
     /// Hands an addition on; waits while the thread is behind.
@@ -168,13 +178,13 @@ impl Buffer {
 
     /// Where a source goes on, one cursor a key.
     pub fn cursors(&self, source: crate::observation::SourceName) -> Result<Vec<Cursor>, BufferError> {
-        let db = store::open_reader(&self.dir)?;
+        let db = store::open_reader(&self.medium, &self.dir)?;
         Ok(store::cursors(&db, source.as_str())?.into_iter().map(|(key, value)| Cursor { key, value }).collect())
     }
 
     /// What [`Addition::hold`] last stored.
     pub fn hold(&self) -> Result<Option<Vec<u8>>, BufferError> {
-        Ok(store::hold(&store::open_reader(&self.dir)?)?)
+        Ok(store::hold(&store::open_reader(&self.medium, &self.dir)?)?)
     }
 }
 
@@ -207,6 +217,8 @@ struct Writer {
     unsealed_since: Option<Instant>,
     sealed_at: Instant,
     retry_at: Instant,
+    /// It was the database's content that failed: it is put aside when the buffer is opened again.
+    condemned: bool,
     space_at: Option<Instant>,
     steps: StepWatch,
     closed: bool,
@@ -377,15 +389,18 @@ impl Writer {
             "the buffer failed: capture waits until it can be opened again; see that its directory has free space and can be written"
         );
         self.scribe = None;
+        self.condemned |= error.is_damage();
         self.unsealed_since = None;
         self.retry_at = Instant::now() + REOPEN_AFTER;
         self.room.send_replace(Room::Full);
     }
 
     fn reopen(&mut self) {
-        match Scribe::open(&self.place, Opening::Again, unix_ns()) {
+        let why = if self.condemned { Opening::Condemned } else { Opening::Again };
+        match Scribe::open(&self.place, why, unix_ns()) {
             Ok((scribe, commits)) => {
                 tracing::info!("the buffer is open again");
+                self.condemned = false;
                 if self.in_doubt.take().is_some_and(|before| commits > before) {
                     self.staged = None;
                 }
@@ -415,7 +430,7 @@ impl Writer {
 
     /// Compares what rows take and what the disk has left with the limits.
     fn measure(&mut self, now: bool) {
-        let mut space = Space::of(&self.place.dir);
+        let mut space = Space::of(&self.place.medium, &self.place.dir);
         let is_tight = space.is_tight(self.limits.min_free_bytes);
         let is_recent = self.space_at.is_some_and(|at| at.elapsed() < SPACE_INTERVAL);
         if !now && !is_tight && is_recent && *self.room.borrow() == Room::Open {
@@ -428,7 +443,7 @@ impl Writer {
             if let Err(error) = scribe.desk.store.fold_log() {
                 tracing::warn!(%error, "the disk is nearly full, and the buffer's log could not be folded in");
             }
-            space = Space::of(&self.place.dir);
+            space = Space::of(&self.place.medium, &self.place.dir);
         }
         let reusable = scribe.desk.store.reusable_bytes().unwrap_or(0);
         let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes)

@@ -41,7 +41,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config, output: Output) -> 
             .mode(0o700)
             .create(&directory)
             .with_context(|| format!("{} can't be created: run as root, or set agent.state_dir", directory.display()))?;
-        crate::buffer::prepare(&directory)?;
+        crate::buffer::prepare(&edgetrail_disk::Medium::real(), &directory)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let Arguments { url, token, ca_pin, .. } = arguments;

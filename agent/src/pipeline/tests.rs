@@ -58,8 +58,10 @@ fn sealed(shelf: &Shelf) -> Vec<String> {
 
 async fn piped(limits: Limits, observations: Vec<Observation>) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
-    prepare(dir.path()).unwrap();
-    let (buffer, task, shelf) = Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
+    prepare(&edgetrail_disk::Medium::real(), dir.path()).unwrap();
+    let (buffer, task, shelf) =
+        Buffer::open(&edgetrail_disk::Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits)
+            .unwrap();
     let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
     let selection = Selection::new(&select::Config::default());
     let redactor = Redactor::new(redact::Config::default()).unwrap();

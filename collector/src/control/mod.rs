@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use edgetrail_disk::database::DatabaseError;
 use edgetrail_proto::identity::AgentId;
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -41,6 +42,8 @@ pub struct Control {
 pub enum ControlError {
     #[error("the collector's settings can't be read or written")]
     Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
     #[error("{path} can't be prepared: the collector's user must own it")]
     File { path: String, source: std::io::Error },
     #[error("the {what} in the settings is damaged: restore control.sqlite from a copy")]

@@ -3,14 +3,12 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::Duration;
 
+use edgetrail_disk::Medium;
+use edgetrail_disk::database::{self, Tuning};
 use rusqlite::Connection;
 
 use super::ControlError;
-
-/// How long a command waits for the collector's transaction, and the other way round.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Times are Unix nanoseconds; scopes are JSON arrays of [account, region].
 const SCHEMA: &str = "
@@ -39,11 +37,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, ControlError> {
     }
     drop(file);
 
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "mmap_size", 0)?;
+    let connection = database::open_writer(&Medium::real(), path, &Tuning::default())?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
 }

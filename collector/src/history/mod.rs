@@ -29,6 +29,8 @@ pub use consumer::HistoryTask;
 pub use lookup::{Found, Page, Query};
 pub use token::TokenError;
 
+use edgetrail_disk::database::DatabaseError;
+
 use crate::ledger::{Ledger, LedgerError};
 use shelf::Shelf;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +64,8 @@ pub enum HistoryError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
     #[error("cannot use the history folder {path}")]
     Folder {
         path: PathBuf,

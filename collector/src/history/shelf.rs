@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::HistoryError;
 use super::store;
@@ -96,7 +96,7 @@ impl Shelf {
         };
         let connection = match kept {
             Some((_, connection)) => connection,
-            None => store::open_reader(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(file_error)?,
+            None => store::open_reader(&path)?,
         };
         let result = read(&connection).map_err(file_error)?;
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);

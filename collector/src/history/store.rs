@@ -4,9 +4,10 @@
 //! and `chunks_time` exist only in a closed file.
 
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use edgetrail_disk::Medium;
+use edgetrail_disk::database::{self, DatabaseError, Tuning};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::HistoryError;
 use super::chunk::{EncodedChunk, has_terms};
@@ -14,8 +15,6 @@ use super::shelf::Span;
 
 /// Format of the file; a reader refuses what is newer.
 pub(super) const VERSION: u32 = 1;
-/// How long a look-up waits for a checkpoint.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// WAL pages after which a commit checkpoints: 16 MiB at 4 KiB, so that a bulk load writes each chunk twice at most.
 const CHECKPOINT_PAGES: u32 = 4096;
 
@@ -61,11 +60,9 @@ pub(super) struct Asked<'a> {
     pub to: u64,
 }
 
-pub(super) fn open_writer(path: &Path, first_cursor: u64) -> rusqlite::Result<Connection> {
-    let mut connection = open_reader(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+pub(super) fn open_writer(path: &Path, first_cursor: u64) -> Result<Connection, DatabaseError> {
+    let tuning = Tuning { checkpoint_pages: Some(CHECKPOINT_PAGES), ..Tuning::default() };
+    let mut connection = database::open_writer(&Medium::real(), path, &tuning)?;
     if !is_made(&connection)? {
         let transaction = connection.transaction()?;
         transaction.execute_batch(SCHEMA)?;
@@ -76,12 +73,9 @@ pub(super) fn open_writer(path: &Path, first_cursor: u64) -> rusqlite::Result<Co
     Ok(connection)
 }
 
-/// Without `CREATE`, for look-ups: WAL readers write the shared-memory index, so the file is not opened read-only.
-pub(super) fn open_reader(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    Ok(connection)
+/// For look-ups.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
+    database::open_reader(&Medium::real(), path)
 }
 
 /// A crash while a file was being made leaves one without tables.

@@ -71,16 +71,15 @@ impl Writer {
 
     fn open_file(shelf: Arc<Shelf>, number: u32, first_cursor: u64) -> Result<Self, HistoryError> {
         let path = shelf.path(number);
-        let open = || {
-            let connection = store::open_writer(&path, first_cursor)?;
+        let connection = store::open_writer(&path, first_cursor)?;
+        let read = || {
             let version = store::version(&connection)?;
             let next_index = store::cursor(&connection)?;
             let span = store::span(&connection)?.unwrap_or_default();
             let chunk = store::next_chunk(&connection)?;
-            Ok((connection, version, next_index, span, chunk))
+            Ok((version, next_index, span, chunk))
         };
-        let (connection, version, next_index, span, chunk) =
-            open().map_err(|source| HistoryError::from((path.clone(), source)))?;
+        let (version, next_index, span, chunk) = read().map_err(|source| HistoryError::from((path.clone(), source)))?;
         if version > store::VERSION {
             return Err(HistoryError::Version(version));
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use edgetrail_disk::KeyFile;
 use edgetrail_proto::chain::{Binding, Cause, Hash, KeySlot, Open, Predecessor, Ratchet, Seed, Writer};
 use edgetrail_proto::identity::{AccountId, AgentId, AgentIdentity, Region, StreamId};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
@@ -11,7 +12,6 @@ use rustls_pki_types::CertificateDer;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::key_file::KeyFile;
 use super::{InternalError, unix_ns};
 use crate::ledger::{Ledger, StreamInfo, StreamState};
 use crate::pki::Authority;
@@ -37,12 +37,12 @@ pub(super) struct Opened {
 
 /// Resumes the last internal stream where the key file and the ledger agree, else opens a successor that says why not.
 pub(super) async fn resume_or_open(
-    dir: &Path,
+    key_file: &Path,
     ledger: &Ledger,
     authority: &Authority,
     home: &Home,
 ) -> Result<Opened, InternalError> {
-    let (mut key_file, slot) = KeyFile::open(dir)?;
+    let (mut key_file, slot) = KeyFile::open(ledger.medium(), key_file)?;
     let former = ledger.internal_streams()?.pop();
     let binding = Binding::all(&home.host).map_err(InternalError::Host)?;
     if let Some(former) = &former

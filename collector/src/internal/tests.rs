@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use edgetrail_disk::Medium;
 use edgetrail_proto::chain::{Cause, ReceiptSigner, Verifier};
 
 use super::*;
@@ -156,6 +157,6 @@ async fn a_lost_or_rolled_back_key_file_begins_a_successor_that_says_so() {
 async fn a_second_collector_on_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::open(dir.path()).await;
-    assert!(matches!(KeyFile::open(&dir.path().join("internal.key")), Err(KeyFileError::Locked)));
+    assert!(matches!(KeyFile::open(&Medium::real(), &dir.path().join("internal.key")), Err(KeyFileError::Locked { .. })));
     bench.close().await;
 }

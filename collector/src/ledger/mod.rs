@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use edgetrail_disk::Medium;
+use edgetrail_disk::database::DatabaseError;
 use edgetrail_proto::chain::{Hash, Head, Receipt, ReceiptSigner};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::Connection;
@@ -62,6 +64,8 @@ pub(crate) enum Step {
 }
 
 pub struct LedgerOptions {
+    /// The disk that the ledger lies on.
+    pub medium: Medium,
     pub signer: Arc<ReceiptSigner>,
     /// Who must have passed a segment before it is released.
     pub consumers: Vec<String>,
@@ -103,6 +107,7 @@ pub struct StreamState {
 
 /// What the handles and the writer have in common.
 struct Shared {
+    medium: Medium,
     segments_dir: PathBuf,
     signer: Arc<ReceiptSigner>,
     /// Reads only; the writer has a connection of its own.
@@ -138,12 +143,21 @@ pub enum LedgerError {
     Released { index: u64 },
     #[error("a body of {bytes} bytes does not fit a frame")]
     TooLong { bytes: usize },
-    #[error("SQLite {version} is too old: 3.51.3 or newer is required")]
-    SqliteTooOld { version: i32 },
+    #[error("the ledger's database can't be opened")]
+    Database(#[source] DatabaseError),
     #[error("the group of commits failed: {reason}")]
     Refused { reason: String },
     #[error("the ledger has stopped")]
     Stopped,
+}
+
+impl From<DatabaseError> for LedgerError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Sqlite(error) => Self::Sqlite(error),
+            error => Self::Database(error),
+        }
+    }
 }
 
 impl LedgerError {
@@ -159,9 +173,7 @@ impl LedgerError {
                 )
             ),
             Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } => true,
-            Self::Sync { .. } | Self::Damaged { .. } | Self::DamagedRow { .. } | Self::SqliteTooOld { .. } | Self::Stopped => {
-                false
-            }
+            Self::Sync { .. } | Self::Damaged { .. } | Self::DamagedRow { .. } | Self::Database(_) | Self::Stopped => false,
         }
     }
 }
@@ -250,6 +262,11 @@ impl Ledger {
         }
     }
 
+    /// The disk that the ledger lies on.
+    pub(crate) fn medium(&self) -> &Medium {
+        &self.shared.medium
+    }
+
     /// The index that the next batch will get: everything below is durable and readable.
     pub fn next_index(&self) -> u64 {
         *self.shared.next_index.borrow()
@@ -304,6 +321,7 @@ impl LedgerOptions {
     /// What a collector runs with.
     pub fn new(signer: Arc<ReceiptSigner>) -> Self {
         Self {
+            medium: Medium::real(),
             signer,
             consumers: Vec::new(),
             retention: Duration::from_secs(7 * 24 * 3600),

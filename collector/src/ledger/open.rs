@@ -48,18 +48,19 @@ impl LedgerTask {
 }
 
 pub(super) fn open(dir: &Path, options: LedgerOptions) -> Result<(Ledger, LedgerTask), LedgerError> {
-    std::fs::create_dir_all(dir).map_err(|source| LedgerError::Io { path: dir.to_owned(), source })?;
-    let connection = store::open(&dir.join("ledger.sqlite"))?;
-    let reader = store::open(&dir.join("ledger.sqlite"))?;
-    reader.pragma_update(None, "query_only", true)?;
+    let medium = options.medium;
+    medium.make_dir(dir).map_err(|source| LedgerError::Io { path: dir.to_owned(), source })?;
+    let connection = store::open(&medium, &dir.join("ledger.sqlite"))?;
+    let reader = store::open_reader(&medium, &dir.join("ledger.sqlite"))?;
 
     let segments_dir = dir.join("segments");
     let LastCommit { next_index, t_received, position } = store::last_commit(&connection)?;
-    let segments = Segments::recover(&segments_dir, position, options.segment_bytes)?;
+    let segments = Segments::recover(&medium, &segments_dir, position, options.segment_bytes)?;
     let streams = verify_heads(&connection, dir)?;
     tracing::info!(next_index, streams, "ledger opened");
 
     let shared = Arc::new(Shared {
+        medium,
         segments_dir: segments_dir.clone(),
         signer: options.signer,
         reader: Mutex::new(reader),

@@ -66,7 +66,7 @@ impl Ledger {
 
     /// Reads a body again and judges its records as ingest did.
     fn entry(&self, row: BatchRow) -> Result<Entry, LedgerError> {
-        let body = segments::read_body(&self.shared.segments_dir, row.index, row.position)?;
+        let body = segments::read_body(&self.shared.medium, &self.shared.segments_dir, row.index, row.position)?;
         let stream = self.info(&row)?;
         let records = records(&row, &body).ok_or(LedgerError::DamagedRow { what: "body", row: row.index.cast_signed() })?;
         Ok(Entry {

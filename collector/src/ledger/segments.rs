@@ -8,12 +8,11 @@
 //! A frame counts only once a committed row names it: [`Segments::sync`] comes before that commit, and what no row
 //! names behind the last named frame is cut off at start. Never read without its checksum and index being compared.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use edgetrail_disk::{Access, Handle, Medium};
 
 use super::LedgerError;
 
@@ -34,9 +33,10 @@ pub(super) struct Position {
 /// The writing end. One per ledger, owned by the writer.
 #[derive(Debug)]
 pub(super) struct Segments {
+    medium: Medium,
     dir: PathBuf,
     segment: u32,
-    file: File,
+    file: Box<dyn Handle>,
     /// End of the frames in `file`; what lies beyond is nothing.
     end: u64,
     segment_bytes: u64,
@@ -51,30 +51,30 @@ impl Position {
 
 impl Segments {
     /// Opens for appending behind `last`, the last frame that a committed row names, and removes what lies beyond it.
-    pub(super) fn recover(dir: &Path, last: Option<Position>, segment_bytes: u64) -> Result<Self, LedgerError> {
-        std::fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
+    pub(super) fn recover(medium: &Medium, dir: &Path, last: Option<Position>, segment_bytes: u64) -> Result<Self, LedgerError> {
+        medium.make_dir(dir).map_err(|source| io_error(dir, source))?;
         let (segment, end) = last.map_or((1, 0), |position| (position.segment, position.end()));
-        for (number, path) in list(dir)? {
+        for (number, path) in list(medium, dir)? {
             if number > segment {
-                std::fs::remove_file(&path).map_err(|source| io_error(&path, source))?;
+                medium.remove(&path).map_err(|source| io_error(&path, source))?;
             }
         }
         let path = segment_path(dir, segment);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|source| io_error(&path, source))?;
-        let length = file.metadata().map_err(|source| io_error(&path, source))?.len();
+        let failed = |source| io_error(&path, source);
+        let file = medium.open(&path, Access::Write).map_err(failed)?;
+        let length = file.length().map_err(failed)?;
         if length < end {
             return Err(LedgerError::Damaged { what: "a segment is shorter than its committed frames", path });
         }
         if length > end {
             tracing::info!(path = %path.display(), cut_bytes = length - end, "cut off frames that no commit names");
+            file.set_length(end).and_then(|()| file.sync()).map_err(failed)?;
         }
-        file.set_len(end).and_then(|()| file.sync_all()).map_err(|source| io_error(&path, source))?;
-        sync_dir(dir)?;
+        sync_dir(medium, dir)?;
         if let Some(last) = last {
-            check_frame(&file, &path, last)?;
+            read_frame(&*file, &path, last)?;
         }
-        Ok(Self { dir: dir.to_owned(), segment, file, end, segment_bytes, unsynced: false })
+        Ok(Self { medium: medium.clone(), dir: dir.to_owned(), segment, file, end, segment_bytes, unsynced: false })
     }
 
     /// Writes a frame behind the others. It is not durable before [`Segments::sync`].
@@ -103,7 +103,7 @@ impl Segments {
     pub(super) fn sync(&mut self) -> Result<(), LedgerError> {
         if self.unsynced {
             let path = segment_path(&self.dir, self.segment);
-            self.file.sync_data().map_err(|source| LedgerError::Sync { path, source })?;
+            self.file.sync().map_err(|source| LedgerError::Sync { path, source })?;
             self.unsynced = false;
         }
         Ok(())
@@ -117,41 +117,43 @@ impl Segments {
     pub(super) fn rewind(&mut self, mark: (u32, u64)) -> Result<(), LedgerError> {
         if self.segment != mark.0 {
             let path = segment_path(&self.dir, mark.0);
-            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|source| io_error(&path, source))?;
+            let file = self.medium.open(&path, Access::Write).map_err(|source| io_error(&path, source))?;
             for number in mark.0 + 1..=self.segment {
                 let path = segment_path(&self.dir, number);
-                std::fs::remove_file(&path).map_err(|source| io_error(&path, source))?;
+                self.medium.remove(&path).map_err(|source| io_error(&path, source))?;
             }
             self.file = file;
             self.segment = mark.0;
         }
         self.end = mark.1;
         let path = segment_path(&self.dir, self.segment);
-        self.file.set_len(self.end).map_err(|source| io_error(&path, source))
+        self.file.set_length(self.end).map_err(|source| io_error(&path, source))
     }
 
     fn roll(&mut self) -> Result<(), LedgerError> {
         self.sync()?;
         let segment = self.segment + 1;
         let path = segment_path(&self.dir, segment);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
-        self.file = file.map_err(|source| io_error(&path, source))?;
+        let file = self.medium.open(&path, Access::Write).map_err(|source| io_error(&path, source))?;
+        // What a group that failed may have left under this name.
+        file.set_length(0).map_err(|source| io_error(&path, source))?;
+        self.file = file;
         // The name must be as durable as the frames that will lie under it.
-        sync_dir(&self.dir)?;
+        sync_dir(&self.medium, &self.dir)?;
         (self.segment, self.end) = (segment, 0);
         Ok(())
     }
 }
 
 /// Reads one body and compares its checksum and index.
-pub(super) fn read_body(dir: &Path, index: u64, position: Position) -> Result<Bytes, LedgerError> {
+pub(super) fn read_body(medium: &Medium, dir: &Path, index: u64, position: Position) -> Result<Bytes, LedgerError> {
     let path = segment_path(dir, position.segment);
-    let file = match File::open(&path) {
+    let file = match medium.open(&path, Access::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LedgerError::Released { index }),
         Err(source) => return Err(io_error(&path, source)),
     };
-    let (found, body) = read_frame(&file, &path, position)?;
+    let (found, body) = read_frame(&*file, &path, position)?;
     if found != index {
         return Err(LedgerError::Damaged { what: "a frame belongs to another ledger index", path });
     }
@@ -159,19 +161,15 @@ pub(super) fn read_body(dir: &Path, index: u64, position: Position) -> Result<By
 }
 
 /// Removes a segment whose batches every consumer has passed.
-pub(super) fn remove(dir: &Path, segment: u32) -> Result<(), LedgerError> {
+pub(super) fn remove(medium: &Medium, dir: &Path, segment: u32) -> Result<(), LedgerError> {
     let path = segment_path(dir, segment);
-    match std::fs::remove_file(&path) {
+    match medium.remove(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&path, error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-fn check_frame(file: &File, path: &Path, position: Position) -> Result<(), LedgerError> {
-    read_frame(file, path, position).map(|_| ())
-}
-
-fn read_frame(file: &File, path: &Path, position: Position) -> Result<(u64, Bytes), LedgerError> {
+fn read_frame(file: &dyn Handle, path: &Path, position: Position) -> Result<(u64, Bytes), LedgerError> {
     let damaged = |what| LedgerError::Damaged { what, path: path.to_owned() };
     let mut frame = vec![0; FRAME_HEADER_BYTES + position.length as usize];
     match file.read_exact_at(&mut frame, position.offset) {
@@ -202,20 +200,14 @@ fn segment_path(dir: &Path, segment: u32) -> PathBuf {
     dir.join(format!("{segment:08}.seg"))
 }
 
-fn list(dir: &Path) -> Result<Vec<(u32, PathBuf)>, LedgerError> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|source| io_error(dir, source))? {
-        let path = entry.map_err(|source| io_error(dir, source))?.path();
-        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".seg"));
-        if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
-            found.push((number, path));
-        }
-    }
-    Ok(found)
+fn list(medium: &Medium, dir: &Path) -> Result<Vec<(u32, PathBuf)>, LedgerError> {
+    let paths = medium.list(dir).map_err(|source| io_error(dir, source))?;
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.strip_suffix(".seg")?.parse().ok();
+    Ok(paths.into_iter().filter_map(|path| Some((number(&path)?, path))).collect())
 }
 
-fn sync_dir(dir: &Path) -> Result<(), LedgerError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| LedgerError::Sync { path: dir.to_owned(), source })
+fn sync_dir(medium: &Medium, dir: &Path) -> Result<(), LedgerError> {
+    medium.sync_dir(dir).map_err(|source| LedgerError::Sync { path: dir.to_owned(), source })
 }
 
 fn io_error(path: &Path, source: io::Error) -> LedgerError {

@@ -4,21 +4,16 @@
 //! writer's transaction. u64 values are stored as the i64 of the same bits.
 
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
+use edgetrail_disk::Medium;
+use edgetrail_disk::database::{self, Tuning};
 use edgetrail_proto::chain::{Binding, Counters, Hash, Head, Header, Open, PublicKey, Seal};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::segments::Position;
 use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState};
-
-/// Oldest SQLite that recovers a WAL reliably: 3.51.3 fixes a WAL reset race.
-const SQLITE_VERSION_MIN: i32 = 3_051_003;
-
-/// How long a reader waits for another process at a checkpoint.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS streams (
@@ -109,17 +104,16 @@ pub(super) struct LastCommit {
     pub(super) position: Option<Position>,
 }
 
-pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
-    let connection = Connection::open(path)?;
-    let version = rusqlite::version_number();
-    if version < SQLITE_VERSION_MIN {
-        return Err(LedgerError::SqliteTooOld { version });
-    }
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "mmap_size", 0)?;
+pub(super) fn open(medium: &Medium, path: &Path) -> Result<Connection, LedgerError> {
+    let connection = database::open_writer(medium, path, &Tuning::default())?;
     connection.execute_batch(SCHEMA)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// A connection for what reads beside the writer.
+pub(super) fn open_reader(medium: &Medium, path: &Path) -> Result<Connection, LedgerError> {
+    let connection = database::open_reader(medium, path)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

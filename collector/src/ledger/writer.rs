@@ -225,7 +225,7 @@ impl Writer {
     /// Removes segments that every consumer has passed. File first: a row whose file is gone is met again and forgotten.
     fn release(&mut self, below: u64, received_before: u64) -> Result<(), LedgerError> {
         for segment in store::releasable(&self.connection, below, received_before)? {
-            segments::remove(&self.segments_dir, segment)?;
+            segments::remove(&self.shared.medium, &self.segments_dir, segment)?;
             store::forget_segment(&self.connection, segment)?;
             tracing::info!(segment, "released a segment that every consumer has passed");
         }

@@ -8,13 +8,12 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use edgetrail_disk::Medium;
+use edgetrail_disk::database::{self, DatabaseError, Tuning};
 use edgetrail_proto::chain::Hash;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::plan::{LaneState, NO_DIGEST, ObjectKind, Plan, PlannedObject, PublicDigestKey, TrailState};
-
-/// Oldest SQLite that may open the file, as its number. Source: SQLite, 3.51.3 fixes a WAL reset fault.
-const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Bumped when the tables change; a file of a later version is refused.
 const SCHEMA_VERSION: i64 = 1;
@@ -44,8 +43,8 @@ pub(super) struct Store(Mutex<Connection>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("SQLite {0} is older than 3.51.3 and may lose what it was asked to keep: link the bundled one")]
-    Version(String),
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
     #[error("delivery.sqlite has version {found}, this program knows {SCHEMA_VERSION}: start the newer program")]
     Schema { found: i64 },
     #[error("delivery.sqlite could not be read or written: check the disk and the permissions of the state directory")]
@@ -56,13 +55,7 @@ pub enum StoreError {
 
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        if rusqlite::version_number() < SQLITE_VERSION_MIN {
-            return Err(StoreError::Version(rusqlite::version().to_owned()));
-        }
-        let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "mmap_size", 0)?;
+        let mut connection = database::open_writer(&Medium::real(), path, &Tuning::default())?;
         let transaction = connection.transaction()?;
         match transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
             0 => {

@@ -2,7 +2,7 @@
 
 use edgetrail_proto::chain::Predecessor;
 
-use super::super::key_file::KEY_FILE;
+use super::super::KEY_FILE;
 use super::super::store::BUFFER_FILE;
 use super::*;
 

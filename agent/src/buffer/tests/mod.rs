@@ -8,6 +8,7 @@ mod random;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use edgetrail_disk::Medium;
 use edgetrail_proto::chain::{BatchKind, Binding, Cause, Open, Verifier};
 
 use super::addition::{self, Addition, Counted};
@@ -46,13 +47,14 @@ impl Rig {
     /// As join leaves a state directory.
     fn joined() -> Self {
         let rig = Self::bare();
-        super::prepare(rig.path()).unwrap();
+        super::prepare(&Medium::real(), rig.path()).unwrap();
         rig
     }
 
     fn bare() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Place {
+            medium: Medium::real(),
             dir: dir.path().to_owned(),
             opener: Arc::new(opener(dir.path(), "web-1")),
             reporter: Reporter::new(host()),

@@ -21,9 +21,9 @@ struct Running {
 
 fn run() -> Running {
     let dir = tempfile::tempdir().unwrap();
-    super::super::prepare(dir.path()).unwrap();
+    super::super::prepare(&Medium::real(), dir.path()).unwrap();
     let (buffer, task, shelf) =
-        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
+        Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
     Running { dir, buffer, task, shelf }
 }
 
@@ -72,7 +72,7 @@ fn a_push_caller_is_answered_at_once_after_the_commit() {
     running.buffer.append(addition).unwrap();
     assert_eq!(answer.blocking_recv(), Ok(Outcome::Committed { event_ids: Vec::new() }));
     assert!(began.elapsed() < Duration::from_secs(5));
-    let db = store::open_reader(running.dir.path()).unwrap();
+    let db = store::open_reader(&Medium::real(), running.dir.path()).unwrap();
     assert_eq!(store::depth(&db).unwrap().0, 1);
     running.close();
 }
@@ -80,7 +80,7 @@ fn a_push_caller_is_answered_at_once_after_the_commit() {
 #[test]
 fn a_lone_record_of_a_pull_source_is_committed_without_another_one() {
     let running = run();
-    let db = store::open_reader(running.dir.path()).unwrap();
+    let db = store::open_reader(&Medium::real(), running.dir.path()).unwrap();
     running.buffer.append(addition(&["a"])).unwrap();
     let began = Instant::now();
     while store::depth(&db).unwrap().0 == 0 {
@@ -128,7 +128,7 @@ fn a_close_ends_the_stream_and_is_held_until_its_receipt() {
     buffer.close().unwrap();
     task.end().unwrap();
     let (buffer, task, shelf) =
-        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
+        Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
     let held = shelf.held().unwrap();
     assert_eq!(held.len(), 2);
     assert!(held[0].stream == stream && held[0].closed && held[0].unreceipted.len() == 2);
@@ -145,7 +145,7 @@ fn a_gap_of_the_start_is_sealed_within_the_seal_interval() {
     // Without a close: the next start finds no orderly stop.
     task.end().unwrap();
     let (buffer, task, shelf) =
-        Buffer::open(dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
+        Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
     let until = Instant::now() + Duration::from_secs(10);
     while shelf.batch(stream, 1).unwrap().is_none() {
         assert!(Instant::now() < until, "the gap was not sealed");

@@ -1,0 +1,55 @@
+//! Receipts, and what they release.
+
+use edgetrail_proto::chain::Receipt;
+use edgetrail_proto::identity::StreamId;
+
+use super::{Scribe, end_seq};
+use crate::buffer::BufferError;
+use crate::buffer::store::{self, StreamRow};
+
+/// Batches that are released in one transaction: 64 MiB of bodies.
+const RELEASE_BATCHES_MAX: u64 = 64;
+
+impl Scribe {
+    /// Stores a verified receipt and releases what it covers. One for a head that is not in this chain changes nothing.
+    pub(in crate::buffer) fn receipt(&mut self, receipt: &Receipt) -> Result<bool, BufferError> {
+        let db = &self.desk.store.db;
+        let Some(stream) = store::stream(db, receipt.stream)? else { return Ok(false) };
+        if stream.receipted.as_ref().is_some_and(|(header, ..)| header.k >= receipt.k) {
+            return Ok(true);
+        }
+        let Some(batch) = store::batch(db, stream.ordinal, receipt.k)?.filter(|batch| batch.hash == receipt.head) else {
+            return Ok(false);
+        };
+        self.desk.begin()?;
+        store::put_receipt(&self.desk.store.db, stream.ordinal, &batch, receipt)?;
+        self.desk.state.receipt = receipt.message_hash();
+        store::put_state(&self.desk.store.db, &self.desk.state)?;
+        self.desk.commit()?;
+        let receipted = Some((batch.header, batch.seal, receipt.clone()));
+        self.release(&StreamRow { receipted, ..stream })?;
+        Ok(true)
+    }
+
+    /// Remembers that a collector holds two branches; the next join opens a successor.
+    pub(in crate::buffer) fn forked(&mut self, stream: StreamId) -> Result<(), BufferError> {
+        self.desk.state.forked = Some(stream);
+        self.desk.begin()?;
+        store::put_state(&self.desk.store.db, &self.desk.state)?;
+        self.desk.commit()
+    }
+
+    /// Forgets what a stream's receipt covers, a slice at a time: the receipt is stored, so a crash goes on here.
+    pub(super) fn release(&mut self, stream: &StreamRow) -> Result<(), BufferError> {
+        let Some((header, ..)) = &stream.receipted else { return Ok(()) };
+        while let Some(first) = store::first_batch(&self.desk.store.db, stream.ordinal)?.filter(|&first| first <= header.k) {
+            let last = (first + RELEASE_BATCHES_MAX - 1).min(header.k);
+            let Some(batch) = store::batch(&self.desk.store.db, stream.ordinal, last)? else { break };
+            self.desk.begin()?;
+            store::delete_chunks(&self.desk.store.db, stream.ordinal, 0, end_seq(&batch.header), true)?;
+            store::delete_batches(&self.desk.store.db, stream.ordinal, 0, last + 1)?;
+            self.desk.commit()?;
+        }
+        Ok(())
+    }
+}

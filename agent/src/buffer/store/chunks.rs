@@ -1,0 +1,112 @@
+//! `chunk` and `body` rows: what one commit wrote, up to a batch's limits. A chunk never crosses a batch.
+
+use edgetrail_proto::chain::Counters;
+use rusqlite::{Connection, params};
+
+use super::StoreError;
+use super::columns::{Tally, Unsigned};
+use crate::buffer::tally;
+
+/// One row of `chunk`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::buffer) struct ChunkRow {
+    pub(in crate::buffer) first_seq: u64,
+    pub(in crate::buffer) count: u32,
+    pub(in crate::buffer) bytes: u64,
+    pub(in crate::buffer) committed: u64,
+    pub(in crate::buffer) counters: Counters,
+    pub(in crate::buffer) body: i64,
+}
+
+/// Stores records and the chunk that names them.
+pub(in crate::buffer) fn insert_chunk(
+    db: &Connection,
+    ordinal: i64,
+    chunk: &ChunkRow,
+    records: &[u8],
+) -> Result<i64, StoreError> {
+    db.prepare_cached("INSERT INTO body (records) VALUES (?1)")?.execute([records])?;
+    let body = db.last_insert_rowid();
+    put_chunk(db, ordinal, &ChunkRow { body, ..chunk.clone() })?;
+    Ok(body)
+}
+
+/// Names records that are stored already.
+pub(in crate::buffer) fn put_chunk(db: &Connection, ordinal: i64, chunk: &ChunkRow) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        ordinal,
+        Unsigned(chunk.first_seq),
+        chunk.count,
+        Unsigned(chunk.bytes),
+        Unsigned(chunk.committed),
+        tally::encode(chunk.counters).as_slice(),
+        chunk.body,
+    ])?;
+    Ok(())
+}
+
+/// Chunks with a first_seq in `from..to`, in order, at most `limit`.
+pub(in crate::buffer) fn chunks(
+    db: &Connection,
+    ordinal: i64,
+    from: u64,
+    to: u64,
+    limit: usize,
+) -> Result<Vec<ChunkRow>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT first_seq, count, bytes, committed, counters, body FROM chunk
+         WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3 ORDER BY first_seq LIMIT ?4",
+    )?;
+    let to = i64::try_from(to).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![ordinal, Unsigned(from), to, limit], |row| {
+        Ok(ChunkRow {
+            first_seq: row.get::<_, Unsigned>(0)?.0,
+            count: row.get(1)?,
+            bytes: row.get::<_, Unsigned>(2)?.0,
+            committed: row.get::<_, Unsigned>(3)?.0,
+            counters: row.get::<_, Tally>(4)?.0,
+            body: row.get(5)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Appends a body's records to `into`.
+pub(in crate::buffer) fn read_body(db: &Connection, body: i64, into: &mut Vec<u8>) -> Result<(), StoreError> {
+    db.prepare_cached("SELECT records FROM body WHERE id = ?1")?.query_row([body], |row| {
+        into.extend_from_slice(row.get_ref(0)?.as_blob()?);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Forgets chunks with a first_seq in `from..to`, and their records if `bodies`.
+pub(in crate::buffer) fn delete_chunks(
+    db: &Connection,
+    ordinal: i64,
+    from: u64,
+    to: u64,
+    bodies: bool,
+) -> Result<(), StoreError> {
+    let to = i64::try_from(to).unwrap_or(i64::MAX);
+    if bodies {
+        db.prepare_cached(
+            "DELETE FROM body WHERE id IN (SELECT body FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3)",
+        )?
+        .execute(params![ordinal, Unsigned(from), to])?;
+    }
+    db.prepare_cached("DELETE FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3")?.execute(params![
+        ordinal,
+        Unsigned(from),
+        to
+    ])?;
+    Ok(())
+}
+
+/// Records without a receipt: how many, their bytes, and when the oldest was committed.
+pub(in crate::buffer) fn depth(db: &Connection) -> Result<(u64, u64, Option<u64>), StoreError> {
+    Ok(db.query_row("SELECT ifnull(sum(count), 0), ifnull(sum(bytes), 0), min(committed) FROM chunk", [], |row| {
+        Ok((row.get::<_, Unsigned>(0)?.0, row.get::<_, Unsigned>(1)?.0, row.get::<_, Option<Unsigned>>(2)?.map(|t| t.0)))
+    })?)
+}
