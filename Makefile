@@ -35,6 +35,7 @@ test: setup build ## the short tier of all tests
 	$(PYTHON) tests/chain/vectors.py check
 	$(PYTHON) -m unittest discover -s tests/chain
 	tests/run-tests
+	tests/fuzz/run --seconds 10
 
 bench: ## whole journey and micro-benchmarks; the figures stand in docs/performance.md
 	$(CARGO) build --locked --profile dist --workspace --bins

@@ -28,3 +28,6 @@ pub mod api;
 pub mod run;
 
 pub mod commands;
+
+#[cfg(fuzzing)]
+pub mod fuzzing;

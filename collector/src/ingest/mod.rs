@@ -175,3 +175,30 @@ impl wire::ingest_server::Ingest for Service {
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }
+
+/// For the fuzz targets: what is done with a message before the ledger or an authority is asked.
+#[cfg(fuzzing)]
+pub(crate) fn read_unattached(message: wire::FromAgent) {
+    use edgetrail_link::wire::from_agent::Message;
+    use edgetrail_proto::chain::{Binding, Open};
+    match message.message {
+        Some(Message::Batch(batch)) => {
+            let everything = Binding::parse(b"*/*\ncollector\n");
+            if let (Ok(received), Ok(mut decoder), Ok(binding)) =
+                (batch::Received::read(batch), edgetrail_link::body::Decoder::new(), everything)
+                && let Ok(incoming) = received.verify_alone(&binding, &mut decoder)
+            {
+                assert_eq!(incoming.records.len(), usize::try_from(incoming.header.count).unwrap_or(usize::MAX));
+            }
+        }
+        Some(Message::Opening(opening)) => {
+            if let (Ok(open), Ok(binding)) = (Open::decode(&opening.open), Binding::parse(&opening.binding)) {
+                assert_eq!(
+                    binding.hash() == open.binding,
+                    binding.to_bytes() == *opening.binding && binding.hash() == open.binding
+                );
+            }
+        }
+        _ => {}
+    }
+}
