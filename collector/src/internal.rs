@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::ledger::{CommitError, Committed, Encoding, EntryRecord, Incoming, Ledger, LedgerError};
+use crate::ledger::{Bringer, CommitError, Committed, Encoding, EntryRecord, Incoming, Ledger, LedgerError};
 use crate::pki::{Authority, IssueError};
 pub use edgetrail_disk::KeyFileError;
 pub use opening::Home;
@@ -56,12 +56,16 @@ pub struct InternalTask {
     /// `None` only while a blocking task writes it.
     key_file: Option<KeyFile>,
     last_receipt: Hash,
+    /// Those of the head.
+    counters: Counters,
     boot_id: [u8; 16],
 }
 
 #[derive(Debug)]
 struct Request {
     bytes: Bytes,
+    /// `Some` for a gap: the events that it counts.
+    lost: Option<u64>,
     answer: oneshot::Sender<u64>,
 }
 
@@ -104,6 +108,7 @@ impl Internal {
             binding: opened.binding,
             key_file: Some(opened.key_file),
             last_receipt: opened.last_receipt,
+            counters: opened.counters,
             boot_id: boot_id(),
         };
         Ok((Self { agent: opened.agent, requests }, task))
@@ -115,7 +120,16 @@ impl Internal {
     }
 
     /// Commits a record and returns the ledger_index of its batch. Fills eventID and eventTime where they are empty.
-    pub async fn record(&self, mut record: Record) -> Result<u64, InternalError> {
+    pub async fn record(&self, record: Record) -> Result<u64, InternalError> {
+        self.put(record, None).await
+    }
+
+    /// As [`Internal::record`], for a gap over `lost` events: it counts as the collector's own, not as observed.
+    pub async fn gap(&self, record: Record, lost: u64) -> Result<u64, InternalError> {
+        self.put(record, Some(lost)).await
+    }
+
+    async fn put(&self, mut record: Record, lost: Option<u64>) -> Result<u64, InternalError> {
         if record.event_id.is_nil() {
             record.event_id = event_id(self.agent, SOURCE, &Uuid::new_v4().to_string(), 0);
         }
@@ -123,7 +137,7 @@ impl Internal {
             record.event_time = format_time(unix_ns());
         }
         let (answer, answered) = oneshot::channel();
-        let request = Request { bytes: record.to_fitted_json().into(), answer };
+        let request = Request { bytes: record.to_fitted_json().into(), lost, answer };
         self.requests.send(request).await.map_err(|_closed| InternalError::Stopped)?;
         answered.await.map_err(|_dropped| InternalError::Stopped)
     }
@@ -163,6 +177,10 @@ impl InternalTask {
             }
             let records: Vec<Bytes> = waiting.iter().map(|request| request.bytes.clone()).collect();
             let kind = if records.is_empty() { BatchKind::Heartbeat } else { BatchKind::Records };
+            for lost in waiting.iter().filter_map(|request| request.lost) {
+                self.counters.own = self.counters.own.saturating_add(1);
+                self.counters.lost_source = self.counters.lost_source.saturating_add(lost);
+            }
             let Committed { index, .. } = self.seal(kind, &records, &stop).await?;
             heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
             for request in waiting.drain(..) {
@@ -184,7 +202,8 @@ impl InternalTask {
         let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
         let now = unix_ns();
         let committed_at = if records.is_empty() { 0 } else { now };
-        let observed = self.writer.next_seq().saturating_add(leaves.len() as u64);
+        // Nothing is selected away: what is not the collector's own was observed.
+        self.counters.observed = self.writer.next_seq().saturating_add(leaves.len() as u64).saturating_sub(self.counters.own);
         let (sealed, writer) = self.writer.seal(&SealInput {
             kind,
             leaves: &leaves,
@@ -192,7 +211,7 @@ impl InternalTask {
             t_sealed: now,
             t_min: committed_at,
             t_max: committed_at,
-            counters: Counters { observed, ..Counters::default() },
+            counters: self.counters,
             last_receipt: self.last_receipt,
         });
         let mut framed = Vec::new();
@@ -200,6 +219,7 @@ impl InternalTask {
         let framed = Bytes::from(framed);
         let committed = loop {
             let batch = Incoming {
+                bringer: Bringer::Agent,
                 header: sealed.header.clone(),
                 hash: sealed.hash,
                 seal: sealed.seal,

@@ -10,7 +10,7 @@ use edgetrail_proto::chain::{Binding, ChainError, Hash, Head, Header, HeaderErro
 use edgetrail_proto::limits::BATCH_BYTES_MAX;
 use edgetrail_proto::merkle::leaf_hash;
 
-use crate::ledger::{EntryRecord, Incoming};
+use crate::ledger::{Bringer, EntryRecord, Incoming};
 
 /// A batch as it came, its parts read.
 #[derive(Debug)]
@@ -96,6 +96,7 @@ impl Received {
 
     fn incoming(self, records: Vec<EntryRecord>) -> Incoming {
         Incoming {
+            bringer: Bringer::Agent,
             header: self.header,
             hash: self.hash,
             seal: self.seal,

@@ -8,6 +8,7 @@ use tonic::Status;
 use super::batch::BatchError;
 use super::opening::OpeningError;
 use super::resume::{ResumeError, named_head, stream_bytes};
+use super::take_up::TakeUpError;
 use crate::control::ControlError;
 use crate::ledger::{CommitError, LedgerError};
 
@@ -43,6 +44,8 @@ pub(super) enum End {
         #[source]
         source: BatchError,
     },
+    #[error("the evidence for a take-up does not hold")]
+    TakeUp(#[source] TakeUpError),
     #[error("stream {stream} is not of the agent that sends it")]
     OtherAgent { stream: StreamId },
     #[error("the agent stands elsewhere than the ledger")]
@@ -99,6 +102,7 @@ impl End {
                 (RefusalReason::Unavailable, None)
             }
             Self::Batch { stream, .. } => (RefusalReason::Chain, *stream),
+            Self::TakeUp(_) => (RefusalReason::Chain, None),
             Self::NoResume | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
         };
         let refusal = wire::Refusal {

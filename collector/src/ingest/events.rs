@@ -33,6 +33,8 @@ pub(super) enum Noticed {
     RefuseAgent,
     /// Two branches of one stream.
     DetectFork,
+    /// A stream that stands still until another collector brings what it gave a receipt for.
+    AwaitBatches,
 }
 
 /// Writes events, at a bounded rate.
@@ -48,6 +50,7 @@ impl Noticed {
             Self::QuarantineRecords => "QuarantineRecords",
             Self::RefuseAgent => "RefuseAgent",
             Self::DetectFork => "DetectFork",
+            Self::AwaitBatches => "AwaitBatches",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```text
 //! handshake (valid, not revoked) → attach (fence: older connections end) → resume → resumed
 //!   → opening: signature, chain, binding → ledger → opened
+//!   → take-up: evidence → ledger → taken up, or wait
 //!   → batch: header and seal → body → root → facets → ledger → receipt
 //! ```
 
@@ -14,10 +15,12 @@ mod batch;
 mod end;
 mod events;
 mod fence;
+mod losses;
 mod opening;
 mod receipts;
 mod resume;
 mod session;
+mod take_up;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::receipt_keys::ReceiptKeys;
 use edgetrail_link::tls::{ConnectionInfo, Incoming};
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
@@ -41,6 +44,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub use self::events::EVENT_SOURCE;
 use self::events::Events;
 use self::fence::Fence;
+pub use self::losses::{LossError, report_losses};
 use self::session::Session;
 use crate::control::Control;
 use crate::internal::Internal;
@@ -83,7 +87,8 @@ struct Context {
     control: Control,
     authority: Arc<Authority>,
     revocations: Revocations,
-    receipt_keys: Vec<ReceiptKey>,
+    pki: Pki,
+    internal: Option<Internal>,
     fence: Fence,
     events: Events,
     sessions: TaskTracker,
@@ -100,6 +105,27 @@ pub enum IngestError {
     },
 }
 
+impl Context {
+    /// The receipt keys of every collector of this home, as of now.
+    fn receipt_keys(&self) -> ReceiptKeys {
+        let (mut keys, roots) = (ReceiptKeys::default(), self.pki.roots());
+        for key in self.pki.receipt_keys() {
+            if let Err(error) = keys.add(key, &roots) {
+                tracing::warn!(%error, "a receipt key of this home is not taken");
+            }
+        }
+        keys
+    }
+
+    /// Losses that the ledger has put on record become gaps; what fails now is tried at the next one, and at start.
+    async fn report_losses(&self) {
+        let Some(internal) = &self.internal else { return };
+        if let Err(error) = report_losses(&self.ledger, internal).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a loss could not be reported yet");
+        }
+    }
+}
+
 impl Ingest {
     /// What ingest notices is recorded through `internal`, where there is one.
     pub fn new(ledger: Ledger, control: Control, pki: &Pki, internal: Option<Internal>) -> Self {
@@ -108,9 +134,10 @@ impl Ingest {
             control,
             authority: Arc::clone(pki.authority()),
             revocations: pki.revocations().clone(),
-            receipt_keys: pki.receipt_keys(),
+            pki: pki.clone(),
             fence: Fence::default(),
-            events: internal.map(Events::new).unwrap_or_default(),
+            events: internal.clone().map(Events::new).unwrap_or_default(),
+            internal,
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -128,6 +155,8 @@ impl Ingest {
             stop.cancelled().await;
             context.stop.cancel();
         };
+        // What a crash left unreported.
+        self.context.report_losses().await;
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIME_MAX))

@@ -59,13 +59,13 @@ pub(super) fn answer(
             return Err(ResumeError::OtherAgent { stream: open.stream, agent });
         }
         let receipt = greatest_held(ledger, &state, &held.unreceipted)?;
-        positions.push(position(&state, receipt));
+        positions.push(position(ledger, &state, receipt)?);
     }
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     if let Some(latest) = latest
         && positions.iter().all(|position| position.stream != latest.info.stream.as_bytes().as_slice())
     {
-        positions.push(position(latest, Bytes::new()));
+        positions.push(position(ledger, latest, Bytes::new())?);
     }
     Ok(wire::Resumed {
         latest_stream: latest.map(|latest| stream_bytes(latest.info.stream)).unwrap_or_default(),
@@ -91,15 +91,17 @@ fn unrecorded(stream: StreamId) -> wire::StreamPosition {
     wire::StreamPosition { stream: stream_bytes(stream), ..wire::StreamPosition::default() }
 }
 
-fn position(state: &StreamState, receipt: Bytes) -> wire::StreamPosition {
-    wire::StreamPosition {
+fn position(ledger: &Ledger, state: &StreamState, receipt: Bytes) -> Result<wire::StreamPosition, ResumeError> {
+    let missing = ledger.missing(state.info.stream).map_err(ResumeError::Ledger)?;
+    Ok(wire::StreamPosition {
         stream: stream_bytes(state.info.stream),
         recorded: true,
         head: named_head(&state.head),
         bound: state.bound,
         superseded: state.superseded_by.is_some(),
         receipt,
-    }
+        missing: missing.into_iter().map(|(from, to)| wire::BatchRange { from, to }).collect(),
+    })
 }
 
 /// A head as the wire names it; absent before batch 0.

@@ -27,9 +27,9 @@ use super::end::{Answer, End};
 use super::events::Noticed;
 use super::opening;
 use super::receipts::{Haste, Receipts};
-use super::resume::{self, stream_bytes};
-use super::{Context, WINDOW};
-use crate::ledger::{CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState};
+use super::resume::{self, named_head, stream_bytes};
+use super::{Context, WINDOW, take_up};
+use crate::ledger::{CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -140,7 +140,7 @@ impl Session {
             control.seen(agent, &version, now).map_err(End::Control)
         })
         .await?;
-        let (ledger, keys) = (self.context.ledger.clone(), self.context.receipt_keys.clone());
+        let (ledger, keys) = (self.context.ledger.clone(), self.context.pki.receipt_keys());
         let resumed = blocking(move || resume::answer(&ledger, agent, &resume, &keys).map_err(End::Resume)).await?;
         tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
         self.answer(from_collector::Message::Resumed(resumed)).await
@@ -151,14 +151,21 @@ impl Session {
             from_agent::Message::Resume(_) => Err(End::Protocol("a resume comes first and once")),
             from_agent::Message::Opening(opening) => self.open(opening).await,
             from_agent::Message::Batch(batch) => self.batch(batch).await,
+            from_agent::Message::TakeUp(take_up) => self.take_up(take_up).await,
         }
+    }
+
+    /// Everything that was sent until now is durable, or refused.
+    async fn settle(&mut self) -> Result<(), End> {
+        while let Some((committed, stream, haste)) = self.pending.next().await {
+            self.committed(committed, stream, haste)?;
+        }
+        Ok(())
     }
 
     async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
         // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
-        while let Some((committed, stream, haste)) = self.pending.next().await {
-            self.committed(committed, stream, haste)?;
-        }
+        self.settle().await?;
         let (context, peer) = (Arc::clone(&self.context), Arc::clone(&self.peer));
         let info = blocking(move || {
             let agent = context.control.agent(peer.identity.agent).map_err(End::Control)?;
@@ -173,6 +180,56 @@ impl Session {
         tracing::info!(agent = %self.peer.identity.agent, %stream, superseded = opened.superseded, "stream opened");
         let opened = wire::Opened { stream: stream_bytes(stream), superseded: opened.superseded };
         self.answer(from_collector::Message::Opened(opened)).await
+    }
+
+    /// The stream goes on behind batches that are missing here, or waits: either way the session does too.
+    async fn take_up(&mut self, take_up: wire::TakeUp) -> Result<(), End> {
+        self.settle().await?;
+        let evidence = take_up::verify(&take_up, &self.context.receipt_keys()).map_err(End::TakeUp)?;
+        let stream = evidence.header.stream;
+        // Read anew behind what the ledger does.
+        self.streams.remove(&stream);
+        self.track(stream).await?;
+        self.streams.remove(&stream);
+        let taken_up = self.context.ledger.take_up(evidence).await.map_err(|source| End::Commit { stream, source })?;
+        let answer = match taken_up {
+            TakenUp::GoesOn { head, missing } => {
+                if missing.is_some() {
+                    self.context.report_losses().await;
+                }
+                from_collector::Message::TakenUp(wire::TakenUp { stream: stream_bytes(stream), head: named_head(&head) })
+            }
+            TakenUp::Waits(waiting) => {
+                self.alarm(&waiting).await;
+                from_collector::Message::Wait(wire::Wait {
+                    stream: stream_bytes(stream),
+                    head: named_head(&waiting.head),
+                    missing_from: waiting.from,
+                    missing_to: waiting.to,
+                    signer: waiting.signer.0.to_vec().into(),
+                })
+            }
+        };
+        self.answer(answer).await
+    }
+
+    /// Once for each stream that waits.
+    async fn alarm(&mut self, waiting: &Waiting) {
+        if !waiting.is_new {
+            return;
+        }
+        let Waiting { info, from, to, signer, .. } = waiting;
+        tracing::warn!(
+            agent = %info.agent, stream = %info.stream, from, to, %signer,
+            "a stream waits for batches that another collector gave a receipt for: bring that collector back, or forget it"
+        );
+        let details = json!({
+            "stream": info.stream.to_string(), "fromBatch": from, "toBatch": to, "receiptKey": signer.to_string(),
+        });
+        let reason = "another collector gave a receipt for batches that have not come";
+        let count = to.saturating_sub(*from).saturating_add(1);
+        let address = self.address.ip().to_string();
+        self.context.events.notice(Noticed::AwaitBatches, &self.peer, &address, count, reason, details).await;
     }
 
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), End> {

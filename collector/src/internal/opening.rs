@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use edgetrail_disk::KeyFile;
-use edgetrail_proto::chain::{Binding, Cause, Hash, KeySlot, Open, Predecessor, Ratchet, Seed, Writer};
+use edgetrail_proto::chain::{Binding, Cause, Counters, Hash, KeySlot, Open, Predecessor, Ratchet, Seed, Writer};
 use edgetrail_proto::identity::{AccountId, AgentId, AgentIdentity, Region, StreamId};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use rustls_pki_types::CertificateDer;
@@ -32,6 +32,8 @@ pub(super) struct Opened {
     pub(super) writer: Writer,
     pub(super) key_file: KeyFile,
     pub(super) last_receipt: Hash,
+    /// Those of the head.
+    pub(super) counters: Counters,
     pub(super) binding: Binding,
 }
 
@@ -55,7 +57,8 @@ pub(super) async fn resume_or_open(
             None => Hash::ZERO,
         };
         let agent = former.info.agent;
-        return Ok(Opened { agent, stream: writer.stream(), writer, key_file, last_receipt, binding });
+        let counters = former.head.counters;
+        return Ok(Opened { agent, stream: writer.stream(), writer, key_file, last_receipt, counters, binding });
     }
 
     let agent = former.as_ref().map_or_else(|| AgentId::from_bytes(Uuid::new_v4().into_bytes()), |state| state.info.agent);
@@ -93,7 +96,7 @@ pub(super) async fn resume_or_open(
     };
     ledger.record_open(info).await?;
     tracing::info!(%stream, ?cause, "internal stream opened");
-    Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, binding })
+    Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, counters: Counters::default(), binding })
 }
 
 /// The table of docs/protocol.md §3.5, first two rows: n = K+1 with the same head, or n = K and one ratchet step is missing.

@@ -22,6 +22,16 @@ pub struct Incoming {
     /// Length of the decoded body, in bytes.
     pub body_bytes: u32,
     pub records: Vec<EntryRecord>,
+    pub bringer: Bringer,
+}
+
+/// Who brings an open or a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bringer {
+    /// The agent itself, or the collector its own: it can be told where it stands, and bring its records otherwise.
+    Agent,
+    /// A relay that has given its receipt: the agent holds the batch no more.
+    Relay,
 }
 
 /// Where a batch stands in the ledger, durably: what a receipt says.
@@ -84,19 +94,24 @@ pub(super) enum Judgement {
 }
 
 /// The table of docs/protocol.md §9. `superseded_at` is t_opened of the open that superseded the stream.
-pub(super) fn judge_batch(state: &StreamState, superseded_at: Option<u64>, header: &Header) -> Judgement {
+pub(super) fn judge_batch(state: &StreamState, superseded_at: Option<u64>, header: &Header, bringer: Bringer) -> Judgement {
     if state.frozen {
         return Judgement::Frozen;
     }
     if state.head.k.is_some_and(|head| header.k <= head) {
         return Judgement::Past;
     }
-    // Beyond the bound a batch sealed before the successor's open is tail, whoever brings it: its records come
-    // rehomed. One sealed later is a second branch.
+    // Beyond the bound a batch sealed after the successor's open is a second branch, whoever brings it. One sealed before
+    // is tail: an agent brings its records rehomed, a relay has the only copy.
     if let Some(superseded_at) = superseded_at
         && state.bound.is_none_or(|bound| header.k > bound)
     {
-        return if header.t_sealed > superseded_at { Judgement::Fork } else { Judgement::Expect };
+        if header.t_sealed > superseded_at {
+            return Judgement::Fork;
+        }
+        if bringer == Bringer::Agent {
+            return Judgement::Expect;
+        }
     }
     if Some(header.k) != next_k(&state.head) || header.previous != state.head.hash {
         return Judgement::Expect;

@@ -10,14 +10,17 @@
 //! ledger/segments/NNNNNNNN.seg    bodies; released when every consumer has passed them and retention allows
 //! ```
 
+mod anchors;
 mod commit;
 mod entry;
 mod open;
 mod opens;
 mod read;
 mod segments;
+mod signers;
 mod store;
 mod tail;
+mod take_up;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -34,12 +37,14 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use commit::{CommitError, Committed, Incoming, Opened};
+pub use commit::{Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
 pub use open::LedgerTask;
 pub use read::IndexEntry;
+pub use take_up::{Evidence, Missing, Role, TakenUp, Waiting, Why};
 
+use signers::Signers;
 use tail::Tail;
 use writer::Request;
 
@@ -67,6 +72,9 @@ pub struct LedgerOptions {
     /// The disk that the ledger lies on.
     pub medium: Medium,
     pub signer: Arc<ReceiptSigner>,
+    /// SHA-256 of the receipt keys that this collector signed with before.
+    pub former_keys: Vec<Hash>,
+    pub role: Role,
     /// Who must have passed a segment before it is released.
     pub consumers: Vec<String>,
     /// A segment stays at least this long after its last commit.
@@ -109,7 +117,7 @@ pub struct StreamState {
 struct Shared {
     medium: Medium,
     segments_dir: PathBuf,
-    signer: Arc<ReceiptSigner>,
+    signers: Signers,
     /// Reads only; the writer has a connection of its own.
     reader: Mutex<Connection>,
     tail: Mutex<Tail>,
@@ -210,8 +218,61 @@ impl Ledger {
     ///
     /// That the open, its signature, certificate and binding belong together is the caller's to have verified.
     pub async fn record_open(&self, info: StreamInfo) -> Result<Opened, CommitError> {
+        self.record_open_by(info, Bringer::Agent).await
+    }
+
+    /// As [`Ledger::record_open`]; a second successor that a relay brings is a fork.
+    pub async fn record_open_by(&self, info: StreamInfo, bringer: Bringer) -> Result<Opened, CommitError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Request::Open { info: Arc::new(info), answer }, answered).await
+        self.submit(Request::Open { info: Arc::new(info), bringer, answer }, answered).await
+    }
+
+    /// Goes on with a stream behind batches that are not here, or says why not yet. docs/protocol.md §9.
+    ///
+    /// What was given up is to be reported: [`Ledger::unreported`] names it until then.
+    pub async fn take_up(&self, evidence: Evidence) -> Result<TakenUp, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::TakeUp { evidence: Box::new(evidence), answer }, answered).await
+    }
+
+    /// Gives up whatever only the collector with this receipt key (its SHA-256) could still bring: streams that wait for
+    /// it go on, and its receipts anchor from now on.
+    pub async fn forget(&self, signer: Hash) -> Result<Vec<Missing>, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::Forget { signer, answer }, answered).await
+    }
+
+    /// Batches that were given up and are not reported yet, oldest first, at most `limit`.
+    pub fn unreported(&self, limit: u32) -> Result<Vec<Missing>, LedgerError> {
+        anchors::unreported(&self.shared.reader(), limit)
+    }
+
+    /// The gap that reports a loss is in the ledger.
+    pub async fn reported(&self, loss: i64) -> Result<(), CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::Reported { loss, answer }, answered).await
+    }
+
+    /// Streams that stand still until another collector brings what it vouched for.
+    pub fn waiting(&self) -> Result<Vec<Waiting>, LedgerError> {
+        anchors::waiting(&self.shared.reader())
+    }
+
+    /// Ranges of k below the stream's head that are not here. No receipt for a later batch stands for these.
+    pub fn missing(&self, stream: StreamId) -> Result<Vec<(u64, u64)>, LedgerError> {
+        let reader = self.shared.reader();
+        store::stream(&reader, stream)?.map_or(Ok(Vec::new()), |row| anchors::missing(&reader, row.id))
+    }
+
+    /// The evidence on which the stream was taken up, in the order of k.
+    pub fn anchors(&self, stream: StreamId) -> Result<Vec<Evidence>, LedgerError> {
+        let reader = self.shared.reader();
+        store::stream(&reader, stream)?.map_or(Ok(Vec::new()), |row| anchors::all(&reader, row.id))
+    }
+
+    /// Signs with another key from now on; receipts under the former one stay this ledger's own.
+    pub fn sign_with(&self, signer: Arc<ReceiptSigner>) {
+        self.shared.signers.replace(signer);
     }
 
     /// Commits the next batch of a stream. That its chain verifies is the caller's to have checked.
@@ -241,7 +302,7 @@ impl Ledger {
     /// The receipt for what was committed: the same bytes whenever it is made again.
     pub fn sign(&self, committed: &Committed) -> Receipt {
         let Committed { stream, k, hash, index, t_received } = *committed;
-        self.shared.signer.sign(stream, k, hash, index, t_received)
+        self.shared.signers.current().sign(stream, k, hash, index, t_received)
     }
 
     /// The receipt for batch k, if it is in the ledger.
@@ -323,6 +384,8 @@ impl LedgerOptions {
         Self {
             medium: Medium::real(),
             signer,
+            former_keys: Vec::new(),
+            role: Role::Home,
             consumers: Vec::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
             tail_bytes: 64 * 1024 * 1024,

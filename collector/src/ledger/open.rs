@@ -11,10 +11,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::segments::Segments;
+use super::signers::Signers;
 use super::store::LastCommit;
 use super::tail::Tail;
 use super::writer::{Request, Writer};
-use super::{Consumers, Ledger, LedgerError, LedgerOptions, Shared, store};
+use super::{Consumers, Ledger, LedgerError, LedgerOptions, Shared, anchors, store};
 
 /// Requests waiting for the writer; their bytes are bounded by the queue's permits.
 const REQUESTS_MAX: usize = 1024;
@@ -62,7 +63,7 @@ pub(super) fn open(dir: &Path, options: LedgerOptions) -> Result<(Ledger, Ledger
     let shared = Arc::new(Shared {
         medium,
         segments_dir: segments_dir.clone(),
-        signer: options.signer,
+        signers: Signers::new(options.signer, options.former_keys),
         reader: Mutex::new(reader),
         tail: Mutex::new(Tail::new(options.tail_bytes)),
         infos: Mutex::new(HashMap::new()),
@@ -79,6 +80,7 @@ pub(super) fn open(dir: &Path, options: LedgerOptions) -> Result<(Ledger, Ledger
         segments,
         segments_dir,
         shared: shared.clone(),
+        role: options.role,
         next_index,
         last_received: t_received,
         clock: options.clock,
@@ -112,10 +114,14 @@ fn verify_heads(connection: &Connection, dir: &Path) -> Result<usize, LedgerErro
         };
         let committed = store::committed(connection, row.id, head.stream, k)?;
         let header = match committed {
-            Some(committed) if committed.hash == head.hash => store::batches(connection, committed.index, 1)?.pop(),
-            Some(_) | None => None,
+            Some(committed) if committed.hash == head.hash => {
+                store::batches(connection, committed.index, 1)?.pop().map(|row| row.header)
+            }
+            Some(_) => None,
+            // Taken up, and nothing came since.
+            None => anchors::at(connection, row.id, k)?.map(|anchor| anchor.header),
         };
-        if header.is_none_or(|row| row.header.hash() != head.hash) {
+        if header.is_none_or(|header| header.hash() != head.hash) {
             let path = dir.join("ledger.sqlite");
             return Err(LedgerError::Damaged { what: "a stream's head does not match its last batch", path });
         }

@@ -13,7 +13,7 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::segments::Position;
-use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState};
+use super::{Committed, Encoding, Evidence, Incoming, LedgerError, StreamInfo, StreamState, anchors};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS streams (
@@ -107,6 +107,7 @@ pub(super) struct LastCommit {
 pub(super) fn open(medium: &Medium, path: &Path) -> Result<Connection, LedgerError> {
     let connection = database::open_writer(medium, path, &Tuning::default())?;
     connection.execute_batch(SCHEMA)?;
+    connection.execute_batch(anchors::SCHEMA)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -132,6 +133,12 @@ pub(super) fn last_commit(connection: &Connection) -> Result<LastCommit, LedgerE
 pub(super) fn stream(connection: &Connection, stream: StreamId) -> Result<Option<StreamRow>, LedgerError> {
     let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE stream = ?1");
     let row = connection.prepare_cached(&sql)?.query_row([stream.as_bytes()], |row| Ok(stream_row(row))).optional()?;
+    row.transpose()
+}
+
+pub(super) fn stream_at(connection: &Connection, id: i64) -> Result<Option<StreamRow>, LedgerError> {
+    let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE id = ?1");
+    let row = connection.prepare_cached(&sql)?.query_row([id], |row| Ok(stream_row(row))).optional()?;
     row.transpose()
 }
 
@@ -198,7 +205,9 @@ pub(super) fn supersede(
 /// Compare-and-set: false when the head is no longer `before`.
 pub(super) fn advance(connection: &Connection, id: i64, before: &Head, after: &Head) -> Result<bool, LedgerError> {
     let mut update = connection.prepare_cached(
-        "UPDATE streams SET k = ?3, hash = ?4, next_key = ?5, next_seq = ?6, counters = ?7, closed = ?8
+        "UPDATE streams SET k = ?3, hash = ?4, next_key = ?5, next_seq = ?6, counters = ?7, closed = ?8,
+           -- what is committed as tail moves the bound with it
+           bound = CASE WHEN superseded_by IS NULL THEN NULL ELSE max(ifnull(bound, -1), ?3) END
          WHERE id = ?1 AND hash = ?2 AND frozen = 0",
     )?;
     let changed = update.execute(params![
@@ -274,6 +283,22 @@ pub(super) fn keep_evidence(connection: &Connection, incoming: &Incoming, t_rece
         incoming.seal.0,
         incoming.encoding.to_wire(),
         incoming.body.as_ref(),
+    ])?;
+    Ok(())
+}
+
+/// Keeps a header of the later branch whose records nobody brought.
+pub(super) fn keep_header(connection: &Connection, evidence: &Evidence, t_received: u64) -> Result<(), LedgerError> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR IGNORE INTO evidence (stream, hash, t_received, header, seal, encoding, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'')",
+    )?;
+    insert.execute(params![
+        evidence.header.stream.as_bytes(),
+        evidence.hash.0,
+        t_received.cast_signed(),
+        evidence.header.encode(),
+        evidence.seal.0,
+        Encoding::Identity.to_wire(),
     ])?;
     Ok(())
 }
@@ -364,7 +389,7 @@ fn stream_row(row: &Row<'_>) -> Result<StreamRow, LedgerError> {
     Ok(StreamRow { id, state, superseded_at: row.get::<_, Option<i64>>(15)?.map(i64::cast_unsigned) })
 }
 
-fn get_u64(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn get_u64(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::cast_unsigned)
 }
 

@@ -10,13 +10,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use edgetrail_proto::chain::Hash;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::commit::{Judgement, head_after, judge_batch};
+use super::commit::{Judgement, judge_batch};
 use super::opens::{OpenJudgement, judge_open};
 use super::segments::{self, Segments};
-use super::{Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, store};
+use super::store::StreamRow;
+use super::take_up::{Evidence, Missing, Role, TakenUp};
+use super::{
+    Bringer, Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, anchors,
+    store,
+};
 
 /// Most requests that share one transaction. Bodies are bounded by the queue's bytes.
 const GROUP_MAX: usize = 512;
@@ -24,7 +30,10 @@ const GROUP_MAX: usize = 512;
 /// What waits for the writer. The permit counts its bytes against the queue until it is answered.
 pub(super) enum Request {
     Commit { batch: Box<Incoming>, answer: oneshot::Sender<Result<Committed, CommitError>>, permit: OwnedSemaphorePermit },
-    Open { info: Arc<StreamInfo>, answer: oneshot::Sender<Result<Opened, CommitError>> },
+    Open { info: Arc<StreamInfo>, bringer: Bringer, answer: oneshot::Sender<Result<Opened, CommitError>> },
+    TakeUp { evidence: Box<Evidence>, answer: oneshot::Sender<Result<TakenUp, CommitError>> },
+    Forget { signer: Hash, answer: oneshot::Sender<Result<Vec<Missing>, CommitError>> },
+    Reported { loss: i64, answer: oneshot::Sender<Result<(), CommitError>> },
     Freeze { info: Arc<StreamInfo>, answer: oneshot::Sender<Result<(), CommitError>> },
     Release { below: u64, received_before: u64 },
     Stop,
@@ -35,6 +44,7 @@ pub(super) struct Writer {
     pub(super) segments: Segments,
     pub(super) segments_dir: PathBuf,
     pub(super) shared: Arc<Shared>,
+    pub(super) role: Role,
     pub(super) next_index: u64,
     pub(super) last_received: u64,
     pub(super) clock: Clock,
@@ -45,7 +55,9 @@ pub(super) struct Writer {
 enum Answer {
     Committed(oneshot::Sender<Result<Committed, CommitError>>, Result<Committed, CommitError>),
     Opened(oneshot::Sender<Result<Opened, CommitError>>, Result<Opened, CommitError>),
-    Frozen(oneshot::Sender<Result<(), CommitError>>, Result<(), CommitError>),
+    TakenUp(oneshot::Sender<Result<TakenUp, CommitError>>, Result<TakenUp, CommitError>),
+    Forgotten(oneshot::Sender<Result<Vec<Missing>, CommitError>>, Result<Vec<Missing>, CommitError>),
+    Done(oneshot::Sender<Result<(), CommitError>>, Result<(), CommitError>),
 }
 
 impl Writer {
@@ -77,13 +89,25 @@ impl Writer {
                     let result = self.judge(&mut failed, |writer| writer.commit(*batch, &mut entries));
                     answers.push(Answer::Committed(answer, result));
                 }
-                Request::Open { info, answer } => {
-                    let result = self.judge(&mut failed, |writer| writer.open(&info));
+                Request::Open { info, bringer, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.open(&info, bringer));
                     answers.push(Answer::Opened(answer, result));
                 }
                 Request::Freeze { info, answer } => {
                     let result = self.judge(&mut failed, |writer| Ok(Ok(store::freeze_agent(&writer.connection, info.agent)?)));
-                    answers.push(Answer::Frozen(answer, result));
+                    answers.push(Answer::Done(answer, result));
+                }
+                Request::TakeUp { evidence, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.take_up(&evidence));
+                    answers.push(Answer::TakenUp(answer, result));
+                }
+                Request::Forget { signer, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.forget(signer).map(Ok));
+                    answers.push(Answer::Forgotten(answer, result));
+                }
+                Request::Reported { loss, answer } => {
+                    let result = self.judge(&mut failed, |writer| Ok(Ok(anchors::reported(&writer.connection, loss)?)));
+                    answers.push(Answer::Done(answer, result));
                 }
                 Request::Release { below, received_before } => releases.push((below, received_before)),
                 Request::Stop => {}
@@ -145,46 +169,29 @@ impl Writer {
         let Some(row) = store::stream(&self.connection, stream)? else {
             return Ok(Err(CommitError::Unknown { stream }));
         };
-        let fork = |writer: &mut Self, incoming: &Incoming| {
-            let now = writer.now();
-            store::keep_evidence(&writer.connection, incoming, now)?;
-            store::freeze_agent(&writer.connection, row.state.info.agent)?;
-            Ok(Err(CommitError::Fork { stream, k }))
-        };
-        match judge_batch(&row.state, row.superseded_at, &incoming.header) {
-            Judgement::Frozen => return Ok(Err(CommitError::Frozen { agent: row.state.info.agent })),
-            Judgement::Closed => return Ok(Err(CommitError::Closed { stream })),
-            Judgement::Expect => return Ok(Err(CommitError::Expect { head: Box::new(row.state.head) })),
-            Judgement::Fork => return fork(self, &incoming),
-            Judgement::Past => {
-                return match store::committed(&self.connection, row.id, stream, k)? {
-                    Some(committed) if committed.hash == incoming.hash => Ok(Err(CommitError::Duplicate(committed))),
-                    _ => fork(self, &incoming),
-                };
-            }
-            Judgement::Next => {}
+        match judge_batch(&row.state, row.superseded_at, &incoming.header, incoming.bringer) {
+            Judgement::Frozen => Ok(Err(CommitError::Frozen { agent: row.state.info.agent })),
+            Judgement::Closed => Ok(Err(CommitError::Closed { stream })),
+            Judgement::Expect => Ok(Err(CommitError::Expect { head: Box::new(row.state.head) })),
+            Judgement::Fork => self.fork(&row, &incoming),
+            Judgement::Past => match store::committed(&self.connection, row.id, stream, k)? {
+                Some(committed) if committed.hash == incoming.hash => Ok(Err(CommitError::Duplicate(committed))),
+                Some(_) => self.fork(&row, &incoming),
+                None => self.commit_late(&row, incoming, entries),
+            },
+            Judgement::Next => self.append(&row, incoming, entries).map(Ok),
         }
-        let committed = Committed { stream, k, hash: incoming.hash, index: self.next_index, t_received: self.now() };
-        let after = head_after(&incoming);
-        if !store::advance(&self.connection, row.id, &row.state.head, &after)? {
-            return Ok(Err(CommitError::Expect { head: Box::new(row.state.head) }));
-        }
-        let position = self.segments.append(committed.index, &incoming.body)?;
-        store::insert_batch(&self.connection, row.id, &committed, &incoming, position)?;
-        self.next_index += 1;
-        entries.push(Arc::new(Entry {
-            index: committed.index,
-            t_received: committed.t_received,
-            stream: self.shared.info(row.state.info),
-            header: incoming.header,
-            hash: incoming.hash,
-            seal: incoming.seal,
-            records: incoming.records,
-        }));
-        Ok(Ok(committed))
     }
 
-    fn open(&mut self, info: &StreamInfo) -> Result<Result<Opened, CommitError>, LedgerError> {
+    /// Keeps the later branch and freezes its agent.
+    pub(super) fn fork(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
+        let now = self.now();
+        store::keep_evidence(&self.connection, incoming, now)?;
+        store::freeze_agent(&self.connection, row.state.info.agent)?;
+        Ok(Err(CommitError::Fork { stream: incoming.header.stream, k: incoming.header.k }))
+    }
+
+    fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
         let mut streams: Vec<_> = store::streams_of(&self.connection, info.agent)?.into_iter().map(|row| row.state).collect();
         if let Some(known) = store::stream(&self.connection, info.stream)? {
             // The same open twice is nothing; another one under the same id is a second branch from the start.
@@ -197,6 +204,11 @@ impl Writer {
         streams.retain(|state| state.info.stream != info.stream);
         match judge_open(&info.open, &streams) {
             OpenJudgement::Frozen => Ok(Err(CommitError::Frozen { agent: info.agent })),
+            // Nobody to be told where to go on: the relay's agent has batches with a final receipt behind this open.
+            OpenJudgement::Behind { .. } if bringer == Bringer::Relay => {
+                store::freeze_agent(&self.connection, info.agent)?;
+                Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }))
+            }
             OpenJudgement::Behind { latest } => Ok(Err(CommitError::Behind { latest })),
             OpenJudgement::Late { by, bound, superseded_at } => {
                 store::insert_stream(&self.connection, info, Some((by, superseded_at, bound)))?;
@@ -233,7 +245,7 @@ impl Writer {
     }
 
     /// Commit time: the clock's, but never before an earlier commit's.
-    fn now(&mut self) -> u64 {
+    pub(super) fn now(&mut self) -> u64 {
         self.last_received = self.last_received.max((self.clock)());
         self.last_received
     }
@@ -249,7 +261,9 @@ impl Answer {
         match self {
             Self::Committed(answer, result) => drop(answer.send(result)),
             Self::Opened(answer, result) => drop(answer.send(result)),
-            Self::Frozen(answer, result) => drop(answer.send(result)),
+            Self::TakenUp(answer, result) => drop(answer.send(result)),
+            Self::Forgotten(answer, result) => drop(answer.send(result)),
+            Self::Done(answer, result) => drop(answer.send(result)),
         }
     }
 
@@ -258,7 +272,9 @@ impl Answer {
         match self {
             Self::Committed(answer, _) => drop(answer.send(Err(unavailable))),
             Self::Opened(answer, _) => drop(answer.send(Err(unavailable))),
-            Self::Frozen(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::TakenUp(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::Forgotten(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::Done(answer, _) => drop(answer.send(Err(unavailable))),
         }
     }
 }

@@ -29,14 +29,19 @@ impl Backoff {
     pub(super) fn next_wait(&mut self) -> Duration {
         let most = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        let mut random = [0; 4];
-        if SystemRandom::new().fill(&mut random).is_err() {
-            return most;
-        }
         // Half of it at least: an immediate retry would find the same trouble.
-        let fraction = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
-        most.mul_f64(0.5 + fraction / 2.0)
+        jittered(most / 2)
     }
+}
+
+/// `least` to twice as much.
+pub(super) fn jittered(least: Duration) -> Duration {
+    let mut random = [0; 4];
+    if SystemRandom::new().fill(&mut random).is_err() {
+        return least.saturating_mul(2);
+    }
+    let fraction = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
+    least.mul_f64(1.0 + fraction)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use edgetrail_proto::chain::{Header, Receipt, Seal};
 use edgetrail_proto::identity::StreamId;
 
-use super::SessionError;
 use crate::outbox::{CollectorPosition, HeldStream, Opening};
 
 /// One stream that is to be sent.
@@ -13,31 +13,31 @@ pub(super) struct Course {
     pub(super) stream: StreamId,
     /// To be recorded first.
     pub(super) opening: Option<Opening>,
+    /// Shown next: the collector lacks batches for which another one, or itself before a restore, gave a receipt.
+    pub(super) take_up: Option<Box<(Header, Seal, Receipt)>>,
     pub(super) next_k: u64,
     /// The last k that the collector still takes.
     pub(super) bound: Option<u64>,
 }
 
 /// Where sending a stream begins. `None` where there is nothing of it that the collector takes, or lacks.
-pub(super) fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Result<Option<Course>, SessionError> {
+pub(super) fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Option<Course> {
     let stream = held.stream;
     let position = positions.get(&stream);
     let recorded = position.is_some_and(|position| position.recorded);
     let bound = position.and_then(|position| position.bound);
-    if position.is_some_and(|position| position.superseded && position.bound.is_none()) {
-        return Ok(None);
-    }
     let head = position.and_then(|position| position.head).map(|(k, _)| k);
     let next_k = head.map_or(0, |k| k.saturating_add(1));
-    let receipted = held.last_receipted.as_ref().map(|(header, ..)| header.k);
-    if let Some(to) = receipted.filter(|&to| to >= next_k) {
-        // The rows are gone, against a receipt. A stream that has nothing else has nothing to wait for.
-        if held.unreceipted.is_empty() && held.closed {
-            return Ok(None);
-        }
-        return Err(SessionError::CollectorLost { stream, from: next_k, to });
+    let opening = (!recorded).then_some(held.opening);
+    if let Some(evidence) = held.last_receipted.filter(|(header, ..)| header.k >= next_k) {
+        // The rows are gone, against a receipt: whoever gave it is asked, through this collector, for what it holds.
+        let next_k = evidence.0.k.saturating_add(1);
+        return Some(Course { stream, opening, take_up: Some(Box::new(evidence)), next_k, bound });
     }
-    Ok(Some(Course { stream, opening: (!recorded).then_some(held.opening), next_k, bound }))
+    if position.is_some_and(|position| position.superseded && position.bound.is_none()) {
+        return None;
+    }
+    Some(Course { stream, opening, take_up: None, next_k, bound })
 }
 
 #[cfg(test)]
@@ -85,20 +85,24 @@ mod tests {
 
     #[test]
     fn sending_goes_on_behind_the_collectors_head() {
-        let next = |held, positions| course(held, &positions).unwrap().map(|course| (course.next_k, course.opening.is_some()));
+        let next = |held, positions| course(held, &positions).map(|course| (course.next_k, course.opening.is_some()));
         assert_eq!(next(held(None, &[0, 1], false), HashMap::new()), Some((0, true)), "not recorded: its open first");
         assert_eq!(next(held(None, &[0, 1], false), at(None, None, false)), Some((0, false)));
         assert_eq!(next(held(Some(3), &[4, 5], false), at(Some(4), None, false)), Some((5, false)), "a receipt was lost");
         assert_eq!(next(held(None, &[0], false), at(None, None, true)), None, "superseded: nothing is taken");
         assert_eq!(next(held(Some(3), &[4], false), at(Some(3), Some(4), true)), Some((4, false)));
-        assert_eq!(next(held(Some(3), &[], true), HashMap::new()), None, "done with");
+        assert_eq!(next(held(Some(3), &[], true), at(Some(3), None, false)), Some((4, false)), "done with");
     }
 
     #[test]
-    fn a_collector_behind_its_own_receipts_is_named() {
-        let lost = course(held(Some(7), &[8], false), &at(Some(4), None, false));
-        assert!(matches!(lost, Err(SessionError::CollectorLost { from: 5, to: 7, .. })));
-        let lost = course(held(Some(7), &[], false), &HashMap::new());
-        assert!(matches!(lost, Err(SessionError::CollectorLost { from: 0, to: 7, .. })));
+    fn a_collector_that_lacks_what_has_a_receipt_is_shown_the_receipt() {
+        for (held, positions) in [
+            (held(Some(7), &[8], false), at(Some(4), None, false)),
+            (held(Some(7), &[], true), HashMap::new()),
+            (held(Some(7), &[8], false), at(None, None, true)),
+        ] {
+            let course = course(held, &positions).unwrap();
+            assert_eq!((course.take_up.unwrap().0.k, course.next_k), (7, 8));
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use edgetrail_proto::chain::Hash;
 use edgetrail_proto::identity::StreamId;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -59,6 +60,19 @@ pub struct Status {
     pub trouble: Option<Trouble>,
     /// The collector holds two branches of a stream: join again with a token.
     pub forked: bool,
+    /// Streams that stand still until another collector brings what it gave a receipt for.
+    pub waiting: Vec<WaitingStream>,
+}
+
+/// A stream of which the collector lacks batches that the sender holds no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingStream {
+    pub stream: StreamId,
+    /// First and last missing batch.
+    pub from: u64,
+    pub to: u64,
+    /// SHA-256 of the receipt key that vouches for them.
+    pub signer: Hash,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +156,7 @@ impl Uplink {
             self.status.send_modify(|status| {
                 status.connected = None;
                 status.in_flight = 0;
+                status.waiting.clear();
             });
             if progress.made() {
                 backoff.reset();

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use edgetrail_proto::chain::Hash;
+use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{BATCHES_NAMED_MAX, STREAMS_NAMED_MAX};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::course::{Course, course};
-use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, connect};
+use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
 use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
 use crate::receipt_keys::{ReceiptKey, ReceiptKeyError, ReceiptKeys};
@@ -32,6 +33,9 @@ const QUEUE_MESSAGES: usize = 2;
 
 /// A collector answers a resume and an open out of its head; later than this, something is wrong with it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A stream that the collector does not take up yet is asked for again after this, and up to as much again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Why a session ended without a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +60,6 @@ pub enum SessionError {
     Refused { reason: wire::RefusalReason, message: String },
     #[error("the collector holds another branch of stream {stream}; join again with a token")]
     Forked { stream: StreamId },
-    /// It was restored from an older copy, or replaced. Nothing can be sent behind the hole.
-    #[error(
-        "the collector has lost batches {from} to {to} of stream {stream}, for which it gave a receipt; \
-         restore its ledger from a newer copy"
-    )]
-    CollectorLost { stream: StreamId, from: u64, to: u64 },
     #[error("the collector's message is not what the protocol allows here: {0}")]
     Protocol(&'static str),
     #[error("a receipt can't be trusted")]
@@ -104,6 +102,15 @@ struct Flight {
     batches: VecDeque<(StreamId, u64)>,
     /// Opens that the collector has recorded in this session.
     opened: Vec<StreamId>,
+    /// What it answered to evidence, until it is asked again.
+    taken_up: HashMap<StreamId, TakenUp>,
+}
+
+/// What the collector does with a stream of which it lacks batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TakenUp {
+    GoesOn { next_k: u64 },
+    Waits,
 }
 
 type Wire = mpsc::Sender<wire::FromAgent>;
@@ -163,11 +170,7 @@ impl Session<'_> {
                 room -= named;
                 wire::HeldStream {
                     opening: Some(opening_to_wire(&stream.opening)),
-                    last_receipted: stream.last_receipted.as_ref().map(|(header, seal, receipt)| wire::LastReceipted {
-                        header: header.encode().to_vec().into(),
-                        seal: seal.0.to_vec().into(),
-                        receipt: receipt.encode().into(),
-                    }),
+                    last_receipted: stream.last_receipted.as_ref().map(receipted_to_wire),
                     unreceipted: stream
                         .unreceipted
                         .iter()
@@ -210,8 +213,7 @@ impl Session<'_> {
             return Ok(None);
         }
         let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
-        let courses = held.into_iter().filter_map(|held| course(held, &positions).transpose());
-        Ok(Some((keys, courses.collect::<Result<_, _>>()?)))
+        Ok(Some((keys, held.into_iter().filter_map(|held| course(held, &positions)).collect())))
     }
 
     async fn send_courses(
@@ -225,15 +227,26 @@ impl Session<'_> {
         let mut changes = self.outbox.changes();
         // The change up to which streams were looked for.
         let mut looked = None;
-        while let Some(mut course) = courses.pop_front() {
-            if let Some(opening) = course.opening.take() {
-                send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
-                let mut opened = flight.subscribe();
-                let answered = opened.wait_for(|flight| flight.opened.contains(&course.stream));
-                tokio::time::timeout(ANSWER_TIME_MAX, answered)
-                    .await
-                    .map_err(|_| SessionError::Unanswered)?
-                    .map_err(|_| SessionError::Closed)?;
+        let mut waiting: Vec<Course> = Vec::new();
+        let mut ask_at = Instant::now();
+        loop {
+            let Some(mut course) = courses.pop_front() else {
+                // Nothing may be sent: until one of those that wait is taken up, or another stream is opened.
+                let Some(last) = waiting.last().map(|course| course.stream) else { break };
+                tokio::select! {
+                    () = tokio::time::sleep_until(ask_at) => {}
+                    () = self.stop.cancelled() => return self.drained(flight).await,
+                }
+                courses.extend(waiting.drain(..));
+                courses.extend(self.opened_after(last).await?);
+                continue;
+            };
+            if !self.begin(&mut course, to_collector, flight).await? {
+                if waiting.is_empty() {
+                    ask_at = Instant::now() + backoff::jittered(ASK_AGAIN);
+                }
+                waiting.push(course);
+                continue;
             }
             while course.bound.is_none_or(|bound| course.next_k <= bound) {
                 let room = flight.subscribe().wait_for(|flight| flight.batches.len() < window).await.is_ok();
@@ -259,18 +272,24 @@ impl Session<'_> {
                 if self.stop.is_cancelled() {
                     return self.drained(flight).await;
                 }
+                // A successor can have been opened since: it follows in this session.
                 if looked.replace(change) != Some(change)
                     && let Some(successors) = self.successors(stream, k).await?
                 {
                     courses.extend(successors);
-                    continue;
+                    break;
                 }
                 tokio::select! {
                     changed = changes.changed() => changed.map_err(|_| SessionError::Closed)?,
                     () = self.stop.cancelled() => {}
+                    () = tokio::time::sleep_until(ask_at), if !waiting.is_empty() => {
+                        courses.extend(waiting.drain(..));
+                        courses.push_back(course);
+                        break;
+                    }
                 }
             }
-            if courses.is_empty() {
+            if courses.is_empty() && waiting.is_empty() {
                 // Beyond its bound: the successor that follows is not known yet.
                 break;
             }
@@ -280,6 +299,53 @@ impl Session<'_> {
             changed = changes.changed() => changed.map(|()| SessionEnd::Resume).map_err(|_| SessionError::Closed),
             () = self.stop.cancelled() => self.drained(flight).await,
         }
+    }
+
+    /// What goes before a stream's batches: its open where it is not recorded, the evidence where batches are missing.
+    /// Whether the collector takes batches behind it now.
+    async fn begin(
+        &self,
+        course: &mut Course,
+        to_collector: &Wire,
+        flight: &watch::Sender<Flight>,
+    ) -> Result<bool, SessionError> {
+        let stream = course.stream;
+        if let Some(opening) = course.opening.take() {
+            send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
+            self.answered(flight, |flight| flight.opened.contains(&stream).then_some(())).await?;
+        }
+        let Some(evidence) = &course.take_up else { return Ok(true) };
+        flight.send_modify(|flight| flight.taken_up.retain(|of, _| *of != stream));
+        let evidence = Some(receipted_to_wire(evidence.as_ref()));
+        send(to_collector, from_agent::Message::TakeUp(wire::TakeUp { evidence })).await?;
+        match self.answered(flight, |flight| flight.taken_up.get(&stream).copied()).await? {
+            TakenUp::Waits => Ok(false),
+            TakenUp::GoesOn { next_k } => {
+                course.take_up = None;
+                course.next_k = next_k;
+                self.status.send_modify(|status| status.waiting.retain(|waiting| waiting.stream != stream));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Waits for what the receiving half hears.
+    async fn answered<T>(
+        &self,
+        flight: &watch::Sender<Flight>,
+        answer: impl Fn(&Flight) -> Option<T>,
+    ) -> Result<T, SessionError> {
+        let mut heard = flight.subscribe();
+        let waited = tokio::time::timeout(ANSWER_TIME_MAX, heard.wait_for(|flight| answer(flight).is_some())).await;
+        let flight = waited.map_err(|_| SessionError::Unanswered)?.map_err(|_| SessionError::Closed)?;
+        answer(&flight).ok_or(SessionError::Closed)
+    }
+
+    /// Streams that were opened after `stream`.
+    async fn opened_after(&self, stream: StreamId) -> Result<Vec<Course>, SessionError> {
+        let held = self.blocking(|outbox| outbox.held()).await?;
+        let later = held.iter().position(|held| held.stream == stream).map_or(0, |at| at + 1);
+        Ok(held.into_iter().skip(later).filter_map(|held| course(held, &HashMap::new())).collect())
     }
 
     /// Streams opened after `stream` in this session, once `stream` has nothing more to send.
@@ -293,8 +359,7 @@ impl Session<'_> {
             Ok(done.then_some(successors))
         });
         let Some(successors) = successors.await? else { return Ok(None) };
-        let courses = successors.into_iter().filter_map(|held| course(held, &HashMap::new()).transpose());
-        courses.collect::<Result<_, _>>().map(Some)
+        Ok(Some(successors.into_iter().filter_map(|held| course(held, &HashMap::new())).collect()))
     }
 
     async fn drained(&self, flight: &watch::Sender<Flight>) -> Result<SessionEnd, SessionError> {
@@ -325,6 +390,17 @@ impl Session<'_> {
                     progress.make();
                     flight.send_modify(|flight| flight.opened.push(stream));
                 }
+                from_collector::Message::TakenUp(taken_up) => {
+                    let stream = stream_from_wire(&taken_up.stream)?;
+                    let next_k = taken_up.head.map_or(0, |head| head.k.saturating_add(1));
+                    progress.make();
+                    flight.send_modify(|flight| flight.taken_up.extend([(stream, TakenUp::GoesOn { next_k })]));
+                }
+                from_collector::Message::Wait(wait) => {
+                    let waiting = waiting_from_wire(&wait)?;
+                    self.note_waiting(waiting);
+                    flight.send_modify(|flight| flight.taken_up.extend([(waiting.stream, TakenUp::Waits)]));
+                }
                 from_collector::Message::Expect(expect) => {
                     let head = expect.head.map(|head| head.k);
                     tracing::info!(stream = ?stream_from_wire(&expect.stream)?, ?head, "the collector stands elsewhere");
@@ -334,6 +410,21 @@ impl Session<'_> {
                 from_collector::Message::Resumed(_) => return Err(SessionError::Protocol("resumed comes once")),
             }
         }
+    }
+
+    fn note_waiting(&self, waiting: WaitingStream) {
+        self.status.send_modify(|status| {
+            let known = status.waiting.iter_mut().find(|known| known.stream == waiting.stream);
+            if let Some(known) = known {
+                *known = waiting;
+                return;
+            }
+            tracing::warn!(
+                stream = %waiting.stream, from = waiting.from, to = waiting.to, signer = %waiting.signer,
+                "the stream waits: another collector gave a receipt for batches that this one does not hold"
+            );
+            status.waiting.push(waiting);
+        });
     }
 
     /// Verifies a receipt and makes it durable; only then may anybody act on it.
@@ -417,9 +508,23 @@ fn opening_to_wire(opening: &Opening) -> wire::Opening {
     }
 }
 
+fn receipted_to_wire((header, seal, receipt): &(Header, Seal, Receipt)) -> wire::LastReceipted {
+    wire::LastReceipted {
+        header: header.encode().to_vec().into(),
+        seal: seal.0.to_vec().into(),
+        receipt: receipt.encode().into(),
+    }
+}
+
 fn stream_from_wire(bytes: &[u8]) -> Result<StreamId, SessionError> {
     let bytes = bytes.try_into().map_err(|_| SessionError::Protocol("a stream id is 16 bytes long"))?;
     Ok(StreamId::from_bytes(bytes))
+}
+
+fn waiting_from_wire(wait: &wire::Wait) -> Result<WaitingStream, SessionError> {
+    let signer = Hash::from_slice(&wait.signer).ok_or(SessionError::Protocol("a hash is 32 bytes long"))?;
+    let (stream, from, to) = (stream_from_wire(&wait.stream)?, wait.missing_from, wait.missing_to);
+    Ok(WaitingStream { stream, from, to, signer })
 }
 
 fn position_from_wire(position: &wire::StreamPosition) -> Result<CollectorPosition, SessionError> {

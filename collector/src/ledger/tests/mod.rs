@@ -4,6 +4,7 @@ mod branches;
 mod commits;
 mod crashes;
 mod openings;
+mod take_ups;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +136,7 @@ impl TestStream {
         records.iter().for_each(|record| edgetrail_link::body::frame(&mut body, record));
         let binding = (self.info)().binding;
         Incoming {
+            bringer: Bringer::Agent,
             header: sealed.header,
             hash: sealed.hash,
             seal: sealed.seal,

@@ -103,3 +103,16 @@ async fn an_open_without_its_predecessor_follows_by_the_agents_id() {
     assert_eq!(current(&bench.ledger), [stream_id(2)]);
     bench.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_second_successor_that_a_relay_brings_is_a_fork() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path());
+    let first = TestStream::new(1, 1);
+    bench.ledger.record_open((first.info)()).await.unwrap();
+    bench.ledger.record_open((TestStream::after(&first, 2, Cause::AfterClose, 2000).info)()).await.unwrap();
+    let other = TestStream::after(&first, 3, Cause::AfterClose, 2001);
+    assert!(matches!(bench.ledger.record_open_by((other.info)(), Bringer::Relay).await, Err(CommitError::Fork { .. })));
+    assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.frozen));
+    bench.close().await.unwrap();
+}

@@ -23,7 +23,7 @@ use super::super::clock::{Clock, SECOND};
 use super::super::shared::Shared;
 use super::super::{CONSUMER, Trails, TrailsOptions, TrailsTasks};
 use crate::control::TrailConfig;
-use crate::ledger::{Encoding, EntryRecord, Incoming, Ledger, LedgerError, LedgerOptions, StreamInfo};
+use crate::ledger::{Bringer, Encoding, EntryRecord, Incoming, Ledger, LedgerError, LedgerOptions, StreamInfo};
 use crate::sinks::{Double, Sink, SinkConfig};
 
 pub(super) const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];
@@ -325,6 +325,7 @@ impl Stream {
         let mut framed = Vec::new();
         records.iter().for_each(|record| body::frame(&mut framed, record));
         Incoming {
+            bringer: Bringer::Agent,
             header: sealed.header,
             hash: sealed.hash,
             seal: sealed.seal,
