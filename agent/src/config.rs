@@ -28,7 +28,7 @@ pub const STATE_DIR: &str = "/var/lib/edgetrail-agent";
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// Sections of the collector's configuration.
-const OTHERS_SECTIONS: [&str; 6] = ["collector", "ingest", "api", "ledger", "history", "trail"];
+const OTHERS_SECTIONS: [&str; 7] = ["collector", "ingest", "api", "pki", "ledger", "history", "trail"];
 
 /// What an agent runs by.
 #[derive(Clone, Debug, PartialEq)]

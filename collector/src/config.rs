@@ -4,6 +4,7 @@
 //! Sections of the agent are not looked into: both may share one file or environment. Every default is a constant
 //! here; docs/collector.toml shows them all and is parsed by a test.
 
+mod pki;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
 use edgetrail_settings::{Document, Layer, LayerError, Parsed, layers, variables};
 
-use crate::pki::TRUST_DOMAIN_DEFAULT;
+use crate::pki::{ForeignOptions, ServerFiles, TRUST_DOMAIN_DEFAULT};
 use crate::sinks::SinkConfig;
 
 /// Where `serve` looks when no file is named.
@@ -52,7 +53,7 @@ const LEDGER_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 const HISTORY_RETENTION: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Sections of the agent's configuration: both may share one file or environment.
-const OTHERS_SECTIONS: [&str; 6] = ["agent", "sources", "select", "redact", "buffer", "uplink"];
+const OTHERS_SECTIONS: [&str; 7] = ["agent", "identity", "sources", "select", "redact", "buffer", "uplink"];
 
 /// What a collector runs by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub struct Config {
     pub home: HomeConfig,
     pub ingest: ListenerConfig,
     pub api: ListenerConfig,
+    pub pki: PkiConfig,
     pub trail: TrailSettings,
     pub ledger_retention: Duration,
     pub history_retention: Duration,
@@ -85,6 +87,14 @@ pub struct ListenerConfig {
     pub listen: SocketAddr,
     /// Under what names and addresses others reach it; the first one stands in join commands.
     pub names: Vec<String>,
+}
+
+/// Certificates: how long agents' live, and what comes from a PKI of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PkiConfig {
+    pub certificate_life: Duration,
+    pub server: Option<ServerFiles>,
+    pub foreign: ForeignOptions,
 }
 
 /// The default trail.
@@ -126,6 +136,7 @@ impl Config {
         let history_retention = retention(&mut document, "history", HISTORY_RETENTION);
         let mut warnings = Vec::new();
         let trail = trail_settings(&mut document, &collector.state_dir, &mut warnings);
+        let pki = pki::settings(&mut document, &mut warnings);
         let account = required(&mut document, "collector.account", collector.account, "the home account, 12 digits");
         let region = required(&mut document, "collector.region", collector.region, "the home region, such as \"dc-tokyo-1\"");
         let trust_domain = collector.trust_domain.map(|domain| domain.0).or_else(|| TRUST_DOMAIN_DEFAULT.parse().ok());
@@ -145,7 +156,7 @@ impl Config {
         let host = collector.host.unwrap_or_else(host_name);
         let home = HomeConfig { account, region, partition: collector.partition, trust_domain, host };
         let state_dir = collector.state_dir;
-        Ok(Self { state_dir, home, ingest, api, trail, ledger_retention, history_retention, warnings })
+        Ok(Self { state_dir, home, ingest, api, pki, trail, ledger_retention, history_retention, warnings })
     }
 
     /// Of the trail that the configuration describes.

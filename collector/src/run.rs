@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, INGEST_PORT, ListenerConfig};
-use crate::control::{Control, TrailConfig};
+use crate::control::{Agent, Control, TrailConfig};
 use crate::history::{self, History, HistoryOptions};
 use crate::ingest::Ingest;
 use crate::internal::{Home, Internal};
 use crate::ledger::{Ledger, LedgerOptions};
-use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
+use crate::pki::{AuthorityOptions, EnrollmentOptions, EnrollmentService, MappedAgent, Pki, PkiOptions};
 use crate::trails::{self, Clock, Trails, TrailsOptions};
 
 /// How long the ports may take to stop: the API drains answers for 10 s. Then each of the three other stages.
@@ -87,8 +87,21 @@ impl Collector {
 
         let control = Control::open(dir).map_err(open_error("the control store"))?;
         let names: Vec<String> = config.ingest.names.iter().chain(&config.api.names).cloned().collect();
-        let pki = Pki::open(&dir.join("pki"), config.home.trust_domain.clone(), &names, control.revoked());
+        let options = PkiOptions {
+            authority: AuthorityOptions {
+                trust_domain: config.home.trust_domain.clone(),
+                certificate_life: config.pki.certificate_life,
+                foreign: config.pki.foreign.clone(),
+            },
+            server_names: names,
+            server: config.pki.server.clone(),
+        };
+        let pki = Pki::open_with(&dir.join("pki"), options, control.revoked());
         let pki = pki.map_err(open_error("the certificate authority"))?;
+
+        for mapped in &config.pki.foreign.agents {
+            control.list_agent(&listed_agent(mapped)).map_err(open_error("the table of agents"))?;
+        }
 
         let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
         options.retention = config.ledger_retention;
@@ -240,6 +253,22 @@ async fn first_ended(stages: &mut [Stage]) -> RunError {
         })
     });
     futures::future::select_all(ended).await.0
+}
+
+/// An agent of a foreign PKI, as it stands among those that joined: it never did, and its certificate is its PKI's.
+fn listed_agent(mapped: &MappedAgent) -> Agent {
+    Agent {
+        id: mapped.agent,
+        host: mapped.name.clone(),
+        version: String::new(),
+        scopes: vec![(mapped.account, mapped.region.clone())],
+        gateway: false,
+        certificate_serial: String::new(),
+        certificate_expires_ns: 0,
+        joined_ns: 0,
+        revoked_ns: None,
+        last_seen_ns: None,
+    }
 }
 
 fn default_trail(config: &Config) -> TrailConfig {

@@ -88,6 +88,11 @@ impl ReceiptKeys {
         Ok(())
     }
 
+    /// Whether this key is trusted already, by whichever root.
+    pub fn holds(&self, public_key: &PublicKey) -> bool {
+        self.0.contains_key(&Hash::of(&public_key.0))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &ReceiptKey> {
         self.0.values()
     }

@@ -177,6 +177,17 @@ impl fmt::Debug for AccountId {
     }
 }
 
+impl AgentId {
+    /// Of an agent whose certificate comes from a PKI of the operator's own: the first 16 bytes of
+    /// `SHA256("edgetrail/agent/v1\n" ‖ name)` as a UUID of version 8. The name is a SPIFFE id or `dns:NAME`.
+    pub fn of_name(name: &str) -> Self {
+        let hash = crate::chain::Hash::of(&[b"edgetrail/agent/v1\n", name.as_bytes()].concat());
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash.0).for_each(|(to, from)| *to = from);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 macro_rules! uuid_identity {
     ($name:ident) => {
         impl $name {

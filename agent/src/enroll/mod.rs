@@ -103,7 +103,8 @@ impl Enrollment {
     /// What the uplink shows and trusts.
     pub fn credentials(&self) -> Result<Arc<Credentials>, EnrollError> {
         let tls = tls::client_config(&self.roots, Some(self.tls.clone())).map_err(EnrollError::Tls)?;
-        Ok(Arc::new(Credentials { tls, roots: self.roots.clone(), receipt_keys: self.receipt_keys.clone() }))
+        let (chain, roots) = (self.tls.chain.clone(), self.roots.clone());
+        Ok(Arc::new(Credentials { tls, chain, roots, receipt_keys: self.receipt_keys.clone() }))
     }
 
     /// What the agent's streams are bound to.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
+use edgetrail_link::tls::{ALPN_H2, CLIENT_FRAMES, ConnectionInfo, Metered};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -137,7 +138,9 @@ async fn connection(
     };
     peer.tls = TlsFacts::of(stream.get_ref().1);
     let address = peer.address;
-    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    // Who enrols is known by address alone.
+    let info = ConnectionInfo { address, peer: None, protocol: None, cipher: None };
+    let service = TowerToHyperService::new(router.layer(Extension(peer)).layer(Extension(info)));
     let mut builder = Builder::new(tracked);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     builder
@@ -147,7 +150,9 @@ async fn connection(
         .keep_alive_timeout(PING_INTERVAL)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+    let metered = Metered::new(stream, http2, CLIENT_FRAMES);
+    let connection = builder.serve_connection(TokioIo::new(metered), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

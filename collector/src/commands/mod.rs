@@ -6,6 +6,7 @@
 
 mod access_key;
 mod agents;
+mod ca;
 mod check;
 mod print;
 mod quickstart;
@@ -51,6 +52,9 @@ enum Command {
     /// Shows agents, or revokes one
     #[command(subcommand)]
     Agents(agents::Command),
+    /// Shows or replaces the root of the certificate authority
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// Makes, lists or deletes the keys with which clients sign calls
     #[command(subcommand)]
     AccessKey(access_key::Command),
@@ -90,6 +94,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Token(command) => token::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Agents(command) => agents::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
+        Command::Ca(command) => ca::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::AccessKey(command) => access_key::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&cli.of, &arguments),
         Command::Completion { shell } => {

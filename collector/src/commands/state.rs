@@ -1,14 +1,12 @@
 //! The collector's state as the commands find it: they never create what the collector itself should own.
 
-use std::path::Path;
-
 use anyhow::{Context, bail};
-use edgetrail_link::tls::{CaPin, read_certificates};
+use edgetrail_link::tls::CaPin;
 
 use super::Of;
 use crate::config::Config;
 use crate::control::Control;
-use crate::pki::CA_FILE;
+use crate::pki::pin_of;
 
 pub(super) fn config(of: &Of) -> anyhow::Result<Config> {
     Ok(Config::load(of.config.as_deref())?)
@@ -28,11 +26,8 @@ pub(super) fn control(config: &Config) -> anyhow::Result<Control> {
 }
 
 /// The pin by which a joining agent knows this collector's CA.
-pub(super) fn ca_pin(state_dir: &Path) -> anyhow::Result<CaPin> {
-    let path = state_dir.join("pki").join(CA_FILE);
-    let certificates = read_certificates(&path).context("the CA's certificate can't be read")?;
-    let certificate = certificates.first().context("the CA's file holds no certificate")?;
-    Ok(CaPin::of(certificate))
+pub(super) fn ca_pin(config: &Config) -> anyhow::Result<CaPin> {
+    pin_of(&config.state_dir.join("pki"), config.pki.server.as_ref()).context("the CA's certificate can't be read")
 }
 
 /// Unix nanoseconds.

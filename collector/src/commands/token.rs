@@ -54,7 +54,7 @@ pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
     let scopes = create.account.zip(create.region).into_iter().chain(create.scope).collect();
     let new = NewToken { scopes, gateway: create.gateway, ttl: create.ttl, uses: create.uses };
     let token = control.create_token(&new, state::now_ns()).context("the token can't be made")?;
-    let (url, pin) = (api_url(&config), state::ca_pin(&config.state_dir)?);
+    let (url, pin) = (api_url(&config), state::ca_pin(&config)?);
     let join = format!("edgetrail-agent join {url} --token {} --ca-pin {pin}", token.text);
     match create.output {
         Output::Text => println!("{join}"),

@@ -51,6 +51,14 @@ impl Control {
         self.publish_revoked()
     }
 
+    /// Puts down an agent that a table names and that never joins. One that is known stays as it is.
+    pub fn list_agent(&self, agent: &Agent) -> Result<(), ControlError> {
+        if self.agent(agent.id)?.is_some() {
+            return Ok(());
+        }
+        self.upsert_agent(agent)
+    }
+
     /// Notes the certificate that renewed the agent's former one.
     pub fn renewed(&self, agent: AgentId, serial: &str, expires_ns: u64) -> Result<(), ControlError> {
         let changed = self.lock().execute(

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::batch::BatchError;
 use super::opening::OpeningError;
+use super::renewal::RenewalError;
 use super::resume::{ResumeError, named_head, stream_bytes};
 use super::take_up::TakeUpError;
 use crate::control::ControlError;
@@ -38,6 +39,8 @@ pub(super) enum End {
     Resume(#[source] ResumeError),
     #[error("the open is refused")]
     Opening(#[source] OpeningError),
+    #[error("the renewed certificate is refused")]
+    Renewal(#[source] RenewalError),
     #[error("the batch is refused")]
     Batch {
         stream: Option<StreamId>,
@@ -94,7 +97,7 @@ impl End {
                 CommitError::Unknown { .. } => (RefusalReason::Protocol, Some(*stream)),
                 CommitError::Duplicate(_) | CommitError::Unavailable(_) => (RefusalReason::Unavailable, Some(*stream)),
             },
-            Self::Outdated | Self::Opening(_) => (RefusalReason::Identity, None),
+            Self::Outdated | Self::Opening(_) | Self::Renewal(_) => (RefusalReason::Identity, None),
             Self::OtherAgent { stream } => (RefusalReason::Identity, Some(*stream)),
             Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
             Self::Resume(ResumeError::Internal { .. }) => (RefusalReason::Identity, None),

@@ -18,6 +18,7 @@ mod fence;
 mod losses;
 mod opening;
 mod receipts;
+mod renewal;
 mod resume;
 mod session;
 mod take_up;
@@ -157,6 +158,7 @@ impl Ingest {
         };
         // What a crash left unreported.
         self.context.report_losses().await;
+        let incoming = Incoming::new(listener, self.tls).admitting(Arc::new(self.context.revocations.clone()));
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIME_MAX))
@@ -164,7 +166,7 @@ impl Ingest {
             .initial_connection_window_size(FLOW_BYTES)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .add_service(service)
-            .serve_with_incoming_shutdown(Incoming::new(listener, self.tls), stopping);
+            .serve_with_incoming_shutdown(incoming, stopping);
         let served = tokio::select! {
             served = serving => served,
             // A connection that never closes does not hold up the stop.

@@ -16,11 +16,8 @@ use crate::control::Agent;
 use crate::ledger::StreamInfo;
 use crate::pki::{Authority, ChainError};
 
-/// Certificates in a chain: leaf, root, and room for a foreign PKI's intermediates.
-const CERTIFICATES_MAX: usize = 8;
-
 /// Bytes of one certificate; those of this CA take 600.
-const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 
 /// An ASN.1 ECDSA P-256 signature takes at most 72 bytes.
 const SIGNATURE_BYTES_MAX: usize = 128;
@@ -61,7 +58,7 @@ pub(super) fn verify(
 ) -> Result<StreamInfo, OpeningError> {
     let certificates = &opening.certificate_chain;
     let too_long = opening.signature.len() > SIGNATURE_BYTES_MAX
-        || certificates.len() > CERTIFICATES_MAX
+        || certificates.len() > tls::CHAIN_LENGTH_MAX
         || certificates.iter().any(|certificate| certificate.len() > CERTIFICATE_BYTES_MAX);
     if too_long {
         return Err(OpeningError::TooLong);
@@ -78,7 +75,7 @@ pub(super) fn verify(
     let chain: Vec<CertificateDer<'_>> =
         certificates.iter().map(|certificate| CertificateDer::from(certificate.as_ref())).collect();
     let issued = issued(chain.first())?;
-    let identity = authority.agent_of(&chain, issued).map_err(OpeningError::Chain)?;
+    let identity = authority.agent_once(&chain, issued).map_err(OpeningError::Chain)?;
     if !chain.first().is_some_and(|leaf| tls::signed_by(leaf, &opening.open, &opening.signature)) {
         return Err(OpeningError::Signature);
     }

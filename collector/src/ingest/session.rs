@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
@@ -27,12 +27,16 @@ use super::end::{Answer, End};
 use super::events::Noticed;
 use super::opening;
 use super::receipts::{Haste, Receipts};
+use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
 use super::{Context, WINDOW, take_up};
 use crate::ledger::{CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Whether the certificate has ended is looked at this often.
+const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A session reads streams of one agent: its current one, and older ones on the way out.
 const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
@@ -47,6 +51,8 @@ pub(super) struct Session {
     /// Put to the ledger and not yet durable, in order.
     pending: FuturesOrdered<BoxFuture<'static, Answered>>,
     receipts: Receipts,
+    /// When the certificate ends that the session runs under, Unix seconds.
+    not_after: watch::Sender<i64>,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
 }
@@ -66,7 +72,9 @@ impl Session {
         address: SocketAddr,
         answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     ) -> Self {
+        let not_after = watch::Sender::new(peer.not_after);
         Self {
+            not_after,
             context,
             peer,
             address,
@@ -82,12 +90,12 @@ impl Session {
         let agent = self.peer.identity.agent;
         let context = Arc::clone(&self.context);
         let place = context.fence.enter(agent);
-        let valid_for = self.valid_for();
+        let expired = expired(self.not_after.subscribe());
         let end = tokio::select! {
             end = self.converse(&mut inbound) => end,
             () = place.taken() => End::Fenced,
             () = context.revocations.revoked(agent) => End::Revoked,
-            () = tokio::time::sleep(valid_for) => End::Expired,
+            () = expired => End::Expired,
             () = context.stop.cancelled() => End::Stopping,
         };
         self.finish(end).await;
@@ -152,6 +160,7 @@ impl Session {
             from_agent::Message::Opening(opening) => self.open(opening).await,
             from_agent::Message::Batch(batch) => self.batch(batch).await,
             from_agent::Message::TakeUp(take_up) => self.take_up(take_up).await,
+            from_agent::Message::Renewed(renewed) => self.renewed(&renewed),
         }
     }
 
@@ -160,6 +169,14 @@ impl Session {
         while let Some((committed, stream, haste)) = self.pending.next().await {
             self.committed(committed, stream, haste)?;
         }
+        Ok(())
+    }
+
+    /// Goes on under the certificate that has renewed the connection's: the handshake has proven that the key is held.
+    fn renewed(&mut self, renewed: &wire::Renewed) -> Result<(), End> {
+        self.peer = renewal::verify(renewed, &self.peer, &self.context.authority).map_err(End::Renewal)?;
+        self.not_after.send_replace(self.peer.not_after);
+        tracing::info!(agent = %self.peer.identity.agent, "certificate renewed, the session goes on");
         Ok(())
     }
 
@@ -379,11 +396,6 @@ impl Session {
         };
         self.answers.send(Err(status)).await.map_err(|_| End::Closed)
     }
-
-    fn valid_for(&self) -> Duration {
-        let not_after = UNIX_EPOCH + Duration::from_secs(u64::try_from(self.peer.not_after).unwrap_or(0));
-        not_after.duration_since(SystemTime::now()).unwrap_or_default()
-    }
 }
 
 fn quarantine_text(quarantine: &Quarantine) -> String {
@@ -429,6 +441,21 @@ async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, End> + Sen
 async fn next_message(inbound: &mut Streaming<wire::FromAgent>) -> Result<from_agent::Message, End> {
     let message = inbound.message().await.map_err(|status| End::Broken(Box::new(status)))?.ok_or(End::Closed)?;
     message.message.ok_or(End::Protocol("an empty message, or one of a later version"))
+}
+
+/// Returns once the certificate has ended. Looked at now and then: clocks step, and a certificate may be renewed.
+async fn expired(mut not_after: watch::Receiver<i64>) {
+    loop {
+        let end = UNIX_EPOCH + Duration::from_secs(u64::try_from(*not_after.borrow_and_update()).unwrap_or(0));
+        let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(left.min(EXPIRY_LOOK_INTERVAL)) => {}
+            Ok(()) = not_after.changed() => {}
+        }
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -5,11 +5,13 @@
 //! certificate binds, also after it has expired, for [`RENEWAL_GRACE`]; a certificate of before the agent's last join
 //! renews nothing, so a clone left behind by a re-join dies out.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::tls::ConnectionInfo;
 use edgetrail_link::wire::enrollment_server::{Enrollment, EnrollmentServer};
 use edgetrail_link::wire::{Credentials, JoinRequest, JoinResponse, RenewRequest, RenewResponse, Scope};
 use edgetrail_link::{renewal, tls};
@@ -18,7 +20,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::authority::{AGENT_CERTIFICATE_LIFE, ChainError, IssueError, issued_at};
+use super::authority::{ChainError, IssueError, issued_at};
+use super::guesses::Guesses;
 use super::{Authority, Pki};
 use crate::control::{Agent, Control, ControlError, Grant};
 
@@ -30,6 +33,9 @@ const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// Requests worked on at a time: a token costs an Argon2 hash, some 20 ms and 19 MiB.
 const AT_A_TIME: usize = 2;
+
+/// Requests that may wait for that; further ones are to come again.
+const WAITING_MAX: usize = 256;
 
 /// Longest host name and version that are kept. Source: RFC 1035 §2.3.4 for the name.
 const HOST_BYTES_MAX: usize = 255;
@@ -49,11 +55,12 @@ pub struct EnrollmentOptions {
 pub struct EnrollmentService(Arc<Inner>);
 
 struct Inner {
+    pki: Pki,
     authority: Arc<Authority>,
     control: Control,
     options: EnrollmentOptions,
-    roots: Vec<Bytes>,
-    receipt_keys: Vec<ReceiptKey>,
+    guesses: Guesses,
+    waiting: Semaphore,
     room: Semaphore,
 }
 
@@ -67,6 +74,8 @@ impl std::fmt::Debug for Inner {
 enum EnrollmentError {
     #[error("the request's {0} is not what the protocol asks for")]
     Malformed(&'static str),
+    #[error("too many wrong tokens came from {address}; wait {} s", wait.as_secs())]
+    Guessing { address: IpAddr, wait: Duration },
     #[error("the token is refused")]
     Control(#[source] ControlError),
     #[error("agent {agent} is known under another account or region; join without its former identity")]
@@ -86,11 +95,12 @@ enum EnrollmentError {
 impl EnrollmentService {
     pub fn new(pki: &Pki, control: Control, options: EnrollmentOptions) -> Self {
         Self(Arc::new(Inner {
+            pki: pki.clone(),
             authority: Arc::clone(pki.authority()),
             control,
             options,
-            roots: pki.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
-            receipt_keys: pki.receipt_keys(),
+            guesses: Guesses::default(),
+            waiting: Semaphore::new(WAITING_MAX),
             room: Semaphore::new(AT_A_TIME),
         }))
     }
@@ -106,6 +116,7 @@ impl EnrollmentService {
         call: impl FnOnce(&Inner) -> Result<T, EnrollmentError> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         let inner = Arc::clone(&self.0);
+        let _waiting = self.0.waiting.try_acquire().map_err(|_| Status::unavailable("too many agents enroll now; come again"))?;
         let _room = self.0.room.acquire().await.map_err(|_| Status::unavailable("the collector stops"))?;
         let done = tokio::task::spawn_blocking(move || call(&inner)).await;
         let done = done.map_err(|_| Status::internal("the request could not be worked on"))?;
@@ -116,8 +127,23 @@ impl EnrollmentService {
 #[tonic::async_trait]
 impl Enrollment for EnrollmentService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let address = request.extensions().get::<ConnectionInfo>().map(|info| info.address.ip());
         let request = request.into_inner();
-        self.work(move |inner| inner.join(&request, SystemTime::now())).await
+        if let Some(address) = address
+            && let Some(wait) = self.0.guesses.wait(address, Instant::now())
+        {
+            return Err(EnrollmentError::Guessing { address, wait }.answer());
+        }
+        self.work(move |inner| {
+            let joined = inner.join(&request, SystemTime::now());
+            if let (Err(EnrollmentError::Control(ControlError::Token)), Some(address)) = (&joined, address)
+                && inner.guesses.wrong(address, Instant::now())
+            {
+                tracing::warn!(%address, "an address gives wrong tokens: it is made to wait from now on");
+            }
+            joined
+        })
+        .await
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
@@ -153,7 +179,7 @@ impl Inner {
             scopes: scopes.clone(),
             gateway,
             certificate_serial: chain.first().map(serial_of).unwrap_or_default(),
-            certificate_expires_ns: unix_ns(now + AGENT_CERTIFICATE_LIFE),
+            certificate_expires_ns: unix_ns(now + self.authority.certificate_life()),
             joined_ns: unix_ns(now),
             revoked_ns: None,
             last_seen_ns: None,
@@ -179,8 +205,7 @@ impl Inner {
         let issued = issued_at(&leaf).map_err(malformed)?;
         // The chain is judged as of its issue: that it may have expired is what renewal is for.
         let at = UNIX_EPOCH.checked_add(Duration::from_secs(issued)).ok_or(EnrollmentError::Malformed("certificate"))?;
-        let chain = [leaf.clone(), self.authority.certificate().clone()];
-        let identity = self.authority.agent_of(&chain, at).map_err(EnrollmentError::Chain)?;
+        let identity = self.authority.agent_of(std::slice::from_ref(&leaf), at).map_err(EnrollmentError::Chain)?;
         if !tls::signed_by(&leaf, &renewal::message(&request.csr, &leaf, request.time), &request.signature) {
             return Err(EnrollmentError::Signature);
         }
@@ -201,7 +226,7 @@ impl Inner {
         }
         let chain = self.authority.issue_agent(&csr, &identity, now).map_err(EnrollmentError::Issue)?;
         let serial = chain.first().map(serial_of).unwrap_or_default();
-        let expires = unix_ns(now + AGENT_CERTIFICATE_LIFE);
+        let expires = unix_ns(now + self.authority.certificate_life());
         self.control.renewed(agent, &serial, expires).map_err(EnrollmentError::Control)?;
         tracing::info!(%agent, "certificate renewed");
         Ok(RenewResponse { credentials: Some(self.credentials(&chain)) })
@@ -210,8 +235,8 @@ impl Inner {
     fn credentials(&self, chain: &[CertificateDer<'_>]) -> Credentials {
         Credentials {
             certificate_chain: chain.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect(),
-            roots: self.roots.clone(),
-            receipt_keys: self.receipt_keys.iter().map(ReceiptKey::to_wire).collect(),
+            roots: self.pki.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
+            receipt_keys: self.pki.receipt_keys().iter().map(ReceiptKey::to_wire).collect(),
         }
     }
 }
@@ -220,6 +245,11 @@ impl EnrollmentError {
     /// What the agent is told; the collector's own troubles are logged here and not told.
     fn answer(&self) -> Status {
         let cause = std::error::Error::source(self).map(ToString::to_string);
+        if let Self::Guessing { .. } = self {
+            // Said once, when the allowance was used up: a guesser does not fill the log.
+            tracing::debug!(error = %self, "enrollment refused");
+            return Status::resource_exhausted(self.to_string());
+        }
         tracing::warn!(error = %self, cause, "enrollment refused");
         let text = cause.map_or_else(|| self.to_string(), |cause| format!("{self}: {cause}"));
         match self {
@@ -230,6 +260,7 @@ impl EnrollmentError {
             Self::OtherScopes { .. } | Self::Chain(_) | Self::GraceOver | Self::Signature | Self::Superseded { .. } => {
                 Status::permission_denied(text)
             }
+            Self::Guessing { .. } => Status::resource_exhausted(text),
             Self::Control(_) | Self::Issue(_) => Status::internal("the collector can't enroll now; its log says why"),
         }
     }

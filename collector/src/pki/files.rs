@@ -50,7 +50,12 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         file.sync_all()?;
         fs::rename(&beside, path)?;
         // From here on a crash recovers to the new file.
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        sync_directory(path.parent().unwrap_or(Path::new(".")))
     };
     written().map_err(failed)
+}
+
+/// Makes renames in it durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }

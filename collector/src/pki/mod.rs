@@ -4,32 +4,40 @@
 //! nothing else: agents' certificates (24 h, exactly one SPIFFE id, client authentication only), this collector's own
 //! server certificates (kept in memory, renewed by [`Pki::run`]), and statements on receipt keys. Who is revoked is
 //! asked at every handshake and told to every live stream.
+//!
+//! What lies on disk may be replaced while the collector runs: the root ([`rotation`]), and with a PKI of the operator's
+//! own the server's certificate and key and the foreign roots. [`Pki::run`] notices within [`LOOK_INTERVAL`].
 
 mod authority;
 mod enrollment;
 mod files;
+mod foreign;
+mod guesses;
 mod receipt_key;
 mod revocations;
+mod root;
+pub mod rotation;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use edgetrail_link::receipt_keys::ReceiptKey;
-use edgetrail_link::tls::{self, CaPin, TlsError};
-use edgetrail_proto::chain::ReceiptSigner;
+use edgetrail_link::tls::{self, CaPin, FileError as PemError, Identity, TlsError};
+use edgetrail_proto::chain::{Hash, ReceiptSigner};
 use edgetrail_proto::identity::{AgentId, TrustDomain};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use authority::{AGENT_CERTIFICATE_LIFE, Authority, AuthorityError, ChainError, IssueError, issued_at};
+pub use authority::{AGENT_CERTIFICATE_LIFE, Authority, AuthorityError, AuthorityOptions, ChainError, IssueError, issued_at};
 pub use enrollment::{EnrollmentOptions, EnrollmentService, RENEWAL_GRACE};
 pub use files::FileError;
+pub use foreign::{ForeignOptions, MappedAgent};
 pub use revocations::Revocations;
 
 use self::receipt_key::ReceiptKeyFile;
@@ -39,6 +47,9 @@ pub const CA_FILE: &str = "ca.pem";
 
 /// The SPIFFE trust domain where none is configured.
 pub const TRUST_DOMAIN_DEFAULT: &str = "edgetrail.internal";
+
+/// Files that were replaced on disk are noticed within this time.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A failed renewal is tried again after this; the old certificate is good for days more.
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
@@ -51,6 +62,28 @@ pub enum PkiError {
     ReceiptKey(#[source] receipt_key::ReceiptKeyError),
     #[error("TLS can't be configured")]
     Tls(#[source] TlsError),
+    #[error("the server's certificate or key can't be used; correct `pki.certificate` and `pki.key` or their files")]
+    Pem(#[source] PemError),
+    #[error("{} holds a leaf alone: append its intermediates and its root, which joining agents pin", path.display())]
+    ShortChain { path: PathBuf },
+}
+
+/// What a PKI is made of.
+#[derive(Clone, Debug)]
+pub struct PkiOptions {
+    pub authority: AuthorityOptions,
+    /// Further DNS names and addresses under which agents and clients reach this collector, besides localhost.
+    pub server_names: Vec<String>,
+    /// Instead of certificates of the built-in CA.
+    pub server: Option<ServerFiles>,
+}
+
+/// The server's identity from a PKI of the operator's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFiles {
+    /// PEM: leaf first, up to and with the root.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// The collector's PKI. A cheap handle.
@@ -60,33 +93,53 @@ pub struct Pki(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
+    options: PkiOptions,
     authority: Arc<Authority>,
     receipt_key: ReceiptKeyFile,
     revocations: Revocations,
-    server_names: Vec<String>,
+    stands: RwLock<Arc<Stand>>,
     ingest_tls: watch::Sender<Arc<ServerConfig>>,
     api_tls: watch::Sender<Arc<ServerConfig>>,
 }
 
+/// What is told to agents, as of one reading of the files.
+#[derive(Debug)]
+struct Stand {
+    roots: Vec<CertificateDer<'static>>,
+    pin: CaPin,
+    receipt_keys: Vec<ReceiptKey>,
+}
+
 impl Pki {
-    /// Opens the PKI of a collector, or creates it. `server_names` are further DNS names and addresses under which
-    /// agents and clients reach this collector, besides localhost; `revoked` is the control store's.
+    /// Opens the PKI of a collector, or creates it, with the built-in CA alone. `revoked` is the control store's.
     pub fn open(
         directory: &Path,
         trust_domain: TrustDomain,
         server_names: &[String],
         revoked: watch::Receiver<BTreeSet<AgentId>>,
     ) -> Result<Self, PkiError> {
-        let authority = Arc::new(Authority::open(directory, trust_domain).map_err(PkiError::Authority)?);
+        let (certificate_life, foreign) = (AGENT_CERTIFICATE_LIFE, ForeignOptions::default());
+        let authority = AuthorityOptions { trust_domain, certificate_life, foreign };
+        Self::open_with(directory, PkiOptions { authority, server_names: server_names.to_vec(), server: None }, revoked)
+    }
+
+    pub fn open_with(
+        directory: &Path,
+        options: PkiOptions,
+        revoked: watch::Receiver<BTreeSet<AgentId>>,
+    ) -> Result<Self, PkiError> {
+        let authority = Authority::open_with(directory, options.authority.clone()).map_err(PkiError::Authority)?;
+        let authority = Arc::new(authority);
         let receipt_key = ReceiptKeyFile::open(directory, &authority).map_err(PkiError::ReceiptKey)?;
-        let revocations = Revocations::new(authority.trust_domain().clone(), revoked);
-        let (ingest, api) = server_configs(&authority, &revocations, server_names)?;
+        let revocations = Revocations::new(Arc::clone(&authority), revoked);
+        let (ingest, api, stand) = configure(&authority, &receipt_key, &revocations, &options)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
+            options,
             authority,
             receipt_key,
             revocations,
-            server_names: server_names.to_vec(),
+            stands: RwLock::new(Arc::new(stand)),
             ingest_tls: watch::Sender::new(ingest),
             api_tls: watch::Sender::new(api),
         })))
@@ -102,7 +155,7 @@ impl Pki {
 
     /// What `token create` prints and `join` pins.
     pub fn ca_pin(&self) -> CaPin {
-        CaPin::of(self.0.authority.certificate())
+        self.stand().pin
     }
 
     /// Where the CA's certificate lies.
@@ -110,9 +163,9 @@ impl Pki {
         self.0.directory.join(CA_FILE)
     }
 
-    /// All roots that are trusted now.
+    /// What an agent trusts: all roots of the built-in CA, and the foreign one that the server's certificate leads to.
     pub fn roots(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.0.authority.certificate().clone()]
+        self.stand().roots.clone()
     }
 
     /// Signs the ledger's receipts.
@@ -120,9 +173,9 @@ impl Pki {
         self.0.receipt_key.signer()
     }
 
-    /// The CA's statements on all receipt keys of this home.
+    /// The statements on all receipt keys of this home, by every root that is trusted now.
     pub fn receipt_keys(&self) -> Vec<ReceiptKey> {
-        vec![self.0.receipt_key.statement().clone()]
+        self.stand().receipt_keys.clone()
     }
 
     /// TLS of the ingest port, as it is now and after each renewal.
@@ -135,39 +188,101 @@ impl Pki {
         self.0.api_tls.subscribe()
     }
 
-    /// Renews the server certificates at half of their life, until stopped.
+    fn stand(&self) -> Arc<Stand> {
+        Arc::clone(&self.0.stands.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Renews the server certificates at half of their life and takes up what is replaced on disk, until stopped.
     pub async fn run(self, stop: CancellationToken) {
-        let mut wait = authority::SERVER_CERTIFICATE_LIFE / 2;
+        let mut seen = self.fingerprint();
+        let mut due = Instant::now() + authority::SERVER_CERTIFICATE_LIFE / 2;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
-            wait = match server_configs(&self.0.authority, &self.0.revocations, &self.0.server_names) {
-                Ok((ingest, api)) => {
-                    self.0.ingest_tls.send_replace(ingest);
-                    self.0.api_tls.send_replace(api);
-                    tracing::info!("server certificates renewed");
-                    authority::SERVER_CERTIFICATE_LIFE / 2
-                }
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::error!(%error, cause, "server certificates could not be renewed");
-                    RENEWAL_RETRY
-                }
-            };
+            let found = self.fingerprint();
+            if found == seen && Instant::now() < due {
+                continue;
+            }
+            // Whatever is found is tried once: a file that is half-written is found again when it is whole.
+            let replaced = std::mem::replace(&mut seen, found) != seen;
+            due = Instant::now() + authority::SERVER_CERTIFICATE_LIFE / 2;
+            if let Err(error) = self.reload() {
+                let cause = std::error::Error::source(&error).map(|cause| match cause.source() {
+                    Some(inner) => format!("{cause}: {inner}"),
+                    None => cause.to_string(),
+                });
+                tracing::error!(%error, cause, "certificates and roots stay as they were");
+                due = Instant::now() + RENEWAL_RETRY;
+            } else {
+                seen = self.fingerprint();
+                tracing::info!(replaced, roots = self.stand().roots.len(), "certificates and roots taken up");
+            }
         }
+    }
+
+    /// Reads everything anew. What was in use stays in use where anything of it can't be used.
+    fn reload(&self) -> Result<(), PkiError> {
+        let inner = &self.0;
+        inner.authority.reload().map_err(PkiError::Authority)?;
+        let (ingest, api, stand) = configure(&inner.authority, &inner.receipt_key, &inner.revocations, &inner.options)?;
+        *inner.stands.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stand);
+        inner.ingest_tls.send_replace(ingest);
+        inner.api_tls.send_replace(api);
+        Ok(())
+    }
+
+    fn fingerprint(&self) -> Hash {
+        let inner = &self.0;
+        let own = rotation::files(&inner.directory);
+        let server = inner.options.server.iter().flat_map(|files| [&files.certificate, &files.key]);
+        let foreign = inner.options.authority.foreign.roots.iter();
+        foreign::fingerprint(own.iter().chain(server).chain(foreign).map(PathBuf::as_path))
     }
 }
 
-fn server_configs(
+/// TLS of both ports, and what agents are told.
+fn configure(
     authority: &Authority,
+    receipt_key: &ReceiptKeyFile,
     revocations: &Revocations,
-    names: &[String],
-) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), PkiError> {
-    let issued = || authority.issue_server(names, SystemTime::now()).map_err(AuthorityError::Issue).map_err(PkiError::Authority);
-    let roots = [authority.certificate().clone()];
-    let ingest = tls::ingest_config(issued()?, &roots, Arc::new(revocations.clone())).map_err(PkiError::Tls)?;
-    let api = tls::api_config(issued()?).map_err(PkiError::Tls)?;
-    Ok((ingest, api))
+    options: &PkiOptions,
+) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>, Stand), PkiError> {
+    let issue = |error| PkiError::Authority(AuthorityError::Issue(error));
+    let issued = || authority.issue_server(&options.server_names, SystemTime::now()).map_err(issue);
+    let mut roots = authority.roots();
+    let mut pin = CaPin::of(&authority.certificate());
+    let (ingest, api) = match &options.server {
+        None => (issued()?, issued()?),
+        Some(files) => {
+            let identity = read_server(files)?;
+            if let Some(root) = identity.chain.last() {
+                pin = CaPin::of(root);
+                roots.push(root.clone());
+            }
+            (identity.clone(), identity)
+        }
+    };
+    let ingest = tls::ingest_config(ingest, Arc::new(revocations.clone())).map_err(PkiError::Tls)?;
+    let api = tls::api_config(api).map_err(PkiError::Tls)?;
+    let receipt_keys = authority.sign_receipt_key_by_all(receipt_key.statement()).map_err(issue)?;
+    Ok((ingest, api, Stand { roots, pin, receipt_keys }))
+}
+
+fn read_server(files: &ServerFiles) -> Result<Identity, PkiError> {
+    let chain = tls::read_certificates(&files.certificate).map_err(PkiError::Pem)?;
+    if chain.len() < 2 {
+        return Err(PkiError::ShortChain { path: files.certificate.clone() });
+    }
+    let key = tls::read_key(&files.key).map_err(PkiError::Pem)?;
+    Ok(Identity { chain, key })
+}
+
+/// What `join` pins, of a collector that need not run: the built-in root, or the one that ends the server's own chain.
+pub fn pin_of(directory: &Path, server: Option<&ServerFiles>) -> Result<CaPin, PkiError> {
+    let path = server.map_or_else(|| directory.join(CA_FILE), |files| files.certificate.clone());
+    let certificates = tls::read_certificates(&path).map_err(PkiError::Pem)?;
+    let root = if server.is_some() { certificates.last() } else { certificates.first() };
+    root.map(CaPin::of).ok_or(PkiError::ShortChain { path })
 }

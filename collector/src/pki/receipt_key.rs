@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::tls;
 use edgetrail_proto::chain::{PublicKey, ReceiptSigner, Seed};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -58,7 +59,10 @@ impl ReceiptKeyFile {
     pub(super) fn open(directory: &Path, authority: &Authority) -> Result<Self, ReceiptKeyError> {
         let path = directory.join(FILE);
         match files::read(&path).map_err(ReceiptKeyError::File)? {
-            Some(bytes) => Self::parse(&Zeroizing::new(bytes)).ok_or(ReceiptKeyError::Damaged { path }),
+            Some(bytes) => {
+                let parsed = Self::parse(&Zeroizing::new(bytes)).ok_or(ReceiptKeyError::Damaged { path: path.clone() })?;
+                parsed.signed_anew(&path, authority)
+            }
             None => Self::create(&path, authority),
         }
     }
@@ -78,16 +82,34 @@ impl ReceiptKeyFile {
         let now = SystemTime::now();
         let (not_before, not_after) = (unix_ns(now - CLOCK_TOLERANCE), unix_ns(now + LIFE));
         let statement = authority.sign_receipt_key(public_key, not_before, not_after).map_err(ReceiptKeyError::Statement)?;
+        let created = Self { seed: Seed(seed), statement };
+        created.store(path)?;
+        Ok(created)
+    }
+
+    /// A statement by a root that was replaced since is made anew.
+    fn signed_anew(mut self, path: &Path, authority: &Authority) -> Result<Self, ReceiptKeyError> {
+        let ReceiptKey { public_key, not_before, not_after, .. } = self.statement;
+        let message = ReceiptKey::message(&public_key, not_before, not_after);
+        if !tls::signed_by(&authority.certificate(), &message, &self.statement.ca_signature) {
+            let statement = authority.sign_receipt_key(public_key, not_before, not_after);
+            self.statement = statement.map_err(ReceiptKeyError::Statement)?;
+            self.store(path)?;
+        }
+        Ok(self)
+    }
+
+    fn store(&self, path: &Path) -> Result<(), ReceiptKeyError> {
+        let statement = &self.statement;
         let stored = Stored {
-            seed: hex::encode(seed.as_slice()),
-            not_before,
-            not_after,
+            seed: hex::encode(self.seed.0.as_slice()),
+            not_before: statement.not_before,
+            not_after: statement.not_after,
             ca_signature: BASE64.encode(&statement.ca_signature),
         };
         let unwritable = |source: serde_json::Error| FileError::Write { path: path.to_owned(), source: source.into() };
         let bytes = serde_json::to_vec(&stored).map_err(unwritable).map_err(ReceiptKeyError::File)?;
-        files::write(path, &Zeroizing::new(bytes)).map_err(ReceiptKeyError::File)?;
-        Ok(Self { seed: Seed(seed), statement })
+        files::write(path, &Zeroizing::new(bytes)).map_err(ReceiptKeyError::File)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {

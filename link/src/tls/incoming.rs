@@ -1,31 +1,29 @@
 //! Accepted connections, each after its TLS handshake.
 //!
-//! Handshakes run beside one another, at most [`HANDSHAKES_MAX`] and each for at most [`HANDSHAKE_TIME_MAX`]: a peer
-//! that dawdles holds up nobody for long. The configuration is read anew for each connection, so that a rotation or
-//! revocation counts from the next handshake on. Dropping the stream ends listening and unfinished handshakes.
+//! Handshakes run beside one another, bounded in number and each for at most [`HANDSHAKE_TIME_MAX`]; one that dawdles
+//! gives way to a new one: a peer that is slow on purpose holds up nobody for long. The configuration is read anew for
+//! each connection, so that a rotation or revocation counts from the next handshake on. Dropping the stream ends
+//! listening and unfinished handshakes.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
-use super::peer::Peer;
-
-/// Most handshakes at a time. At some 1 ms of CPU each, a full set is a quarter of a second of one core.
-pub const HANDSHAKES_MAX: usize = 256;
+use super::connection::Connection;
+use super::crowd::{AgentPlaces, CONNECTIONS_MAX, Crowd, Place, Room};
+use super::peer::{Admission, Peer, PeerError};
 
 /// A handshake takes two round trips; a peer that needs longer than this comes again.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -33,31 +31,23 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Wait after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Wait while every handshake is younger than what gives way.
+const CROWDED_PAUSE: Duration = Duration::from_millis(50);
+
+/// At most one refusal is logged in this time, with the count of those that were not: whoever floods a port does not
+/// fill the log.
+const REFUSAL_LOGGED: Duration = Duration::from_millis(600);
+
 /// The stream of accepted connections; never ends by itself and never yields an error.
 #[derive(Debug)]
 pub struct Incoming {
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
+    admission: Option<Arc<dyn Admission>>,
+    crowd: Crowd,
     handshakes: JoinSet<Result<Connection, Refused>>,
     pause: Option<Pin<Box<Sleep>>>,
-}
-
-/// A connection whose handshake succeeded.
-#[derive(Debug)]
-pub struct Connection {
-    tls: TlsStream<TcpStream>,
-    info: ConnectionInfo,
-}
-
-/// Who is at the other end. A request's extension with tonic.
-#[derive(Clone, Debug)]
-pub struct ConnectionInfo {
-    pub address: SocketAddr,
-    /// Absent where the port asks for no client certificate.
-    pub peer: Option<Arc<Peer>>,
-    /// Such as `TLSv1.3` and `TLS_AES_128_GCM_SHA256`, for a record's tlsDetails.
-    pub protocol: Option<&'static str>,
-    pub cipher: Option<&'static str>,
+    refusals: Refusals,
 }
 
 /// Who got no connection, and why.
@@ -65,6 +55,13 @@ pub struct ConnectionInfo {
 struct Refused {
     address: SocketAddr,
     error: HandshakeError,
+}
+
+/// Those that are not logged one by one.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u64,
+    logged: Option<Instant>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,12 +73,27 @@ enum HandshakeError {
     )]
     Tls(#[source] io::Error),
     #[error("the peer's certificate names no agent")]
-    Peer(#[source] super::peer::PeerError),
+    Peer(#[source] PeerError),
+    #[error("the peer's certificate is not admitted any more")]
+    Admission(#[source] rustls::Error),
 }
 
 impl Incoming {
     pub fn new(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
-        Self { listener, config, handshakes: JoinSet::new(), pause: None }
+        let (crowd, handshakes) = (Crowd::new(CONNECTIONS_MAX), JoinSet::new());
+        Self { listener, config, admission: None, crowd, handshakes, pause: None, refusals: Refusals::default() }
+    }
+
+    /// Who a peer is, is what the admission says; without one, what its SPIFFE id says.
+    pub fn admitting(mut self, admission: Arc<dyn Admission>) -> Self {
+        self.admission = Some(admission);
+        self
+    }
+
+    /// At most this many connections at a time, unfinished handshakes included.
+    pub fn at_most(mut self, connections: usize) -> Self {
+        self.crowd = Crowd::new(connections);
+        self
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -97,30 +109,29 @@ impl Incoming {
         loop {
             match self.handshakes.poll_join_next(context) {
                 Poll::Ready(Some(Ok(Ok(connection)))) => return Poll::Ready(connection),
-                Poll::Ready(Some(Ok(Err(Refused { address, error })))) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::info!(%address, %error, cause, "connection refused");
+                Poll::Ready(Some(Ok(Err(refused)))) => {
+                    self.refusals.note(&refused);
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::error!(%error, "a handshake ended in a panic");
+                    // One that gave way is no error.
+                    if error.is_panic() {
+                        tracing::error!(%error, "a handshake ended in a panic");
+                    }
                     continue;
                 }
                 Poll::Ready(None) | Poll::Pending => {}
-            }
-            if self.handshakes.len() >= HANDSHAKES_MAX {
-                return Poll::Pending;
             }
             if let Some(pause) = &mut self.pause {
                 std::task::ready!(pause.as_mut().poll(context));
                 self.pause = None;
             }
+            if !self.crowd.has_room(Instant::now()) {
+                self.pause = Some(Box::pin(tokio::time::sleep(CROWDED_PAUSE)));
+                continue;
+            }
             match std::task::ready!(self.listener.poll_accept(context)) {
-                Ok((tcp, address)) => {
-                    let config = Arc::clone(&self.config.borrow());
-                    let shaken = async move { handshake(tcp, address, config).await.map_err(|error| Refused { address, error }) };
-                    self.handshakes.spawn(shaken);
-                }
+                Ok((tcp, address)) => self.begin(tcp, address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
@@ -128,25 +139,84 @@ impl Incoming {
             }
         }
     }
+
+    fn begin(&mut self, tcp: TcpStream, address: SocketAddr) {
+        let now = Instant::now();
+        if self.crowd.arrive(address.ip(), now) == Room::Refused {
+            self.refusals.note_crowded(address);
+            return;
+        }
+        let handshake = Handshake {
+            config: Arc::clone(&self.config.borrow()),
+            admission: self.admission.clone(),
+            place: self.crowd.place(),
+            agents: self.crowd.agents(),
+        };
+        let shaken = async move { handshake.run(tcp, address).await.map_err(|error| Refused { address, error }) };
+        let abort = self.handshakes.spawn(shaken);
+        self.crowd.begin(address.ip(), now, abort);
+    }
 }
 
-async fn handshake(tcp: TcpStream, address: SocketAddr, config: Arc<ServerConfig>) -> Result<Connection, HandshakeError> {
-    // Small messages (receipts) go out at once; failing to set it costs latency only.
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%error, "nodelay was not set");
+/// What a handshake needs of its port.
+struct Handshake {
+    config: Arc<ServerConfig>,
+    admission: Option<Arc<dyn Admission>>,
+    place: Place,
+    agents: AgentPlaces,
+}
+
+impl Handshake {
+    async fn run(self, tcp: TcpStream, address: SocketAddr) -> Result<Connection, HandshakeError> {
+        // Small messages (receipts) go out at once; failing to set it costs latency only.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "nodelay was not set");
+        }
+        let accepted = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(self.config).accept(tcp));
+        let tls = accepted.await.map_err(|_| HandshakeError::TimedOut)?.map_err(HandshakeError::Tls)?;
+        let chain = tls.get_ref().1.peer_certificates();
+        let chain: Option<Vec<_>> = chain.map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect());
+        let peer = match (chain, self.admission) {
+            (None, _) => None,
+            (Some(chain), None) => Some(Peer::from_chain(chain).map_err(HandshakeError::Peer)?),
+            (Some(chain), Some(admission)) => {
+                let identity = admission.identify(&chain, UnixTime::now()).map_err(HandshakeError::Admission)?;
+                Some(Peer::identified(chain, identity).map_err(HandshakeError::Peer)?)
+            }
+        };
+        let peer = peer.map(Arc::new);
+        let of_agent = peer.as_ref().map(|peer| self.agents.enter(peer.identity.agent));
+        Ok(Connection::new(tls, address, peer, (self.place, of_agent)))
     }
-    let accepted = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(config).accept(tcp));
-    let tls = accepted.await.map_err(|_| HandshakeError::TimedOut)?.map_err(HandshakeError::Tls)?;
-    let session = tls.get_ref().1;
-    let chain = session.peer_certificates().map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect());
-    let peer = chain.map(Peer::from_chain).transpose().map_err(HandshakeError::Peer)?.map(Arc::new);
-    let info = ConnectionInfo {
-        address,
-        peer,
-        protocol: session.protocol_version().and_then(|version| version.as_str()),
-        cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
-    };
-    Ok(Connection { tls, info })
+}
+
+impl Refusals {
+    fn note(&mut self, refused: &Refused) {
+        let Refused { address, error } = refused;
+        if self.due() {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::info!(%address, %error, cause, unlogged = self.count, "connection refused");
+            self.count = 0;
+        }
+    }
+
+    fn note_crowded(&mut self, address: SocketAddr) {
+        if self.due() {
+            tracing::warn!(%address, unlogged = self.count, "connection refused: too many of this address, or on this port");
+            self.count = 0;
+        }
+    }
+
+    fn due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= REFUSAL_LOGGED);
+        if due {
+            self.logged = Some(now);
+        } else {
+            self.count = self.count.saturating_add(1);
+        }
+        due
+    }
 }
 
 impl Stream for Incoming {
@@ -154,47 +224,5 @@ impl Stream for Incoming {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_accept(context).map(|connection| Some(Ok(connection)))
-    }
-}
-
-impl Connection {
-    pub fn info(&self) -> &ConnectionInfo {
-        &self.info
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = ConnectionInfo;
-
-    fn connect_info(&self) -> ConnectionInfo {
-        self.info.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tls.is_write_vectored()
     }
 }

@@ -4,7 +4,10 @@
 //! its CA; who an agent is comes from the one SPIFFE URI in that certificate, never from its common name and never
 //! from what it sends. A joining agent trusts no root yet: it pins the CA's hash and still checks chain and name.
 
+mod connection;
+mod crowd;
 mod files;
+mod frames;
 mod incoming;
 mod peer;
 mod pin;
@@ -17,9 +20,14 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+pub use connection::{Connection, ConnectionInfo};
+pub use crowd::{CONNECTIONS_MAX, CONNECTIONS_OF_AGENT_MAX, HANDSHAKES_MAX, HANDSHAKES_OF_ADDRESS_MAX};
 pub use files::{FileError, read_certificates, read_key};
-pub use incoming::{Connection, ConnectionInfo, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, Incoming};
-pub use peer::{Admission, Peer, PeerError, identity_of, public_key_of, serial_of, signed_by, validity_of};
+pub use frames::{AGENT_FRAMES, CLIENT_FRAMES, FrameAllowance, Metered};
+pub use incoming::{HANDSHAKE_TIME_MAX, Incoming};
+pub use peer::{
+    Admission, CHAIN_LENGTH_MAX, Peer, PeerError, identity_of, names_of, public_key_of, serial_of, signed_by, validity_of,
+};
 pub use pin::{CaPin, PinError};
 
 /// HTTP/2's protocol name, RFC 9113 §3.1: gRPC needs it.
@@ -82,13 +90,9 @@ pub fn pinned_client_config(pin: CaPin) -> Result<Arc<ClientConfig>, TlsError> {
     )
 }
 
-/// Ingest's side: whoever has no valid certificate of `agent_roots`, or is not admitted, gets no connection.
-pub fn ingest_config(
-    identity: Identity,
-    agent_roots: &[CertificateDer<'static>],
-    admission: Arc<dyn Admission>,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let verifier = Arc::new(peer::AdmittingVerifier::new(agent_chain_verifier(agent_roots)?, admission));
+/// Ingest's side: whoever has no certificate that identifies an agent, or is not admitted, gets no connection.
+pub fn ingest_config(identity: Identity, admission: Arc<dyn Admission>) -> Result<Arc<ServerConfig>, TlsError> {
+    let verifier = Arc::new(peer::AdmittingVerifier::new(admission, provider()));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Identity)?

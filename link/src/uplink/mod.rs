@@ -27,6 +27,7 @@ use self::backoff::Backoff;
 use self::session::{Session, SessionEnd};
 use crate::outbox::Outbox;
 use crate::receipt_keys::ReceiptKeys;
+use crate::tls;
 
 /// After a stop, what is sealed may still go out for this long.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
@@ -35,8 +36,18 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub tls: Arc<ClientConfig>,
+    /// What `tls` shows, leaf first: a session goes on under a renewed certificate of the same key.
+    pub chain: Vec<CertificateDer<'static>>,
     pub roots: Vec<CertificateDer<'static>>,
     pub receipt_keys: ReceiptKeys,
+}
+
+impl Credentials {
+    /// Whether both certificates bind one key.
+    fn is_for_the_key_of(&self, other: &Self) -> bool {
+        let key = |credentials: &Self| credentials.chain.first().and_then(|leaf| tls::public_key_of(leaf).ok());
+        key(self).is_some_and(|ours| key(other) == Some(ours))
+    }
 }
 
 /// What an uplink is made of.
@@ -144,15 +155,13 @@ impl Uplink {
             let session = Session {
                 outbox: &self.outbox,
                 credentials: &credentials,
+                renewals: &self.options.credentials,
                 agent_version: &self.options.agent_version,
                 status: &self.status,
                 stop,
             };
             let progress = session::Progress::default();
-            let ended = tokio::select! {
-                ended = session.run(&endpoint, &progress) => ended,
-                Ok(()) = self.options.credentials.changed() => Ok(SessionEnd::Resume),
-            };
+            let ended = session.run(&endpoint, &progress).await;
             self.status.send_modify(|status| {
                 status.connected = None;
                 status.in_flight = 0;
@@ -165,6 +174,11 @@ impl Uplink {
             let pause = self.options.endpoints.len();
             preference = match ended {
                 Ok(SessionEnd::Drained) => return,
+                // Another key: a new connection to the same collector, at once. What was in flight is named again.
+                Ok(SessionEnd::HandOver) => {
+                    tracing::info!(%endpoint, "credentials replaced, connecting anew");
+                    preference
+                }
                 Ok(SessionEnd::Resume) => pause,
                 Err(error) => {
                     self.report(&endpoint, &error);

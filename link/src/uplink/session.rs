@@ -44,6 +44,8 @@ pub(super) enum SessionEnd {
     Drained,
     /// Something moved on one side: name everything again.
     Resume,
+    /// The credentials are for another key than the connection's.
+    HandOver,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ impl Progress {
 pub(super) struct Session<'a> {
     pub(super) outbox: &'a Arc<dyn Outbox>,
     pub(super) credentials: &'a Credentials,
+    /// What replaces `credentials` while the session runs; the version of now is seen.
+    pub(super) renewals: &'a watch::Receiver<Arc<Credentials>>,
     pub(super) agent_version: &'a str,
     pub(super) status: &'a watch::Sender<Status>,
     pub(super) stop: &'a CancellationToken,
@@ -156,6 +160,25 @@ impl Session<'_> {
         tokio::select! {
             end = self.send_courses(courses, window, &to_collector, &flight) => end,
             end = self.receive(&mut inbound, &keys, &flight, progress) => end,
+            end = self.show_renewals(&to_collector) => end,
+        }
+    }
+
+    /// Shows the collector each certificate that renews the connection's own; ends when another key has replaced it.
+    async fn show_renewals(&self, to_collector: &Wire) -> Result<SessionEnd, SessionError> {
+        let mut renewals = self.renewals.clone();
+        loop {
+            if renewals.changed().await.is_err() {
+                // Nobody renews any more: the agent stops, and says so by itself.
+                std::future::pending::<()>().await;
+            }
+            let renewed = Arc::clone(&renewals.borrow_and_update());
+            if !renewed.is_for_the_key_of(self.credentials) {
+                return Ok(SessionEnd::HandOver);
+            }
+            let certificate_chain = renewed.chain.iter().map(|certificate| certificate.to_vec().into()).collect();
+            send(to_collector, from_agent::Message::Renewed(wire::Renewed { certificate_chain })).await?;
+            tracing::debug!("the session goes on under the renewed certificate");
         }
     }
 
@@ -193,7 +216,12 @@ impl Session<'_> {
     ) -> Result<Option<(ReceiptKeys, VecDeque<Course>)>, SessionError> {
         let mut keys = self.credentials.receipt_keys.clone();
         for key in &resumed.receipt_keys {
-            if let Err(error) = ReceiptKey::from_wire(key).and_then(|key| keys.add(key, &self.credentials.roots)) {
+            let taken = ReceiptKey::from_wire(key).and_then(|key| match keys.holds(&key.public_key) {
+                // While the root is being replaced, each key comes with one statement a root.
+                true => Ok(()),
+                false => keys.add(key, &self.credentials.roots),
+            });
+            if let Err(error) = taken {
                 tracing::warn!(%error, "a receipt key that the collector offers is not taken");
             }
         }

@@ -117,7 +117,7 @@ impl Rig {
         let mut receipt_keys = ReceiptKeys::default();
         self.pki.receipt_keys().into_iter().for_each(|key: ReceiptKey| receipt_keys.add(key, &roots).unwrap());
         let tls = tls::client_config(&roots, Some(agent.tls())).unwrap();
-        Arc::new(Credentials { tls, roots, receipt_keys })
+        Arc::new(Credentials { tls, chain: agent.chain.clone(), roots, receipt_keys })
     }
 
     pub(super) async fn attach(&self, agent: &TestAgent) -> Result<Conversation, String> {

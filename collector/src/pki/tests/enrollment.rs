@@ -14,9 +14,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::Code;
 
-use super::enrollment::RENEWAL_GRACE;
-use super::{AGENT_CERTIFICATE_LIFE, EnrollmentOptions, EnrollmentService, Pki};
 use crate::control::{Control, NewToken};
+use crate::pki::{AGENT_CERTIFICATE_LIFE, EnrollmentOptions, EnrollmentService, Pki, RENEWAL_GRACE};
 
 const ACCOUNT: &str = "111122223333";
 
@@ -32,7 +31,7 @@ impl Door {
     async fn open() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let control = Control::open(directory.path()).unwrap();
-        let domain = super::TRUST_DOMAIN_DEFAULT.parse().unwrap();
+        let domain = crate::pki::TRUST_DOMAIN_DEFAULT.parse().unwrap();
         let pki = Pki::open(&directory.path().join("pki"), domain, &[], control.revoked()).unwrap();
         let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: vec!["c.example:7443".to_owned()] };
         let service = EnrollmentService::new(&pki, control.clone(), options).server();
