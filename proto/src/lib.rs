@@ -23,3 +23,5 @@ pub mod keys;
 pub mod digest;
 
 pub mod proof;
+
+pub mod evidence;

@@ -51,6 +51,10 @@ pub struct ProofStream {
     /// The last batch before the window; `None` where batch 0 is in it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub take_up: Option<ProofTakeUp>,
+    /// In the window: where the stream goes on behind batches that were lost with the collector that held them, each with
+    /// the last batch that was lost and the receipt that names it.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resumed: Vec<ProofTakeUp>,
 }
 
 /// Where a stream is taken up whose earlier batches the reader was not shown: its last batch before the window, with

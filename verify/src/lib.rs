@@ -19,10 +19,28 @@ pub mod opening;
 
 pub mod receipt_keys;
 
+pub mod receipts;
+
+pub mod stream;
+
 pub mod streams;
+
+pub mod account;
 
 pub mod lanes;
 
 pub mod trail;
 
 pub mod report;
+
+pub mod steps;
+
+pub mod trace;
+
+pub mod fork;
+
+pub mod advice;
+
+pub mod table;
+
+pub mod page;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use edgetrail_proto::chain::{Hash, PublicKey, Receipt, receipt_key_statement};
-use edgetrail_proto::proof::Proof;
+use edgetrail_proto::proof::{Proof, ProofReceiptKey};
 
 use crate::opening;
 
@@ -22,8 +22,13 @@ struct ReceiptKey {
 impl ReceiptKeys {
     /// A proof's keys; where roots are given, those only that one of them vouches for. What another key signed verifies under none.
     pub fn of(proof: &Proof, roots: &[Vec<u8>]) -> Self {
+        Self::stated(&proof.receipt_keys, roots)
+    }
+
+    /// The same of keys that stand elsewhere.
+    pub fn stated(stated: &[ProofReceiptKey], roots: &[Vec<u8>]) -> Self {
         let mut keys = HashMap::new();
-        for stated in &proof.receipt_keys {
+        for stated in stated {
             let Ok(key) = <[u8; 32]>::try_from(stated.public_key.0.as_slice()).map(PublicKey) else { continue };
             let (not_before, not_after) = (stated.not_before, stated.not_after);
             let statement = receipt_key_statement(&key, not_before, not_after);

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use edgetrail_proto::identity::StreamId;
 use serde::Serialize;
+
+use crate::account::Accounts;
 
 /// What a finding speaks against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -14,7 +17,9 @@ use serde::Serialize;
 pub enum Verdict {
     Integrity,
     Completeness,
-    /// Worth knowing; speaks against neither.
+    /// A host's clock contradicts what receipts and neighbours allow: neither altered nor missing, but dated wrongly.
+    Time,
+    /// Worth knowing; speaks against nothing.
     Note,
 }
 
@@ -30,6 +35,18 @@ macro_rules! checks {
 
             pub const fn verdict(self) -> Verdict {
                 match self { $(Check::$name => Verdict::$verdict,)* }
+            }
+
+            /// As reports and documentation name it, `digest-missing`.
+            pub fn name(self) -> String {
+                let mut name = String::new();
+                for letter in match self { $(Check::$name => stringify!($name),)* }.chars() {
+                    if letter.is_ascii_uppercase() && !name.is_empty() {
+                        name.push('-');
+                    }
+                    name.push(letter.to_ascii_lowercase());
+                }
+                name
             }
 
             /// What has been found when the rule is broken.
@@ -74,6 +91,10 @@ checks! {
     StreamChain = Integrity, "stream's chain is broken";
     StreamStart = Completeness, "stream's first batches are missing";
     StreamCounters = Integrity, "stream's counters do not add up";
+    StreamPrevious = Integrity, "open names another batch of the stream before it than was committed";
+    StreamTail = Completeness, "stream's last batches are missing: its successor names later ones";
+    RangeLost = Completeness, "batches were lost with the collector that held them";
+    RangeUnreported = Integrity, "batches are missing inside a stream, and no collector reported them lost";
     LeavesRoot = Integrity, "batch's leaf hashes do not hash to its Merkle root";
     RecordUnproven = Integrity, "record has no place in any sealed batch";
     RecordMissing = Completeness, "record that was delivered is in no log file";
@@ -82,7 +103,10 @@ checks! {
     LedgerOrder = Integrity, "batches do not stand in the order of the ledger";
     StreamUnclosed = Completeness, "stream was superseded without a close";
     StreamSilent = Completeness, "stream was silent for longer than its heartbeat allows";
-    SealTime = Note, "batch was sealed outside the time that its receipts allow";
+    HeadStale = Completeness, "stream's newest batch is older than its heartbeat allows";
+    SealTime = Time, "batch is dated outside the time that its receipts and the batch before it allow";
+    ReceiptUnknown = Time, "batch names a receipt that no proof accounts for: nothing says since when it can have been sealed";
+    SealLate = Note, "records lay unsealed, and open to the host's root, for longer than a second";
     Gap = Completeness, "events are missing, as the agent reported";
     Rehomed = Note, "records were sealed again in a successor stream";
     Quarantined = Note, "records were quarantined and delivered to no trail";
@@ -98,6 +122,9 @@ pub struct Finding {
     /// The object, stream, batch or time it was found at.
     pub place: String,
     pub detail: String,
+    /// Whose stream it concerns, where it concerns one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamId>,
 }
 
 /// What was looked at.
@@ -120,6 +147,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Findings beyond [`FINDINGS_MAX`] of one check, which are only counted.
     pub more: BTreeMap<Check, u64>,
+    pub accounts: Accounts,
 }
 
 /// Most findings of one check that are kept whole: a deleted folder must not fill the memory.
@@ -127,17 +155,43 @@ pub const FINDINGS_MAX: usize = 1000;
 
 impl Report {
     pub fn find(&mut self, check: Check, place: impl fmt::Display, detail: impl fmt::Display) {
+        self.keep(check, place, detail, None);
+    }
+
+    /// A finding that concerns one stream.
+    pub fn find_in(&mut self, stream: StreamId, check: Check, place: impl fmt::Display, detail: impl fmt::Display) {
+        self.keep(check, place, detail, Some(stream));
+    }
+
+    fn keep(&mut self, check: Check, place: impl fmt::Display, detail: impl fmt::Display, stream: Option<StreamId>) {
         if self.findings.iter().filter(|f| f.check == check).count() >= FINDINGS_MAX {
             *self.more.entry(check).or_default() += 1;
             return;
         }
-        let finding = Finding { check, verdict: check.verdict(), place: place.to_string(), detail: detail.to_string() };
+        let finding = Finding { check, verdict: check.verdict(), place: place.to_string(), detail: detail.to_string(), stream };
         self.findings.push(finding);
+    }
+
+    /// The report of some streams: findings of other streams and their accounts left out.
+    pub fn about(mut self, streams: &[StreamId]) -> Self {
+        self.findings.retain(|finding| finding.stream.is_none_or(|stream| streams.contains(&stream)));
+        self.accounts.0.retain(|stream, _| streams.contains(stream));
+        self
+    }
+
+    /// Whether both verdicts hold and no time is contradicted: what exit status 0 says.
+    pub fn is_good(&self) -> bool {
+        [Verdict::Integrity, Verdict::Completeness, Verdict::Time].into_iter().all(|verdict| self.holds(verdict))
     }
 
     /// Whether nothing speaks against the verdict.
     pub fn holds(&self, verdict: Verdict) -> bool {
         !self.findings.iter().any(|finding| finding.verdict == verdict)
+    }
+
+    pub fn count_of(&self, verdict: Verdict) -> u64 {
+        let more = self.more.iter().filter(|(check, _)| check.verdict() == verdict).map(|(_, more)| *more);
+        self.findings.iter().filter(|finding| finding.verdict == verdict).count() as u64 + more.sum::<u64>()
     }
 
     pub fn count(&self, check: Check) -> u64 {
@@ -146,44 +200,14 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seen { digests, log_files, proofs, records, records_proven, streams, batches } = &self.seen;
-        writeln!(f, "digests       {digests}")?;
-        writeln!(f, "log files     {log_files}")?;
-        writeln!(f, "proofs        {proofs}, of {streams} streams and {batches} batches")?;
-        writeln!(f, "records       {records}, {records_proven} followed to their host's seal")?;
-        for (verdict, title, good) in [
-            (Verdict::Integrity, "integrity", "nothing was altered"),
-            (Verdict::Completeness, "completeness", "nothing is missing"),
-        ] {
-            let of_verdict: Vec<&Finding> = self.findings.iter().filter(|finding| finding.verdict == verdict).collect();
-            if of_verdict.is_empty() {
-                writeln!(f, "{title:<14}OK: {good}")?;
-            } else {
-                writeln!(f, "{title:<14}FAILED: {} finding{}", of_verdict.len(), if of_verdict.len() == 1 { "" } else { "s" })?;
-            }
-            write_findings(f, &of_verdict)?;
-        }
-        let notes: Vec<&Finding> = self.findings.iter().filter(|finding| finding.verdict == Verdict::Note).collect();
-        if !notes.is_empty() {
-            writeln!(f, "notes")?;
-            write_findings(f, &notes)?;
-        }
-        for (check, more) in &self.more {
-            writeln!(f, "  … and {more} more: {}", check.says())?;
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn write_findings(f: &mut fmt::Formatter<'_>, findings: &[&Finding]) -> fmt::Result {
-    for Finding { check, place, detail, .. } in findings {
-        writeln!(f, "  {}", check.says())?;
-        writeln!(f, "    at {place}")?;
-        if !detail.is_empty() {
-            writeln!(f, "    {detail}")?;
+    #[test]
+    fn a_checks_name_is_the_one_in_json() {
+        for check in Check::ALL {
+            assert_eq!(serde_json::to_value(check).unwrap(), check.name());
         }
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::ProofRef;
+use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::keys::{Kind, ObjectKey};
 use edgetrail_proto::proof::Proof;
 
@@ -15,10 +16,11 @@ use crate::digests::{self, ChainId, Loaded, check_link, missing_time};
 use crate::gzip::unpack;
 use crate::keys::Keys;
 use crate::lanes::Lanes;
-use crate::logs;
+use crate::logs::{self, AgentReport, Reported};
+use crate::receipts::Receipts;
 use crate::report::{Check, Report};
 use crate::store::{Place, Store, StoreError};
-use crate::streams::{Delivered, Streams};
+use crate::streams::{Delivered, Shown, Streams};
 
 /// What part of the trail is judged. Unix nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,13 +70,20 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
     let mut inventory = Inventory::of(store.list().await?);
     let total = inventory.digests.values().map(BTreeMap::len).sum();
     let mut done = 0;
-    let mut lanes = Lanes::default();
+    let (mut lanes, mut receipts) = (Lanes::default(), Receipts::default());
     if total == 0 {
         report.find(Check::NoDigests, "the whole trail", "nothing can be said about anything in it");
     }
     for (chain, digests) in std::mem::take(&mut inventory.digests) {
-        let mut walk =
-            Walk { store, keys, chain: &chain, inventory: &mut inventory, streams: Streams::default(), listed: BTreeSet::new() };
+        let mut walk = Walk {
+            store,
+            keys,
+            chain: &chain,
+            inventory: &mut inventory,
+            streams: Streams::default(),
+            receipts: &mut receipts,
+            listed: BTreeSet::new(),
+        };
         let mut previous: Option<Loaded> = None;
         for (end, place) in digests {
             done += 1;
@@ -98,16 +107,17 @@ pub async fn verify(store: &Store, keys: &Keys, window: Window, progress: &mut d
             if loaded.digest.previous_digest_signature.is_none() {
                 walk.streams.begin_anew();
             }
-            if walk.digest(&loaded, &mut report).await? {
+            if walk.digest(&loaded, &mut lanes, &mut report).await? {
                 lanes.stop(&chain, loaded.end);
             }
             previous = Some(loaded);
         }
         if let Some(newest) = &previous {
-            walk.streams.finish(&chain, newest.end, &mut report);
+            lanes.holes(walk.streams.finish(&chain, newest.end, &mut report));
             lanes.newest(&chain, newest);
         }
     }
+    receipts.judge(&mut report);
     let ends = lanes.judge(|length| window.due(length), &mut report);
     inventory.report_unlisted(&ends, &mut report);
     Ok(report)
@@ -144,15 +154,17 @@ struct Walk<'a> {
     chain: &'a ChainId,
     inventory: &'a mut Inventory,
     streams: Streams,
+    receipts: &'a mut Receipts,
     listed: BTreeSet<Place>,
 }
 
 impl Walk<'_> {
     /// Checks a digest's log files and proof; whether its trail was stopped in them.
-    async fn digest(&mut self, loaded: &Loaded, report: &mut Report) -> Result<bool, StoreError> {
+    async fn digest(&mut self, loaded: &Loaded, lanes: &mut Lanes, report: &mut Report) -> Result<bool, StoreError> {
         let mut found = Vec::new();
         let mut stopped = false;
         let mut places = Vec::new();
+        let mut reports = Vec::new();
         for listed in &loaded.digest.log_files {
             let place = Place { bucket: listed.s3_bucket.clone(), key: listed.s3_object.clone() };
             self.inventory.logs.remove(&place);
@@ -168,16 +180,46 @@ impl Walk<'_> {
             let number = places.len();
             found.extend(file.leaves.iter().enumerate().map(|(index, leaf)| Found { leaf: *leaf, file: number, index }));
             stopped |= file.stopped.iter().any(|name| self.is_this_trail(name));
-            for own in &file.reports {
-                let check = if own.rehomed { Check::Rehomed } else { Check::Gap };
-                report.find(check, format_args!("record {} of {place}", own.index), &own.detail);
-            }
+            let leaf = |own: &AgentReport| file.leaves.get(own.index).copied().unwrap_or(Hash::ZERO);
+            reports.extend(file.reports.into_iter().map(|own| (leaf(&own), format!("record {} of {place}", own.index), own)));
             places.push(place);
         }
-        if let Some(delivered) = self.proof(loaded, report).await? {
+        let delivered = self.proof(loaded, report).await?;
+        for (leaf, place, own) in reports {
+            let proven = delivered.iter().flatten().find(|proven| proven.leaf == leaf);
+            self.note(own, proven.map(|proven| proven.stream), &place, lanes, report);
+        }
+        if let Some(delivered) = delivered {
             compare(&found, &places, &delivered, report);
         }
         Ok(stopped)
+    }
+
+    /// What an agent or the collector reports of itself, and the stream whose seal covers the report.
+    fn note(&mut self, own: AgentReport, stream: Option<StreamId>, place: &str, lanes: &mut Lanes, report: &mut Report) {
+        let AgentReport { what, from, to, detail, .. } = own;
+        let account = stream.and_then(|id| self.streams.stream_mut(id)).map(|stream| &mut stream.account);
+        let check = match what {
+            Reported::Rehomed { records } => {
+                account.into_iter().for_each(|account| account.hour(from).rehomed += records);
+                Check::Rehomed
+            }
+            Reported::Gap { cause, count } => {
+                account.into_iter().for_each(|account| account.gap(&cause, count, from, to));
+                Check::Gap
+            }
+            // Only a collector's own stream is bound to everything: an agent's word excuses no hole in another's stream.
+            Reported::CollectorLost { stream, from_batch, to_batch } => {
+                if account.is_some_and(|account| account.internal) {
+                    lanes.reported_lost(stream, from_batch, to_batch, format!("{detail} ({place})"));
+                }
+                Check::Gap
+            }
+        };
+        match stream {
+            Some(stream) => report.find_in(stream, check, place, detail),
+            None => report.find(check, place, detail),
+        }
     }
 
     async fn proof(&mut self, loaded: &Loaded, report: &mut Report) -> Result<Option<Vec<Delivered>>, StoreError> {
@@ -208,7 +250,10 @@ impl Walk<'_> {
             return Ok(None);
         }
         match Proof::from_json(&unpacked.bytes) {
-            Ok(proof) => Ok(Some(self.streams.check(&place, self.chain, &proof, &self.keys.roots, report))),
+            Ok(proof) => {
+                let shown = Shown { place: &place, chain: self.chain, proof: &proof, roots: &self.keys.roots };
+                Ok(Some(self.streams.check(&shown, self.receipts, report)))
+            }
             Err(error) => {
                 report.find(Check::ProofFormat, &place, error);
                 Ok(None)
@@ -260,8 +305,9 @@ fn compare(found: &[Found], places: &[Place], delivered: &[Delivered], report: &
     }
     let mut missing: Vec<&Delivered> = due.into_values().flatten().collect();
     missing.sort_by_key(|leaf| (leaf.stream, leaf.seq));
-    for Delivered { leaf, stream, seq } in &missing {
-        report.find(Check::RecordMissing, format_args!("seq {seq} of stream {stream}"), format_args!("leaf hash {leaf}"));
+    for Delivered { leaf, stream, seq, .. } in &missing {
+        let place = format_args!("seq {seq} of stream {stream}");
+        report.find_in(*stream, Check::RecordMissing, place, format_args!("leaf hash {leaf}"));
     }
     if all_proven && missing.is_empty() {
         report.find(

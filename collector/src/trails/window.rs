@@ -161,6 +161,7 @@ fn prove_stream(stream: &StreamInfo, first_k: u64, ledger: &Ledger) -> Result<Pr
             Some(k) => take_up(stream, k, ledger)?,
             None => None,
         },
+        resumed: Vec::new(),
     })
 }
 

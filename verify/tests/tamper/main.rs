@@ -13,6 +13,7 @@ use std::cell::RefCell;
 
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::digest::Digest;
+use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::keys::TrailPaths;
 use edgetrail_proto::proof::{Base64, Proof, ProofTakeUp};
 use edgetrail_verify::report::{Check, Report, Verdict};
@@ -268,6 +269,46 @@ fn stream_cases() -> Vec<Case> {
         hooked(Check::ReceiptInvalid, |h| h.proof = proof(|p| p.receipt_keys[0].not_after = T0)).without_roots(),
         hooked(Check::ReceiptMissing, |h| h.proof = proof(|p| p.receipts.clear())),
         hooked(Check::StreamUnclosed, |h| h.successor_in = Some(3)),
+        hooked(Check::StreamTail, |h| {
+            h.successor_in = Some(3);
+            h.predecessor = Box::new(|named| named.k += 4);
+        }),
+        hooked(Check::StreamPrevious, |h| {
+            h.successor_in = Some(3);
+            h.predecessor = Box::new(|named| named.hash = Hash::ZERO);
+        }),
+        hooked(Check::StreamCounters, |h| {
+            h.seal = Box::new(|window, input| {
+                // Balanced, but fewer losses than before.
+                input.counters.lost_source = 9 - window as u64;
+            });
+        }),
+        Case { check: Check::RangeLost, trail: lost_range(Some(0xee)), window: WHOLE },
+        Case { check: Check::RangeUnreported, trail: lost_range(None), window: WHOLE },
+        // An agent's own word is none.
+        Case { check: Check::RangeUnreported, trail: lost_range(Some(1)), window: WHOLE },
+        touched(Check::HeadStale, |_whole| ()).silent_from_window_3(),
+        hooked(Check::ReceiptUnknown, |h| {
+            h.seal = Box::new(|window, input| {
+                if window == 2 {
+                    input.last_receipt = Hash([7; 32]);
+                }
+            });
+        }),
+        hooked(Check::SealTime, |h| {
+            h.seal = Box::new(|window, input| {
+                if window == 4 {
+                    input.t_sealed -= 122_000_000_000;
+                }
+            });
+        }),
+        hooked(Check::SealLate, |h| {
+            h.seal = Box::new(|window, input| {
+                if window == 2 {
+                    input.t_min -= 9_000_000_000;
+                }
+            });
+        }),
         hooked(Check::StreamSilent, |h| {
             h.seal = Box::new(|window, input| {
                 if window >= 2 {
@@ -291,7 +332,64 @@ fn stream_cases() -> Vec<Case> {
     ]
 }
 
+/// A `collector-lost` report of batch 2 of stream 1.
+fn lost_report() -> Vec<u8> {
+    let stream = StreamId::from_bytes([1; 16]);
+    format!(
+        r#"{{"eventVersion":"1.11","eventTime":"2026-01-15T12:03:12Z","eventSource":"collector.edgetrail","eventName":"ReportGap","awsRegion":"dc-local-1","requestParameters":{{"cause":"collector-lost","count":3,"exact":true,"evidence":"receipt","from":"2026-01-15T12:02:00Z","to":"2026-01-15T12:03:00Z","stream":"{stream}","fromBatch":2,"toBatch":2}},"eventID":"00000000-0000-8000-8000-000000000000","eventCategory":"Management","recipientAccountId":"111122223333"}}"#
+    )
+    .into_bytes()
+}
+
+/// Batch 2 went with the relay that held it: window 3 goes on behind it, on its receipt. Reported by the internal stream
+/// (0xee), by the agent's own (1), or by nobody.
+fn lost_range(reported_by: Option<u8>) -> Trail {
+    let lost: RefCell<Option<ProofTakeUp>> = RefCell::default();
+    let proof = move |window: usize, proof: &mut Proof| match window {
+        2 => {
+            let (batch, receipt) = (proof.batches.remove(0), proof.receipts.remove(0));
+            lost.replace(Some(ProofTakeUp { header: batch.header, receipt }));
+        }
+        3 => proof.streams[0].resumed.extend(lost.take()),
+        _ => {}
+    };
+    let log = |window: usize, log: &mut Vec<Vec<u8>>| {
+        if window == 2 {
+            log.clear();
+        }
+    };
+    let mut hooks = Hooks { proof: Box::new(proof), log: Box::new(log), ..Hooks::default() };
+    let report = |window: usize, records: &mut Vec<Vec<u8>>| {
+        if window == 3 {
+            records.push(lost_report());
+        }
+    };
+    match reported_by {
+        Some(0xee) => hooks.internal = Box::new(report),
+        Some(_) => hooks.records = Box::new(report),
+        None => {}
+    }
+    Trail::with(&hooks)
+}
+
 impl Case {
+    /// The last digests are there, but their window has nothing of the stream.
+    fn silent_from_window_3(mut self) -> Self {
+        let empty = |window: usize, proof: &mut Proof| {
+            if window >= 3 {
+                proof.batches.clear();
+                proof.receipts.clear();
+            }
+        };
+        let log = |window: usize, log: &mut Vec<Vec<u8>>| {
+            if window >= 3 {
+                log.clear();
+            }
+        };
+        self.trail = Trail::with(&Hooks { proof: Box::new(empty), log: Box::new(log), ..Hooks::default() });
+        self
+    }
+
     fn without_roots(mut self) -> Self {
         self.trail.keys.roots.clear();
         self

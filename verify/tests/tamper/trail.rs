@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use edgetrail_proto::chain::{
-    BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, Receipt, ReceiptSigner, SealInput, SealedBatch, Seed,
-    Writer,
+    BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, ReceiptSigner, SealInput, SealedBatch, Seed, Writer,
 };
 use edgetrail_proto::digest::{Digest, DigestLogFile, HASH_ALGORITHM, ProofRef, SIGNATURE_ALGORITHM, string_to_sign};
 use edgetrail_proto::identity::{AgentId, StreamId};
@@ -51,6 +50,10 @@ pub(crate) struct Hooks {
     pub(crate) region: &'static str,
     /// In this window the stream ends without a close and a successor begins.
     pub(crate) successor_in: Option<usize>,
+    /// What that successor says it follows.
+    pub(crate) predecessor: Box<dyn Fn(&mut Predecessor)>,
+    /// Records of the collector's own stream, which begins with the first of them.
+    pub(crate) internal: Hook<Vec<Vec<u8>>>,
     /// Told the root that signed the agent's certificate, DER.
     pub(crate) chain: ChainHook,
     /// What the stream is bound to; delivered under [`ACCOUNT`] whatever it says.
@@ -70,6 +73,8 @@ impl Default for Hooks {
             digest: Box::new(|_, _| {}),
             region: REGION,
             successor_in: None,
+            predecessor: Box::new(|_| {}),
+            internal: Box::new(|_, _| {}),
             chain: Box::new(|_, _| {}),
             bound_to: ACCOUNT,
         }
@@ -173,9 +178,14 @@ struct Builder<'a> {
     ca: CertifiedIssuer<'static, KeyPair>,
     receipts: ReceiptSigner,
     streams: Vec<Stream>,
+    /// The collector's own.
+    internal: Option<Stream>,
     trail: Trail,
     ledger_index: u64,
 }
+
+/// A batch as a proof shows it: with its receipt and its stream.
+type Shown = (ProofBatch, Base64, ProofStream);
 
 impl<'a> Builder<'a> {
     fn new(hooks: &'a Hooks) -> Self {
@@ -183,18 +193,30 @@ impl<'a> Builder<'a> {
         let key = DigestKey { der: digest_key().1.clone(), not_before: T0 - T0 % (86_400 * S), not_after: T0 + 86_400 * S };
         let keys = Keys { digest: [(FINGERPRINT.to_owned(), key)].into(), roots: vec![ca.der().to_vec()] };
         let trail = Trail { objects: BTreeMap::new(), digests: Vec::new(), logs: Vec::new(), proofs: Vec::new(), keys };
-        Self { hooks, ca, receipts: ReceiptSigner::from_seed(&[7; 32]), streams: Vec::new(), trail, ledger_index: 0 }
+        Self {
+            hooks,
+            ca,
+            receipts: ReceiptSigner::from_seed(&[7; 32]),
+            streams: Vec::new(),
+            internal: None,
+            trail,
+            ledger_index: 0,
+        }
     }
 
     fn open_stream(&mut self, number: u8, at: u64, predecessor: Option<Predecessor>) {
-        let agent = AgentId::from_bytes([9; 16]);
+        let binding = Binding::one(self.hooks.bound_to.parse().unwrap(), self.hooks.region.parse().unwrap(), "h1").unwrap();
+        let stream = self.opened(number, at, predecessor, AgentId::from_bytes([9; 16]), &binding);
+        self.streams.push(stream);
+    }
+
+    fn opened(&self, number: u8, at: u64, predecessor: Option<Predecessor>, agent: AgentId, binding: &Binding) -> Stream {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         let spiffe = format!("spiffe://edgetrail.internal/account/{ACCOUNT}/region/{}/agent/{agent}", self.hooks.region);
         params.subject_alt_names.push(SanType::URI(spiffe.try_into().unwrap()));
         (self.hooks.certificate)(&mut params);
         let certificate = params.signed_by(&key, &self.ca).unwrap();
-        let binding = Binding::one(self.hooks.bound_to.parse().unwrap(), self.hooks.region.parse().unwrap(), "h1").unwrap();
         let stream = StreamId::from_bytes([number; 16]);
         let ratchet = Ratchet::new(stream, 0, Seed([number; 32].into()));
         let mut open = Open {
@@ -220,10 +242,11 @@ impl<'a> Builder<'a> {
             binding: Base64(binding.to_bytes()),
             signature: Base64(signature),
             certificate_chain,
-            internal: false,
+            internal: binding.is_all(),
             take_up: None,
+            resumed: Vec::new(),
         };
-        self.streams.push(Stream { stated, writer: Writer::begin(&open, ratchet), observed: 0 });
+        Stream { stated, writer: Writer::begin(&open, ratchet), observed: 0 }
     }
 
     fn build(mut self) -> Trail {
@@ -232,7 +255,8 @@ impl<'a> Builder<'a> {
         for window in 0..WINDOWS {
             if self.hooks.successor_in == Some(window) {
                 let writer = &self.streams[0].writer;
-                let predecessor = Predecessor { stream: writer.stream(), k: writer.next_k() - 1, hash: writer.head() };
+                let mut predecessor = Predecessor { stream: writer.stream(), k: writer.next_k() - 1, hash: writer.head() };
+                (self.hooks.predecessor)(&mut predecessor);
                 self.open_stream(2, T0 + window as u64 * WINDOW + 5 * S, Some(predecessor));
             }
             previous = Some(self.window(window, previous));
@@ -246,10 +270,21 @@ impl<'a> Builder<'a> {
         let ledger_from = self.ledger_index;
         let mut records: Vec<Vec<u8>> = (0..3).map(|number| record(window, number)).collect();
         (self.hooks.records)(window, &mut records);
-        let (batch, receipt, open_streams) = self.batch(window, start, &records);
-
+        let mut stream = self.streams.pop().unwrap();
+        let shown = self.batch(&mut stream, window, start, &records);
+        self.streams.push(stream);
+        let (mut batches, mut receipts, mut streams) = (vec![shown.0], vec![shown.1], vec![shown.2]);
         let mut delivered = records;
         (self.hooks.log)(window, &mut delivered);
+        let mut own = Vec::new();
+        (self.hooks.internal)(window, &mut own);
+        if !own.is_empty() {
+            let shown = self.internal_batch(window, start, &own);
+            batches.push(shown.0);
+            receipts.push(shown.1);
+            streams.push(shown.2);
+            delivered.extend(own);
+        }
         let json = [b"{\"Records\":[".as_slice(), &delivered.join(b",".as_slice()), b"]}"].concat();
         let unique = format!("AAAAAA{window:010}");
         let log_key = paths.log_file_key(ACCOUNT, self.hooks.region, end, &unique);
@@ -266,15 +301,15 @@ impl<'a> Builder<'a> {
             digest_end_time: format_time(end),
             ledger_from,
             ledger_to: self.ledger_index,
-            streams: open_streams,
+            streams,
             receipt_keys: vec![ProofReceiptKey {
                 public_key: Base64(receipt_key.to_vec()),
                 not_before,
                 not_after,
                 ca_signature: Base64(self.sign_receipt_key(&receipt_key, not_before, not_after)),
             }],
-            batches: vec![batch],
-            receipts: vec![Base64(receipt.encode())],
+            batches,
+            receipts,
         };
         (self.hooks.proof)(window, &mut proof);
         let proof_key = paths.proof_key(ACCOUNT, self.hooks.region, TRAIL, REGION, end);
@@ -322,13 +357,21 @@ impl<'a> Builder<'a> {
         (digest, json, signature)
     }
 
-    fn batch(&mut self, window: usize, start: u64, records: &[Vec<u8>]) -> (ProofBatch, Receipt, Vec<ProofStream>) {
+    fn internal_batch(&mut self, window: usize, start: u64, records: &[Vec<u8>]) -> Shown {
+        let former = self.internal.take();
+        let begin = || self.opened(0xee, start, None, AgentId::from_bytes([0xee; 16]), &Binding::all("collector").unwrap());
+        let mut stream = former.unwrap_or_else(begin);
+        let shown = self.batch(&mut stream, window, start, records);
+        self.internal = Some(stream);
+        shown
+    }
+
+    fn batch(&mut self, stream: &mut Stream, window: usize, start: u64, records: &[Vec<u8>]) -> Shown {
         let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record)).collect();
-        let stream = self.streams.last_mut().unwrap();
         stream.observed += leaves.len() as u64;
         let (t_sealed, t_received) = (start + 30 * S, start + 31 * S);
         let mut input = SealInput {
-            kind: BatchKind::Records,
+            kind: if leaves.is_empty() { BatchKind::Heartbeat } else { BatchKind::Records },
             leaves: &leaves,
             boot_id: [3; 16],
             t_sealed,
@@ -341,7 +384,6 @@ impl<'a> Builder<'a> {
         let (mut sealed, writer) = stream.writer.seal(&input);
         stream.writer = writer;
         (self.hooks.sealed)(window, &mut sealed);
-        let stated = vec![stream.stated.clone()];
         let (stream_id, k) = (sealed.header.stream, sealed.header.k);
         let receipt = self.receipts.sign(stream_id, k, sealed.header.hash(), self.ledger_index, t_received);
         let mut batch = ProofBatch {
@@ -354,7 +396,7 @@ impl<'a> Builder<'a> {
         };
         batch.set_leaves(&leaves.iter().map(|leaf| (*leaf, Mark::Delivered)).collect::<Vec<_>>());
         self.ledger_index += 1;
-        (batch, receipt, stated)
+        (batch, Base64(receipt.encode()), stream.stated.clone())
     }
 
     fn sign_receipt_key(&self, key: &[u8; 32], not_before: u64, not_after: u64) -> Vec<u8> {
