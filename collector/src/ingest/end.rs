@@ -100,6 +100,7 @@ impl End {
             Self::Outdated | Self::Opening(_) | Self::Renewal(_) => (RefusalReason::Identity, None),
             Self::OtherAgent { stream } => (RefusalReason::Identity, Some(*stream)),
             Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
+            Self::Resume(ResumeError::Frozen { stream, .. }) => (RefusalReason::Fork, Some(*stream)),
             Self::Resume(ResumeError::Internal { .. }) => (RefusalReason::Identity, None),
             Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => {
                 (RefusalReason::Unavailable, None)

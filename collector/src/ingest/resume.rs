@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::wire;
-use edgetrail_proto::chain::{Head, Open, OpenError};
+use edgetrail_proto::chain::{Cause, Head, Header, Open, OpenError, Predecessor};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::limits::{BATCHES_NAMED_MAX, STREAMS_NAMED_MAX};
 
@@ -24,8 +24,20 @@ pub(super) enum ResumeError {
     /// The internal stream's agent id stands in every proof: whoever joins under it is no agent.
     #[error("agent {agent} is the collector itself")]
     Internal { agent: AgentId },
+    /// Two parties hold its state.
+    #[error("agent {agent} is frozen after a fork: it must join again with a token")]
+    Frozen { stream: StreamId, agent: AgentId },
     #[error("the ledger can't be read")]
     Ledger(#[source] LedgerError),
+}
+
+/// What a resume is answered with.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) resumed: wire::Resumed,
+    /// The agent is told that it lies behind this stream, which another party opened as one restored: whatever it does
+    /// from here on is a second party's doing.
+    pub(super) behind: Option<StreamId>,
 }
 
 /// Answers with the agent's latest stream, and for each named one head, bound and the receipt for the greatest named
@@ -35,7 +47,7 @@ pub(super) fn answer(
     agent: AgentId,
     resume: &wire::Resume,
     receipt_keys: &[ReceiptKey],
-) -> Result<wire::Resumed, ResumeError> {
+) -> Result<Answered, ResumeError> {
     let batches: usize = resume.streams.iter().map(|stream| stream.unreceipted.len()).sum();
     if resume.streams.len() > STREAMS_NAMED_MAX || batches > BATCHES_NAMED_MAX {
         return Err(ResumeError::TooMuch);
@@ -44,13 +56,21 @@ pub(super) fn answer(
     if streams.iter().any(|state| state.info.internal) {
         return Err(ResumeError::Internal { agent });
     }
-    let mut positions = Vec::with_capacity(resume.streams.len() + 1);
+    let mut opens = Vec::with_capacity(resume.streams.len());
     for held in &resume.streams {
         let opening = held.opening.as_ref().ok_or(ResumeError::NoOpen)?;
         let open = Open::decode(&opening.open).map_err(ResumeError::Open)?;
         if open.agent != agent {
             return Err(ResumeError::OtherAgent { stream: open.stream, agent });
         }
+        opens.push(open);
+    }
+    let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+    if let Some(latest) = latest.filter(|latest| latest.frozen && !opens.iter().any(|open| has_rejoined(open, &streams))) {
+        return Err(ResumeError::Frozen { stream: latest.info.stream, agent });
+    }
+    let mut positions = Vec::with_capacity(resume.streams.len() + 1);
+    for (held, open) in resume.streams.iter().zip(&opens) {
         let Some(state) = ledger.stream(open.stream).map_err(ResumeError::Ledger)? else {
             positions.push(unrecorded(open.stream));
             continue;
@@ -61,18 +81,48 @@ pub(super) fn answer(
         let receipt = greatest_held(ledger, &state, &held.unreceipted)?;
         positions.push(position(ledger, &state, receipt)?);
     }
-    let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     if let Some(latest) = latest
         && positions.iter().all(|position| position.stream != latest.info.stream.as_bytes().as_slice())
     {
         positions.push(position(ledger, latest, Bytes::new())?);
     }
-    Ok(wire::Resumed {
+    let behind = lies_behind(&resume.streams, &opens, &streams);
+    let resumed = wire::Resumed {
         latest_stream: latest.map(|latest| stream_bytes(latest.info.stream)).unwrap_or_default(),
         streams: positions,
         receipt_keys: receipt_keys.iter().map(ReceiptKey::to_wire).collect(),
         window: u32::try_from(WINDOW).unwrap_or(1),
+    };
+    Ok(Answered { resumed, behind })
+}
+
+/// The open of an agent that joined again after a fork: under a certificate that no branch has.
+fn has_rejoined(open: &Open, streams: &[StreamState]) -> bool {
+    open.cause == Cause::Fork && streams.iter().all(|state| state.info.open.certificate != open.certificate)
+}
+
+/// A stream that another party opened behind a head which this agent holds, as one that had been restored. An agent that
+/// really was restored does not hold that head.
+fn lies_behind(held: &[wire::HeldStream], opens: &[Open], streams: &[StreamState]) -> Option<StreamId> {
+    let knows = |id: StreamId| opens.iter().any(|open| open.stream == id || open.predecessor.is_some_and(|p| p.stream == id));
+    let others = streams.iter().rev().filter(|state| {
+        !state.frozen && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream)
+    });
+    others.map(|state| &state.info.open).find_map(|later| {
+        let named = later.predecessor?;
+        let of = opens.iter().zip(held).find(|(open, _)| open.stream == named.stream)?.1;
+        holds(of, &named).then_some(later.stream)
     })
+}
+
+/// Whether the sender's chain of this stream reaches the batch that an open names.
+fn holds(held: &wire::HeldStream, named: &Predecessor) -> bool {
+    if named.k == Predecessor::NO_BATCH {
+        return true;
+    }
+    let receipted = held.last_receipted.as_ref().and_then(|receipted| Header::decode(&receipted.header).ok());
+    receipted.is_some_and(|header| header.k > named.k || (header.k == named.k && header.hash() == named.hash))
+        || held.unreceipted.iter().any(|batch| batch.k == named.k && batch.hash == named.hash.0.as_slice())
 }
 
 /// The receipt for the greatest named batch that is in the ledger under the named hash; empty when there is none.
@@ -97,8 +147,9 @@ fn position(ledger: &Ledger, state: &StreamState, receipt: Bytes) -> Result<wire
         stream: stream_bytes(state.info.stream),
         recorded: true,
         head: named_head(&state.head),
-        bound: state.bound,
-        superseded: state.superseded_by.is_some(),
+        // A frozen stream takes nothing more: what its agent still holds of it comes rehomed once it has joined again.
+        bound: if state.frozen { state.head.k } else { state.bound },
+        superseded: state.frozen || state.superseded_by.is_some(),
         receipt,
         missing: missing.into_iter().map(|(from, to)| wire::BatchRange { from, to }).collect(),
     })

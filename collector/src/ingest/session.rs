@@ -30,7 +30,7 @@ use super::receipts::{Haste, Receipts};
 use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
 use super::{Context, WINDOW, take_up};
-use crate::ledger::{CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting};
+use crate::ledger::{Act, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -53,6 +53,8 @@ pub(super) struct Session {
     receipts: Receipts,
     /// When the certificate ends that the session runs under, Unix seconds.
     not_after: watch::Sender<i64>,
+    /// The agent was told that it lies behind this stream of a party that had been restored.
+    behind: Option<StreamId>,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
 }
@@ -82,6 +84,7 @@ impl Session {
             streams: HashMap::new(),
             pending: FuturesOrdered::new(),
             receipts: Receipts::default(),
+            behind: None,
             decoder: None,
         }
     }
@@ -149,7 +152,9 @@ impl Session {
         })
         .await?;
         let (ledger, keys) = (self.context.ledger.clone(), self.context.pki.receipt_keys());
-        let resumed = blocking(move || resume::answer(&ledger, agent, &resume, &keys).map_err(End::Resume)).await?;
+        let answered = blocking(move || resume::answer(&ledger, agent, &resume, &keys).map_err(End::Resume)).await?;
+        let resume::Answered { resumed, behind } = answered;
+        self.behind = behind;
         tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
         self.answer(from_collector::Message::Resumed(resumed)).await
     }
@@ -190,6 +195,12 @@ impl Session {
         })
         .await?;
         let stream = info.stream;
+        if self.behind.is_some() {
+            let ledger = self.context.ledger.clone();
+            if blocking(move || ledger.stream(stream).map_err(End::Ledger)).await?.is_none() {
+                return self.freeze(Act::Open(info), stream, 0).await;
+            }
+        }
         let recorded = self.context.ledger.record_open(info).await;
         let opened = recorded.map_err(|source| End::Commit { stream, source })?;
         // Whatever was known of the agent's streams may have changed: read anew what is used next.
@@ -294,6 +305,14 @@ impl Session {
             let address = self.address.ip().to_string();
             self.context.events.notice(Noticed::QuarantineRecords, &self.peer, &address, count, &reason, details).await;
         }
+        if self.behind.is_some() {
+            let ledger = self.context.ledger.clone();
+            let committed = blocking(move || ledger.committed(stream, k).map_err(End::Ledger)).await?;
+            if committed.is_none_or(|committed| committed.hash != incoming.hash) {
+                let agent = self.peer.identity.agent;
+                return self.freeze(Act::Batch { agent, batch: incoming }, stream, k).await;
+            }
+        }
         let put = self.context.ledger.put(incoming).await;
         let pending: Pending = put.map_err(|source| End::Commit { stream, source })?;
         self.pending.push_back(Box::pin(async move { (pending.committed().await, stream, haste) }));
@@ -301,6 +320,13 @@ impl Session {
             tracked.verifier = Verifier::resume(head);
         }
         Ok(())
+    }
+
+    /// The agent acts although it was told that another party went on in its place: two hold its state.
+    async fn freeze(&mut self, act: Act, stream: StreamId, k: u64) -> Result<(), End> {
+        self.settle().await?;
+        self.context.ledger.freeze(act).await.map_err(|source| End::Commit { stream, source })?;
+        Err(End::Commit { stream, source: CommitError::Fork { stream, k } })
     }
 
     /// Knows the stream from here on, if it is on record and the agent's own.

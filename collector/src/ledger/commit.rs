@@ -7,7 +7,7 @@ use bytes::Bytes;
 use edgetrail_proto::chain::{BatchKind, Hash, Head, Header, Seal};
 use edgetrail_proto::identity::{AgentId, StreamId};
 
-use super::{Encoding, EntryRecord, LedgerError, StreamState};
+use super::{Encoding, EntryRecord, LedgerError, StreamInfo, StreamState};
 
 /// A batch whose chain was verified: seal, root, count, sizes. The ledger checks its place in the stream.
 #[derive(Debug)]
@@ -32,6 +32,13 @@ pub enum Bringer {
     Agent,
     /// A relay that has given its receipt: the agent holds the batch no more.
     Relay,
+}
+
+/// What a second party did, where no batch of the ledger contradicts it.
+#[derive(Debug)]
+pub enum Act {
+    Open(StreamInfo),
+    Batch { agent: AgentId, batch: Incoming },
 }
 
 /// Where a batch stands in the ledger, durably: what a receipt says.

@@ -13,6 +13,7 @@
 mod anchors;
 mod commit;
 mod entry;
+mod forks;
 mod open;
 mod opens;
 mod read;
@@ -37,7 +38,7 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use commit::{Bringer, CommitError, Committed, Incoming, Opened};
+pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
 pub use open::LedgerTask;
@@ -293,10 +294,10 @@ impl Ledger {
         Ok(Pending(answered))
     }
 
-    /// Freezes every stream of an agent, for a fork that no batch shows. docs/protocol.md §9.
-    pub async fn freeze(&self, info: Arc<StreamInfo>) -> Result<(), CommitError> {
+    /// Freezes every stream of an agent, for a fork that no batch shows, and keeps what shows it. docs/protocol.md §9.
+    pub async fn freeze(&self, act: Act) -> Result<(), CommitError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Request::Freeze { info, answer }, answered).await
+        self.submit(Request::Freeze { act: Box::new(act), answer }, answered).await
     }
 
     /// The receipt for what was committed: the same bytes whenever it is made again.

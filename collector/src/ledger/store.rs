@@ -1,4 +1,4 @@
-//! `ledger.sqlite`: streams with their heads, the batch index, segments, evidence of forks.
+//! `ledger.sqlite`: streams with their heads, the batch index, segments.
 //!
 //! Only the ledger opens it. Functions here are single statements over a connection; what must happen together is the
 //! writer's transaction. u64 values are stored as the i64 of the same bits.
@@ -13,7 +13,7 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::segments::Position;
-use super::{Committed, Encoding, Evidence, Incoming, LedgerError, StreamInfo, StreamState, anchors};
+use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState, anchors, forks};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS streams (
@@ -59,16 +59,6 @@ CREATE TABLE IF NOT EXISTS segments (
   last_index INTEGER NOT NULL,
   last_received INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE IF NOT EXISTS evidence (
-  stream BLOB NOT NULL,
-  hash BLOB NOT NULL,                 -- H of the later branch's first header, or SHA-256 of an open
-  t_received INTEGER NOT NULL,
-  header BLOB NOT NULL,
-  seal BLOB NOT NULL,
-  encoding INTEGER NOT NULL,
-  body BLOB NOT NULL,
-  PRIMARY KEY (stream, hash)
-) STRICT;
 ";
 
 const STREAM_COLUMNS: &str = "id, stream, agent, open, open_signature, certificate_chain, binding, internal,
@@ -108,6 +98,7 @@ pub(super) fn open(medium: &Medium, path: &Path) -> Result<Connection, LedgerErr
     let connection = database::open_writer(medium, path, &Tuning::default())?;
     connection.execute_batch(SCHEMA)?;
     connection.execute_batch(anchors::SCHEMA)?;
+    connection.execute_batch(forks::SCHEMA)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
@@ -270,39 +261,6 @@ pub(super) fn freeze_agent(connection: &Connection, agent: AgentId) -> Result<()
     Ok(())
 }
 
-/// Keeps the later branch. The first one kept under a hash stays.
-pub(super) fn keep_evidence(connection: &Connection, incoming: &Incoming, t_received: u64) -> Result<(), LedgerError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO evidence (stream, hash, t_received, header, seal, encoding, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    insert.execute(params![
-        incoming.header.stream.as_bytes(),
-        incoming.hash.0,
-        t_received.cast_signed(),
-        incoming.header.encode(),
-        incoming.seal.0,
-        incoming.encoding.to_wire(),
-        incoming.body.as_ref(),
-    ])?;
-    Ok(())
-}
-
-/// Keeps a header of the later branch whose records nobody brought.
-pub(super) fn keep_header(connection: &Connection, evidence: &Evidence, t_received: u64) -> Result<(), LedgerError> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO evidence (stream, hash, t_received, header, seal, encoding, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, x'')",
-    )?;
-    insert.execute(params![
-        evidence.header.stream.as_bytes(),
-        evidence.hash.0,
-        t_received.cast_signed(),
-        evidence.header.encode(),
-        evidence.seal.0,
-        Encoding::Identity.to_wire(),
-    ])?;
-    Ok(())
-}
-
 /// Rows from `from` on, at most `rows_max`.
 pub(super) fn batches(connection: &Connection, from: u64, rows_max: u32) -> Result<Vec<BatchRow>, LedgerError> {
     let mut select = connection.prepare_cached(
@@ -407,7 +365,7 @@ fn counters(bytes: &[u8; 40]) -> Counters {
     Counters { observed: field(0), refused: field(1), own: field(2), lost_agent: field(3), lost_source: field(4) }
 }
 
-fn frame_chain(chain: &[Bytes]) -> Vec<u8> {
+pub(super) fn frame_chain(chain: &[Bytes]) -> Vec<u8> {
     let mut out = Vec::new();
     for certificate in chain {
         // A certificate came in a message far below 4 GiB.
@@ -417,7 +375,7 @@ fn frame_chain(chain: &[Bytes]) -> Vec<u8> {
     out
 }
 
-fn unframe_chain(mut bytes: Bytes) -> Option<Vec<Bytes>> {
+pub(super) fn unframe_chain(mut bytes: Bytes) -> Option<Vec<Bytes>> {
     let mut chain = Vec::new();
     while !bytes.is_empty() {
         let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;

@@ -12,7 +12,7 @@ use edgetrail_proto::chain::{Hash, Head, Header, PublicKey, Receipt, Seal, verif
 use super::commit::head_after;
 use super::store::StreamRow;
 use super::writer::Writer;
-use super::{CommitError, Committed, Entry, Incoming, LedgerError, StreamInfo, anchors, store};
+use super::{CommitError, Committed, Entry, Incoming, LedgerError, StreamInfo, anchors, forks, store};
 
 /// What this ledger does with a stream of which it lacks batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Writer {
     /// A collector of this home holds what this ledger's chain does not: two parties have acted.
     fn other_branch(&mut self, row: &StreamRow, evidence: &Evidence) -> Result<Result<TakenUp, CommitError>, LedgerError> {
         let now = self.now();
-        store::keep_header(&self.connection, evidence, now)?;
+        forks::keep_header(&self.connection, row.state.info.agent, evidence, now)?;
         store::freeze_agent(&self.connection, row.state.info.agent)?;
         Ok(Err(CommitError::Fork { stream: evidence.header.stream, k: evidence.header.k }))
     }

@@ -14,14 +14,14 @@ use edgetrail_proto::chain::Hash;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::commit::{Judgement, judge_batch};
+use super::commit::{Act, Judgement, judge_batch};
 use super::opens::{OpenJudgement, judge_open};
 use super::segments::{self, Segments};
 use super::store::StreamRow;
 use super::take_up::{Evidence, Missing, Role, TakenUp};
 use super::{
     Bringer, Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, anchors,
-    store,
+    forks, store,
 };
 
 /// Most requests that share one transaction. Bodies are bounded by the queue's bytes.
@@ -34,7 +34,7 @@ pub(super) enum Request {
     TakeUp { evidence: Box<Evidence>, answer: oneshot::Sender<Result<TakenUp, CommitError>> },
     Forget { signer: Hash, answer: oneshot::Sender<Result<Vec<Missing>, CommitError>> },
     Reported { loss: i64, answer: oneshot::Sender<Result<(), CommitError>> },
-    Freeze { info: Arc<StreamInfo>, answer: oneshot::Sender<Result<(), CommitError>> },
+    Freeze { act: Box<Act>, answer: oneshot::Sender<Result<(), CommitError>> },
     Release { below: u64, received_before: u64 },
     Stop,
 }
@@ -93,8 +93,8 @@ impl Writer {
                     let result = self.judge(&mut failed, |writer| writer.open(&info, bringer));
                     answers.push(Answer::Opened(answer, result));
                 }
-                Request::Freeze { info, answer } => {
-                    let result = self.judge(&mut failed, |writer| Ok(Ok(store::freeze_agent(&writer.connection, info.agent)?)));
+                Request::Freeze { act, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.freeze(&act).map(Ok));
                     answers.push(Answer::Done(answer, result));
                 }
                 Request::TakeUp { evidence, answer } => {
@@ -170,7 +170,7 @@ impl Writer {
             return Ok(Err(CommitError::Unknown { stream }));
         };
         match judge_batch(&row.state, row.superseded_at, &incoming.header, incoming.bringer) {
-            Judgement::Frozen => Ok(Err(CommitError::Frozen { agent: row.state.info.agent })),
+            Judgement::Frozen => self.refuse_frozen(&row, &incoming),
             Judgement::Closed => Ok(Err(CommitError::Closed { stream })),
             Judgement::Expect => Ok(Err(CommitError::Expect { head: Box::new(row.state.head) })),
             Judgement::Fork => self.fork(&row, &incoming),
@@ -186,9 +186,39 @@ impl Writer {
     /// Keeps the later branch and freezes its agent.
     pub(super) fn fork(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
         let now = self.now();
-        store::keep_evidence(&self.connection, incoming, now)?;
+        forks::keep_batch(&self.connection, row.state.info.agent, incoming, now)?;
         store::freeze_agent(&self.connection, row.state.info.agent)?;
         Ok(Err(CommitError::Fork { stream: incoming.header.stream, k: incoming.header.k }))
+    }
+
+    /// Nothing of a frozen agent is committed; what is not in the ledger is kept beside it.
+    fn refuse_frozen(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
+        let agent = row.state.info.agent;
+        let committed = store::committed(&self.connection, row.id, incoming.header.stream, incoming.header.k)?;
+        if committed.is_none_or(|committed| committed.hash != incoming.hash) {
+            let now = self.now();
+            forks::keep_batch(&self.connection, agent, incoming, now)?;
+        }
+        Ok(Err(CommitError::Frozen { agent }))
+    }
+
+    /// Freezes an agent for what it did after it was told that it is not the one that goes on.
+    fn freeze(&mut self, act: &Act) -> Result<(), LedgerError> {
+        match act {
+            Act::Open(info) => self.freeze_by(info),
+            Act::Batch { agent, batch } => {
+                let now = self.now();
+                forks::keep_batch(&self.connection, *agent, batch, now)?;
+                store::freeze_agent(&self.connection, *agent)
+            }
+        }
+    }
+
+    /// Freezes the agent of an open that should not be: what it says is kept.
+    fn freeze_by(&mut self, info: &StreamInfo) -> Result<(), LedgerError> {
+        let now = self.now();
+        forks::keep_open(&self.connection, info, now)?;
+        store::freeze_agent(&self.connection, info.agent)
     }
 
     fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
@@ -198,15 +228,19 @@ impl Writer {
             if known.state.info.open_bytes == info.open_bytes {
                 return Ok(Ok(Opened { superseded: known.state.superseded_by.is_some() }));
             }
-            store::freeze_agent(&self.connection, known.state.info.agent)?;
+            self.freeze_by(info)?;
             return Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }));
         }
         streams.retain(|state| state.info.stream != info.stream);
         match judge_open(&info.open, &streams) {
-            OpenJudgement::Frozen => Ok(Err(CommitError::Frozen { agent: info.agent })),
+            OpenJudgement::Frozen => {
+                let now = self.now();
+                forks::keep_open(&self.connection, info, now)?;
+                Ok(Err(CommitError::Frozen { agent: info.agent }))
+            }
             // Nobody to be told where to go on: the relay's agent has batches with a final receipt behind this open.
             OpenJudgement::Behind { .. } if bringer == Bringer::Relay => {
-                store::freeze_agent(&self.connection, info.agent)?;
+                self.freeze_by(info)?;
                 Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }))
             }
             OpenJudgement::Behind { latest } => Ok(Err(CommitError::Behind { latest })),
