@@ -105,9 +105,10 @@ fn has_rejoined(open: &Open, streams: &[StreamState]) -> bool {
 /// really was restored does not hold that head.
 fn lies_behind(held: &[wire::HeldStream], opens: &[Open], streams: &[StreamState]) -> Option<StreamId> {
     let knows = |id: StreamId| opens.iter().any(|open| open.stream == id || open.predecessor.is_some_and(|p| p.stream == id));
-    let others = streams.iter().rev().filter(|state| {
-        !state.frozen && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream)
-    });
+    let others = streams
+        .iter()
+        .rev()
+        .filter(|state| !state.frozen && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream));
     others.map(|state| &state.info.open).find_map(|later| {
         let named = later.predecessor?;
         let of = opens.iter().zip(held).find(|(open, _)| open.stream == named.stream)?.1;

@@ -213,8 +213,8 @@ fn branch_of(connection: &Connection, header: &Header) -> Result<Option<Hash>, L
 }
 
 fn has_room(connection: &Connection, agent: AgentId, bytes: usize) -> Result<bool, LedgerError> {
-    let mut select = connection
-        .prepare_cached("SELECT count(*), ifnull(sum(length(body)), 0) FROM evidence_batches WHERE agent = ?1")?;
+    let mut select =
+        connection.prepare_cached("SELECT count(*), ifnull(sum(length(body)), 0) FROM evidence_batches WHERE agent = ?1")?;
     let (batches, kept) = select.query_row([agent.as_bytes()], |row| Ok((get_u64(row, 0)?, get_u64(row, 1)?)))?;
     Ok(batches < BATCHES_MAX && kept.saturating_add(bytes as u64) <= BYTES_MAX)
 }

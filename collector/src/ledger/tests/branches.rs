@@ -60,8 +60,9 @@ async fn a_second_branch_freezes_every_stream_of_the_agent_and_is_kept() {
     assert!(matches!(bench.ledger.record_open((successor.info)()).await, Err(CommitError::Frozen { .. })));
     bench.close().await.unwrap();
     let evidence = Connection::open(dir.path().join("ledger.sqlite")).unwrap();
-    let kept: ([u8; 32], Vec<u8>) =
-        evidence.query_row("SELECT branch, body FROM evidence_batches WHERE k = 2", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let kept: ([u8; 32], Vec<u8>) = evidence
+        .query_row("SELECT branch, body FROM evidence_batches WHERE k = 2", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
     assert_eq!(kept, (fork_hash.0, fork_body.to_vec()));
 
     // A certificate that no branch has: the rightful one has joined again.
