@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgetrail_disk::KeyFile;
+use edgetrail_disk::{KeyFile, crash_point};
 use edgetrail_link::body;
 use edgetrail_proto::chain::{BatchKind, Binding, BindingError, Counters, Hash, SealInput, Writer, event_id};
 use edgetrail_proto::identity::{AgentId, StreamId};
@@ -240,6 +240,7 @@ impl InternalTask {
             }
         };
         // From here on a crash recovers to this batch: the slot of its own k leads to the next one's.
+        crash_point("collector/internal-committed");
         self.writer = writer;
         self.last_receipt = self.ledger.sign(&committed).message_hash();
         if let Some(mut key_file) = self.key_file.take() {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use edgetrail_proto::chain::{KEY_SLOT_BYTES, KeySlot, Writer};
 use zeroize::Zeroizing;
 
+use crate::crash_point::crash_point;
 use crate::medium::{Access, Handle, Medium};
 
 /// A sector that could not be read once is read so often in all: what a flaky bus does passes, a broken sector stays.
@@ -107,6 +108,7 @@ impl KeyFile {
         };
         self.put(place, slot.encode().as_slice())?;
         // From here on a crash recovers to the batch before `next_k`: it may leave the host.
+        crash_point("key-file/written");
         self.generation = slot.generation;
         self.at = Some(place);
         Ok(())
@@ -115,9 +117,11 @@ impl KeyFile {
     /// Erases the state before the one that [`KeyFile::write`] made durable.
     pub fn erase_old(&mut self) -> Result<(), KeyFileError> {
         match self.at {
-            Some(place) => self.zero(place.other()),
-            None => Ok(()),
+            Some(place) => self.zero(place.other())?,
+            None => return Ok(()),
         }
+        crash_point("key-file/erased");
+        Ok(())
     }
 
     /// Both, for whom nothing lies between.

@@ -9,10 +9,12 @@
 //!
 //! What it must never do: answer before a sync that failed, retry a sync, or delete what it could not read.
 
+mod crash_point;
 pub mod database;
 mod key_file;
 mod medium;
 mod real;
 
+pub use crash_point::{CRASH_POINTS, crash_point};
 pub use key_file::{KeyFile, KeyFileError};
 pub use medium::{Access, Handle, Medium, Volume};

@@ -22,6 +22,9 @@ const BUCKET: &str = "edgetrail";
 /// Seconds. Long enough that a digest has log files, short enough that five of them take half a minute.
 const DIGEST_INTERVAL_S: u64 = 6;
 
+/// Read by debug builds: where to be killed.
+const CRASH_POINT: &str = "EDGETRAIL_CRASH_POINT";
+
 /// What an agent is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -176,9 +179,7 @@ impl Deployment {
     }
 
     pub fn start_collector(&mut self) {
-        let mut command = Command::new(binary("edgetrail-collector"));
-        command.arg("serve").arg("--config").arg(self.dir.path().join("collector.toml"));
-        let process = self.collector.insert(Process::start("collector", &mut command, &self.dir.path().join("collector.log")));
+        let process = self.collector.insert(Self::spawn_collector(self.dir.path(), None));
         let port = self.api_port;
         wait::until("the collector to listen", Duration::from_secs(60), || {
             assert!(process.running(), "the collector ended: {}", process.printed());
@@ -188,14 +189,47 @@ impl Deployment {
 
     pub fn start_agent(&mut self, number: usize) {
         let agent = &mut self.agents[number];
-        let mut command = Command::new(binary("edgetrail-agent"));
-        command.arg("run").arg("--config").arg(agent.dir.join("agent.toml"));
-        let process = agent.process.insert(Process::start("agent", &mut command, &agent.dir.join("agent.log")));
+        let process = agent.process.insert(Self::spawn_agent(&agent.dir, None));
         let socket = agent.socket.clone();
         wait::until("the agent's socket", Duration::from_secs(60), || {
             assert!(process.running(), "the agent ended: {}", process.printed());
             std::os::unix::net::UnixStream::connect(&socket).ok()
         });
+    }
+
+    /// Starts the collector to be killed at a crash point (`NAME:N`), and waits until it was. Its own stream, which
+    /// rests most of the time, is given something to record.
+    pub fn crash_collector(&mut self, point: &str) {
+        assert!(self.collector.is_none(), "the collector runs");
+        let process = Self::spawn_collector(self.dir.path(), Some(point));
+        let provoke = || drop(self.aws().run(&["cloudtrail", "describe-trails"]));
+        let rests = point.starts_with("collector/internal") || point.starts_with("key-file");
+        await_crash(process, point, || {
+            if rests {
+                provoke()
+            }
+        });
+    }
+
+    /// The same for an agent.
+    pub fn crash_agent(&mut self, number: usize, point: &str) {
+        let agent = &self.agents[number];
+        assert!(agent.process.is_none(), "the agent runs");
+        await_crash(Self::spawn_agent(&agent.dir, Some(point)), point, || {});
+    }
+
+    fn spawn_collector(dir: &Path, crash_point: Option<&str>) -> Process {
+        let mut command = Command::new(binary("edgetrail-collector"));
+        command.arg("serve").arg("--config").arg(dir.join("collector.toml"));
+        command.envs(crash_point.map(|point| (CRASH_POINT, point)));
+        Process::start("collector", &mut command, &dir.join("collector.log"))
+    }
+
+    fn spawn_agent(dir: &Path, crash_point: Option<&str>) -> Process {
+        let mut command = Command::new(binary("edgetrail-agent"));
+        command.arg("run").arg("--config").arg(dir.join("agent.toml"));
+        command.envs(crash_point.map(|point| (CRASH_POINT, point)));
+        Process::start("agent", &mut command, &dir.join("agent.log"))
     }
 
     pub fn kill_collector(&mut self) {
@@ -384,4 +418,17 @@ impl Deployment {
     pub fn socket_of(&self, agent: usize) -> &Path {
         &self.agents[agent].socket
     }
+}
+
+/// A crash point that is not reached is no test.
+fn await_crash(mut process: Process, point: &str, provoke: impl Fn()) {
+    let status = wait::until(&format!("the end at {point}"), Duration::from_secs(60), || {
+        provoke();
+        process.ended()
+    });
+    assert!(was_killed(status), "{point}: {status}: {}", process.printed());
+}
+
+fn was_killed(status: std::process::ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod aws;
+pub mod chance;
 pub mod delivered;
 pub mod deployment;
 pub mod port;

@@ -59,7 +59,12 @@ impl Process {
 
     /// Whether it still runs.
     pub fn running(&mut self) -> bool {
-        self.child.try_wait().expect("our own child can be asked").is_none()
+        self.ended().is_none()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our own child can be asked")
     }
 
     /// SIGTERM, then waits for the orderly end.

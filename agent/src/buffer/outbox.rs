@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use edgetrail_disk::Medium;
+use edgetrail_disk::{Medium, crash_point};
 use edgetrail_link::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
 use edgetrail_proto::chain::{BatchKind, Receipt, Verifier};
 use edgetrail_proto::identity::StreamId;
@@ -135,7 +135,9 @@ impl Outbox for Shelf {
     }
 
     fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError> {
+        crash_point("agent/receipt-arrived");
         let ours = self.ask(|reply| Command::Receipt { receipt: receipt.clone(), reply })?;
+        crash_point("agent/receipt-stored");
         if !ours {
             tracing::warn!(stream = %receipt.stream, k = receipt.k, "a receipt for a head that is not in this chain was put aside");
         }

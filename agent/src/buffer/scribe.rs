@@ -11,7 +11,7 @@ mod receipts;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use edgetrail_disk::KeyFile;
+use edgetrail_disk::{KeyFile, crash_point};
 use edgetrail_proto::chain::{BatchKind, Counters, Hash, Header, SealInput, SealedBatch, Writer};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
@@ -98,7 +98,9 @@ impl Desk {
     pub(super) fn commit(&self) -> Result<(), BufferError> {
         #[cfg(test)]
         self.step(Step::BeforeCommit)?;
+        crash_point("agent/buffer-before-commit");
         self.store.db.execute_batch("COMMIT")?;
+        crash_point("agent/buffer-committed");
         // From here on a crash recovers to the state with everything of this transaction.
         #[cfg(test)]
         self.step(Step::AfterCommit)?;
@@ -112,6 +114,7 @@ impl Desk {
         #[cfg(test)]
         self.step(Step::AfterSlot)?;
         self.published.set(line.ordinal, writer.next_k());
+        crash_point("agent/seal-published");
         self.key_file.erase_old()?;
         // From here on the last batch can't be sealed otherwise by anyone.
         #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgetrail_disk::crash_point;
 use edgetrail_proto::facets::{Category, Facets};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::Connection;
@@ -163,7 +164,9 @@ impl Writer {
             }
         }
         store::set_about(&transaction, next_index, &span).map_err(file_error)?;
+        crash_point("collector/history-before-commit");
         transaction.commit().map_err(file_error)?;
+        crash_point("collector/history-committed");
         // From here on a crash recovers to these batches being in history, once; until here, to reading them again.
         self.span = span;
         self.next_index = next_index;

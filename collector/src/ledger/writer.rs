@@ -10,6 +10,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use edgetrail_disk::crash_point;
 use edgetrail_proto::chain::Hash;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -260,11 +261,14 @@ impl Writer {
 
     /// Bodies first: a row must never name a frame that a crash could take away.
     fn make_durable(&mut self) -> Result<(), LedgerError> {
+        crash_point("collector/ledger-written");
         self.reach(Step::Written)?;
         self.segments.sync()?;
         // From here on a crash leaves frames that no row names: recovery cuts them off.
+        crash_point("collector/ledger-synced");
         self.reach(Step::Synced)?;
         self.connection.execute_batch("COMMIT")?;
+        crash_point("collector/ledger-committed");
         self.reach(Step::Committed)
     }
 

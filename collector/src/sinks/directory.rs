@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use edgetrail_disk::crash_point;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -107,6 +108,7 @@ fn publish(path: &Path, bytes: &[u8], meta: &ObjectMeta) -> io::Result<Put> {
     let unfinished = write_unfinished(folder, bytes)?;
     let description = write_unfinished(folder, &serde_json::to_vec(meta)?)?;
     fs::rename(&description, sidecar_path(path))?;
+    crash_point("collector/directory-before-rename");
     // Until here a crash leaves no object. From here on it leaves the whole object with its metadata.
     let put = match renameat_with(CWD, &unfinished, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Put::Created,
@@ -119,6 +121,7 @@ fn publish(path: &Path, bytes: &[u8], meta: &ObjectMeta) -> io::Result<Put> {
         },
         Err(errno) => return Err(errno.into()),
     };
+    crash_point("collector/directory-renamed");
     if let Err(error) = fs::remove_file(&unfinished)
         && error.kind() != io::ErrorKind::NotFound
     {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edgetrail_disk::crash_point;
 use edgetrail_proto::chain::Hash;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
@@ -188,11 +189,13 @@ async fn deliver_one(
             return Err(DeliveryError::Conflict { key: object.key.clone() });
         }
     }
+    crash_point("collector/object-put");
     // Until here a crash repeats the PUT, which then finds the object and its equal content. From here it is not repeated.
     let (shared, trail, object) = (shared.clone(), trail.clone(), object.clone());
     blocking(move || {
         let now = shared.clock.now();
         shared.store.delivered(&object, now)?;
+        crash_point("collector/object-marked");
         shared.bodies.forget(object.id);
         shared.progress(&trail.arn, |status| status.delivered(object.kind == ObjectKind::Digest, now));
         shared.report_passed()?;

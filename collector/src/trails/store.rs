@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use edgetrail_disk::Medium;
 use edgetrail_disk::database::{self, DatabaseError, Tuning};
+use edgetrail_disk::{Medium, crash_point};
 use edgetrail_proto::chain::Hash;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -149,8 +149,10 @@ impl Store {
                 state.stopped.map(u64::cast_signed)
             ])?;
         }
+        crash_point("collector/plan-before-commit");
         transaction.commit()?;
         // From here on a crash recovers to this plan: the same keys, the same bytes, the same signatures.
+        crash_point("collector/plan-committed");
         Ok(plan.objects)
     }
 

@@ -1,4 +1,4 @@
-//! kill -9 of agent and collector under load, hundreds of times: every event whose answer the caller has is delivered
+//! kill -9 of agent and collector under load, hundreds of times, at random instants and at every named crash point: every event whose answer the caller has is delivered
 //! exactly once. The oracle reads log files and digests, never a database.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use edgetrail_disk::CRASH_POINTS;
+use edgetrail_tests::chance::{Chance, number};
 use edgetrail_tests::delivered;
 use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::process::{binary, text};
@@ -15,30 +17,23 @@ use edgetrail_tests::wait;
 /// Enough that every step of a commit is hit. `EDGETRAIL_KILL_CYCLES` gives another number.
 const CYCLES: u64 = 200;
 
-/// A small generator with a printed seed: a failing schedule can be run again with `EDGETRAIL_SEED`.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
+#[derive(Debug, Default)]
+struct Kills {
+    agent: u64,
+    collector: u64,
+    points: BTreeMap<&'static str, u64>,
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+impl Kills {
+    fn all(&self) -> u64 {
+        self.agent + self.collector + self.points.values().sum::<u64>()
+    }
 }
 
 #[test]
 fn no_answered_event_is_lost_or_doubled_by_kills() {
-    let seed = number("EDGETRAIL_SEED", u64::from(std::process::id()));
+    let (mut chance, seed) = Chance::from_environment();
     let cycles = number("EDGETRAIL_KILL_CYCLES", CYCLES);
-    eprintln!("EDGETRAIL_SEED={seed} EDGETRAIL_KILL_CYCLES={cycles}");
-    let mut chance = Chance(seed);
     let mut deployment = Deployment::with_one_agent();
     let notes = deployment.dir().join("answered.txt");
     let mut generator = Command::new(binary("generator"))
@@ -48,8 +43,9 @@ fn no_answered_event_is_lost_or_doubled_by_kills() {
         .unwrap();
     let answered = || std::fs::read_to_string(&notes).unwrap_or_default().lines().count();
 
-    let mut kills = (0, 0);
-    while kills.0 + kills.1 < cycles {
+    let mut points = CRASH_POINTS.iter().cycle().skip(usize::try_from(chance.below(64)).unwrap());
+    let mut kills = Kills::default();
+    while kills.all() < cycles {
         // The kill falls inside the load: something was answered since the last one, then a random instant.
         let before = answered();
         wait::until("events to be answered between two kills", Duration::from_secs(60), || {
@@ -59,14 +55,27 @@ fn no_answered_event_is_lost_or_doubled_by_kills() {
         while Instant::now() < instant {
             std::hint::spin_loop();
         }
-        if chance.below(2) == 0 {
+        // Every third life that follows is one that ends at a named point, perhaps while it recovers.
+        let point = (chance.below(3) == 0).then(|| *points.next().unwrap());
+        let agent = match point {
+            Some(point) if point.starts_with("key-file/") => chance.below(2) == 0,
+            Some(point) => point.starts_with("agent/"),
+            None => chance.below(2) == 0,
+        };
+        let armed = point.map(|point| format!("{point}:{}", 1 + chance.below(3)));
+        if agent {
             deployment.kill_agent(0);
+            armed.iter().for_each(|point| deployment.crash_agent(0, point));
             deployment.start_agent(0);
-            kills.0 += 1;
+            kills.agent += 1;
         } else {
             deployment.kill_collector();
+            armed.iter().for_each(|point| deployment.crash_collector(point));
             deployment.start_collector();
-            kills.1 += 1;
+            kills.collector += 1;
+        }
+        if let Some(point) = point {
+            *kills.points.entry(point).or_default() += 1;
         }
     }
     drop(generator.stdin.take());
@@ -85,14 +94,17 @@ fn no_answered_event_is_lost_or_doubled_by_kills() {
     let lost: Vec<&&str> = noted.iter().filter(|id| !counts.contains_key(**id)).collect();
     let twice: Vec<(&String, &u32)> = counts.iter().filter(|(_, count)| **count > 1).collect();
     eprintln!(
-        "{} kills of the agent, {} of the collector; {} answered, {} delivered; lost {}, twice {}",
-        kills.0,
-        kills.1,
-        noted.len(),
-        counts.len(),
-        lost.len(),
-        twice.len()
+        "{} kills of the agent, {} of the collector at random instants, {} at crash points {:?}",
+        kills.agent,
+        kills.collector,
+        kills.points.values().sum::<u64>(),
+        kills.points
     );
+    eprintln!("{} answered, {} delivered; lost {}, twice {}", noted.len(), counts.len(), lost.len(), twice.len());
+    if cycles >= CYCLES {
+        let missed: Vec<_> = CRASH_POINTS.iter().filter(|point| !kills.points.contains_key(**point)).collect();
+        assert!(missed.is_empty(), "never killed at {missed:?}");
+    }
     assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}, EDGETRAIL_SEED={seed}");
     let coverage = delivered::digest_coverage(&deployment.trail());
     assert!(coverage.values().all(|times| *times == 1), "each log file is in exactly one digest");
