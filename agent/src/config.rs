@@ -11,10 +11,12 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use edgetrail_settings::{Document, Layer, LayerError, Size, Span, layers, variables};
+use edgetrail_proto::identity::{AccountId, Region};
+use edgetrail_settings::{Document, Layer, LayerError, Parsed, Size, Span, layers, variables};
 use serde::Deserialize;
 
 use crate::buffer::Limits;
+use crate::enroll::Supplied;
 use crate::sources::{api, file, journal};
 use crate::{redact, select};
 
@@ -28,7 +30,7 @@ pub const STATE_DIR: &str = "/var/lib/edgetrail-agent";
 const STOP_GRACE: Duration = Duration::from_secs(15);
 
 /// Sections of the collector's configuration.
-const OTHERS_SECTIONS: [&str; 7] = ["collector", "ingest", "api", "pki", "ledger", "history", "trail"];
+const OTHERS_SECTIONS: [&str; 8] = ["collector", "ingest", "api", "pki", "limits", "ledger", "history", "trail"];
 
 /// What an agent runs by.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub redact: redact::Config,
     pub buffer: Limits,
     pub uplink: Uplink,
+    /// A certificate of a PKI of the operator's own, instead of one that join gives.
+    pub identity: Option<Supplied>,
 }
 
 /// `[sources]`.
@@ -103,6 +107,38 @@ struct BufferShape {
     reserve_bytes: Size,
     min_free_bytes: Size,
     seal_interval: Span,
+}
+
+/// `[identity]` as it is written: all of it, or nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct IdentityShape {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    roots: Vec<PathBuf>,
+    account: Option<Parsed<AccountId>>,
+    region: Option<Parsed<Region>>,
+    partition: Option<String>,
+}
+
+impl IdentityShape {
+    fn supplied(self, document: &mut Document) -> Option<Supplied> {
+        let Self { certificate, key, roots, account, region, partition } = self;
+        let nothing = certificate.is_none() && key.is_none() && roots.is_empty() && account.is_none() && region.is_none();
+        if nothing {
+            return None;
+        }
+        let partition = partition.unwrap_or_else(|| "aws".to_owned());
+        match (certificate, key, account, region) {
+            (Some(certificate), Some(key), Some(account), Some(region)) if !roots.is_empty() => {
+                Some(Supplied { certificate, key, roots, account: account.0, region: region.0, partition })
+            }
+            _ => {
+                document.error("identity", "give certificate, key, roots, account and region, or none of them");
+                None
+            }
+        }
+    }
 }
 
 impl Default for Audit {
@@ -170,7 +206,10 @@ impl Config {
                 seal_interval: buffer.seal_interval.0,
             },
             uplink: document.section("uplink"),
+            identity: None,
         };
+        let supplied = document.section::<IdentityShape>("identity").supplied(&mut document);
+        let config = Self { identity: supplied, ..config };
         config.validate(&mut document);
         match document.into_errors() {
             errors if errors.is_empty() => Ok(config),
@@ -204,6 +243,10 @@ impl Config {
         }
         if let Err(error) = self.select.validate() {
             document.error("select.advanced", error);
+        }
+        if self.identity.is_some() && self.uplink.endpoints.is_empty() {
+            document
+                .error("uplink.endpoints", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
         for endpoint in &self.uplink.endpoints {
             if let Err(error) = endpoint.parse::<edgetrail_link::uplink::Endpoint>() {

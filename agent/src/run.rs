@@ -64,8 +64,12 @@ pub enum RunError {
 
 /// Runs until told to stop.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
-    let Some(enrollment) = Enrollment::load(&config.state_dir)? else {
-        return Err(RunError::NotJoined { dir: config.state_dir });
+    let enrollment = match &config.identity {
+        Some(supplied) => supplied.take_up(&config.state_dir, &host_name(&config))?,
+        None => match Enrollment::load(&config.state_dir)? {
+            Some(enrollment) => enrollment,
+            None => return Err(RunError::NotJoined { dir: config.state_dir }),
+        },
     };
     let host = host(&config, &enrollment);
     let binding = binding(&enrollment, &host)?;
@@ -99,6 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         identity.endpoints.clone_from(&config.uplink.endpoints);
     }
     let (renewal, credentials) = Renewal::new(enrollment)?;
+    let renewal = renewal.from_files(config.identity.clone());
     let outbox: Arc<dyn Outbox> = Arc::new(shelf);
     let (uplink, uplink_status) = crate::uplink::uplink(&identity, credentials, outbox)
         .map_err(|error| RunError::Config(format!("an endpoint of the collector can't be used: {error}")))?;
@@ -152,6 +157,12 @@ pub fn host(config: &Config, enrollment: &Enrollment) -> Host {
         partition: identity.partition.clone(),
         keep_raw: config.keep_raw,
     }
+}
+
+/// The configured name, else the kernel's.
+fn host_name(config: &Config) -> String {
+    let kernels = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.host.clone().unwrap_or_else(kernels)
 }
 
 fn binding(enrollment: &Enrollment, host: &Host) -> Result<Binding, BindingError> {

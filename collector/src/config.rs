@@ -4,6 +4,7 @@
 //! Sections of the agent are not looked into: both may share one file or environment. Every default is a constant
 //! here; docs/collector.toml shows them all and is parsed by a test.
 
+mod limits;
 mod pki;
 mod shape;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
 use edgetrail_settings::{Document, Layer, LayerError, Parsed, layers, variables};
 
+use crate::ingest::IngestLimits;
 use crate::pki::{ForeignOptions, ServerFiles, TRUST_DOMAIN_DEFAULT};
 use crate::sinks::SinkConfig;
 
@@ -63,6 +65,7 @@ pub struct Config {
     pub ingest: ListenerConfig,
     pub api: ListenerConfig,
     pub pki: PkiConfig,
+    pub limits: IngestLimits,
     pub trail: TrailSettings,
     pub ledger_retention: Duration,
     pub history_retention: Duration,
@@ -136,6 +139,7 @@ impl Config {
         let history_retention = retention(&mut document, "history", HISTORY_RETENTION);
         let mut warnings = Vec::new();
         let trail = trail_settings(&mut document, &collector.state_dir, &mut warnings);
+        let limits = limits::settings(&mut document);
         let pki = pki::settings(&mut document, &mut warnings);
         let account = required(&mut document, "collector.account", collector.account, "the home account, 12 digits");
         let region = required(&mut document, "collector.region", collector.region, "the home region, such as \"dc-tokyo-1\"");
@@ -156,7 +160,7 @@ impl Config {
         let host = collector.host.unwrap_or_else(host_name);
         let home = HomeConfig { account, region, partition: collector.partition, trust_domain, host };
         let state_dir = collector.state_dir;
-        Ok(Self { state_dir, home, ingest, api, pki, trail, ledger_retention, history_retention, warnings })
+        Ok(Self { state_dir, home, ingest, api, pki, limits, trail, ledger_retention, history_retention, warnings })
     }
 
     /// Of the trail that the configuration describes.

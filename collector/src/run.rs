@@ -135,7 +135,7 @@ impl Collector {
         let mut serving = Stage::new("ports", PORTS_STOP_MAX);
         serving.spawn("control", control.clone().run(serving.stop.clone()));
         serving.spawn_plain("certificate renewal", pki.clone().run(serving.stop.clone()));
-        let ingest = Ingest::new(ledger.clone(), control.clone(), &pki, Some(internal.clone()));
+        let ingest = Ingest::with_limits(ledger.clone(), control.clone(), &pki, Some(internal.clone()), config.limits);
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let enrollment = EnrollmentOptions {
             partition: config.home.partition.clone(),

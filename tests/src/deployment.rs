@@ -69,14 +69,19 @@ impl Deployment {
 
     /// One agent with a drop-in of its configuration: TOML. Without one it captures posted events alone.
     pub fn with_settings(settings: &str) -> Self {
-        Self::set_up(&[HOME], Sink::Directory, settings)
+        Self::set_up(&[HOME], Sink::Directory, settings, "")
     }
 
     pub fn new(scopes: &[Scope], sink: Sink) -> Self {
-        Self::set_up(scopes, sink, "")
+        Self::set_up(scopes, sink, "", "")
     }
 
-    fn set_up(scopes: &[Scope], sink: Sink, settings: &str) -> Self {
+    /// With a drop-in of the collector's configuration: TOML.
+    pub fn with_collector_settings(scopes: &[Scope], settings: &str) -> Self {
+        Self::set_up(scopes, Sink::Directory, "", settings)
+    }
+
+    fn set_up(scopes: &[Scope], sink: Sink, settings: &str, collector_settings: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("edgetrail-").tempdir().expect("a temporary directory can be made");
         let s3 = (sink != Sink::Directory).then(|| S3::behind_a_closed_door(dir.path(), BUCKET));
         if sink == Sink::S3 {
@@ -101,6 +106,9 @@ impl Deployment {
             dir.path().join("collector").display(),
         );
         std::fs::write(dir.path().join("collector.toml"), config).expect("the configuration can be written");
+        std::fs::create_dir_all(dir.path().join("collector.d")).expect("a directory can be made");
+        std::fs::write(dir.path().join("collector.d/settings.toml"), collector_settings)
+            .expect("the configuration can be written");
         let (access_key, secret) = (String::new(), String::new());
         let mut deployment = Self { collector: None, agents: Vec::new(), s3, access_key, secret, ingest_port, api_port, dir };
         deployment.start_collector();
@@ -144,7 +152,8 @@ impl Deployment {
         self.start_agent(number);
     }
 
-    fn collector_command(&self) -> Command {
+    /// The collector's program with its configuration; the command is still to be given.
+    pub fn collector_command(&self) -> Command {
         let mut command = Command::new(binary("edgetrail-collector"));
         command.arg("--config").arg(self.dir.path().join("collector.toml"));
         command
@@ -393,6 +402,18 @@ impl Deployment {
 
     pub fn account(&self) -> &'static str {
         HOME.account
+    }
+
+    pub fn api_port(&self) -> u16 {
+        self.api_port
+    }
+
+    pub fn collector_id(&self) -> u32 {
+        self.collector.as_ref().expect("the collector runs").id()
+    }
+
+    pub fn agent_id(&self, agent: usize) -> u32 {
+        self.agents[agent].process.as_ref().expect("the agent runs").id()
     }
 
     pub fn ingest_port(&self) -> u16 {

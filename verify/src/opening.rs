@@ -1,7 +1,7 @@
 //! Whether a stream's open was made by the agent it names: signature, certificate, binding.
 
 use edgetrail_proto::chain::{Binding, Hash, Open};
-use edgetrail_proto::identity::AgentIdentity;
+use edgetrail_proto::identity::{AgentId, AgentIdentity};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
@@ -46,29 +46,33 @@ pub fn check(statement: &Statement<'_>, roots: &[Vec<u8>]) -> Result<Opened, Bro
     if key.verify(statement.open, statement.signature).is_err() {
         return Err((Check::OpenSignature, "the certificate's key did not make the signature".to_owned()));
     }
-    let identity = identity(&leaf)?;
-    if identity.agent != open.agent {
-        return Err((Check::OpenCertificate, format!("the certificate names agent {}, the open {}", identity.agent, open.agent)));
+    if !names(&leaf, open.agent) {
+        return Err((Check::OpenCertificate, format!("the certificate names another agent than the open's, {}", open.agent)));
     }
     follow_chain(statement.certificate_chain, roots, open.t_opened)?;
     Ok(Opened { open, binding })
 }
 
-/// The SPIFFE id: the one URI among the certificate's alternative names. The common name is never looked at.
-fn identity(leaf: &X509Certificate<'_>) -> Result<AgentIdentity, Broken> {
-    let names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
-    let uris: Vec<&str> = names
-        .into_iter()
-        .flatten()
-        .filter_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        })
-        .collect();
-    let [uri] = uris[..] else {
-        return Err((Check::OpenCertificate, format!("the certificate has {} URI names where one is due", uris.len())));
-    };
-    uri.parse().map_err(|error: edgetrail_proto::identity::IdentityError| (Check::OpenCertificate, error.to_string()))
+/// Whether a certificate is for this agent: by its SPIFFE id, the one URI among its alternative names; or, where a PKI of
+/// the operator's own issued it, by the id that follows from its URI or a DNS name. The common name is never looked at.
+fn names(leaf: &X509Certificate<'_>, agent: AgentId) -> bool {
+    let general_names = leaf.subject_alternative_name().ok().flatten().map(|extension| &extension.value.general_names);
+    let (mut uris, mut names) = (Vec::new(), Vec::new());
+    for name in general_names.into_iter().flatten() {
+        match name {
+            GeneralName::URI(uri) => uris.push(*uri),
+            GeneralName::DNSName(name) => names.push(format!("dns:{name}")),
+            _ => {}
+        }
+    }
+    // Several URIs are no SPIFFE id.
+    if let [uri] = uris[..] {
+        if let Ok(identity) = uri.parse::<AgentIdentity>() {
+            return identity.agent == agent;
+        }
+        names.push(uri.to_owned());
+    }
+    names.iter().any(|name| AgentId::of_name(name) == agent)
 }
 
 /// Each certificate is signed by the next, and the last one is, or is signed by, a root; all valid when the stream was opened.

@@ -143,9 +143,13 @@ impl Received {
         Ok(Self { chain, roots, receipt_keys })
     }
 
+    pub(super) fn receipt_keys_file(keys: &ReceiptKeys) -> Result<Vec<u8>, EnrollError> {
+        let keys: Vec<StoredReceiptKey> = keys.iter().map(StoredReceiptKey::from).collect();
+        serde_json::to_vec_pretty(&keys).map_err(|_| EnrollError::Answer("its receipt keys can't be written"))
+    }
+
     pub(super) fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, EnrollError> {
-        let keys: Vec<StoredReceiptKey> = self.receipt_keys.iter().map(StoredReceiptKey::from).collect();
-        let keys = serde_json::to_vec_pretty(&keys).map_err(|_| EnrollError::Answer("its receipt keys can't be written"))?;
+        let keys = Self::receipt_keys_file(&self.receipt_keys)?;
         let files = vec![(CERTIFICATE_FILE, pem(&self.chain)), (ROOTS_FILE, pem(&self.roots)), (RECEIPT_KEYS_FILE, keys)];
         Ok(files)
     }
@@ -170,7 +174,7 @@ fn known_agent_id(directory: &Path) -> Result<Option<AgentId>, EnrollError> {
     Ok(Some(identity.agent_id))
 }
 
-fn pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
+pub(super) fn pem(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     use base64::Engine as _;
     let mut text = String::new();
     for certificate in certificates {

@@ -8,6 +8,8 @@
 //! roots.pem          what the collector is trusted by     receipt-keys.json   whose receipts release batches
 //! identity.json      agent id, account, region, host, partition, endpoints, scopes
 //! ```
+//! Where a PKI of the operator's own gives the certificate, nobody joins: [`Supplied`].
+//!
 //! A certificate lives 24 h and is renewed at half of that by the key it binds, also after it has expired: buffering
 //! never waits for it.
 
@@ -15,6 +17,7 @@ mod files;
 mod identity;
 mod join;
 mod renewal;
+mod supplied;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ use rustls_pki_types::CertificateDer;
 pub use identity::{Identity, Scope};
 pub use join::{Join, JoinUrl, JoinUrlError, join};
 pub use renewal::Renewal;
+pub use supplied::Supplied;
 
 use self::identity::StoredReceiptKey;
 
@@ -58,6 +62,14 @@ pub enum EnrollError {
     },
     #[error("{} is not what a join wrote; join again", path.display())]
     Malformed { path: PathBuf },
+    #[error("a file of `[identity]` can't be used")]
+    Supplied(#[source] FileError),
+    #[error("the key of `[identity]` is not ECDSA P-256: opens are signed with it")]
+    SuppliedKey,
+    #[error("certificate and key of `[identity]` do not belong together; if they are being replaced, both are read again")]
+    SuppliedPair,
+    #[error("the certificate of `[identity]` has neither one URI (a SPIFFE id) nor a DNS name among its alternative names")]
+    SuppliedName,
     #[error("certificate or key can't be read; join again")]
     Pem(#[source] FileError),
     #[error("TLS can't be set up")]

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::uplink::Credentials;
 use edgetrail_link::{renewal, tls, wire};
+use edgetrail_proto::chain::Hash;
 use rcgen::{KeyPair, SigningKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::join::{JoinUrl, Received, client, request_for};
+use super::supplied::Supplied;
 use super::{EnrollError, Enrollment, files};
 
 /// Looked at this often, however far the half-life is: clocks jump, hosts sleep.
@@ -23,20 +25,37 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Renewal {
     enrollment: Enrollment,
     credentials: watch::Sender<Arc<Credentials>>,
+    /// Somebody else renews, and this is where.
+    supplied: Option<(Supplied, Hash)>,
 }
 
 impl Renewal {
     /// The receiver has the credentials of now, and each renewed ones after.
     pub fn new(enrollment: Enrollment) -> Result<(Self, watch::Receiver<Arc<Credentials>>), EnrollError> {
         let (credentials, receiver) = watch::channel(enrollment.credentials()?);
-        Ok((Self { enrollment, credentials }, receiver))
+        Ok((Self { enrollment, credentials, supplied: None }, receiver))
+    }
+
+    /// The certificate comes from these files, and is taken up again whenever they change.
+    pub fn from_files(mut self, supplied: Option<Supplied>) -> Self {
+        self.supplied = supplied.map(|supplied| {
+            let seen = supplied.fingerprint();
+            (supplied, seen)
+        });
+        self
     }
 
     /// Until stopped. A failure is logged and tried again: nothing that is captured waits for it.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let wait = match self.look().await {
+                Ok(_) if self.supplied.is_some() => super::supplied::LOOK_INTERVAL,
                 Ok(left) => left.min(LOOK_INTERVAL).max(Duration::from_secs(1)),
+                Err(error) if self.supplied.is_some() => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "the replaced certificate files are not taken up");
+                    super::supplied::LOOK_INTERVAL
+                }
                 Err(error) => {
                     let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(%error, cause, "the certificate could not be renewed");
@@ -52,6 +71,21 @@ impl Renewal {
 
     /// Renews if half of the life is over; says how long until then.
     async fn look(&mut self) -> Result<Duration, EnrollError> {
+        if let Some((supplied, seen)) = &mut self.supplied {
+            let found = supplied.fingerprint();
+            // What is found is tried once: files that are half-replaced are found again when they are whole.
+            if std::mem::replace(seen, found) != found {
+                let Enrollment { directory, identity, .. } = &self.enrollment;
+                let taken_up = supplied.take_up(directory, &identity.host)?;
+                if taken_up.identity.agent_id != identity.agent_id {
+                    tracing::warn!("the certificate names another agent now: restart this one to become it");
+                }
+                self.enrollment = taken_up;
+                self.credentials.send_replace(self.enrollment.credentials()?);
+                tracing::info!("certificate files were replaced, and are taken up");
+            }
+            return Ok(super::supplied::LOOK_INTERVAL);
+        }
         let left = |enrollment: &Enrollment| -> Result<Duration, EnrollError> {
             let (begin, end) = enrollment.validity()?;
             let half = begin.midpoint(end);

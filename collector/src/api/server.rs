@@ -3,29 +3,30 @@
 //! The TLS configuration is taken anew for every handshake, so a renewed certificate needs no restart. A handshake that
 //! does not end, a head that does not arrive, a connection too many: none of them holds up another.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
-use edgetrail_link::tls::{ALPN_H2, CLIENT_FRAMES, ConnectionInfo, Metered};
+use edgetrail_link::tls::{CLIENT_FRAMES, Connection, CrowdLimits, Incoming};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::caller::{Peer, TlsFacts};
 
-/// Connections open at once; the next one waits in the listener's backlog.
+/// Connections open at once, in total and of one address; one more is closed, and its client tries again.
 const CONNECTIONS_MAX: usize = 512;
-/// How long a handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECTIONS_OF_ADDRESS_MAX: usize = 256;
+/// A connection is told to end after this long, and cut when its last answers take longer than that: places that
+/// somebody only keeps are free again in a while.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(10 * 60);
+const LAST_ANSWERS_MAX: Duration = Duration::from_secs(60);
 /// How long a request's head may take, and how long an idle HTTP/1.1 connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/2: a silent peer is asked this often, and has as long to answer.
@@ -36,8 +37,6 @@ const STREAMS_MAX: u32 = 64;
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// After the stop, how long answers under way may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// After an accept that failed for want of descriptors or memory.
-const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Owns the server; it ends when the token that it was started with is cancelled.
 #[derive(Debug)]
@@ -77,27 +76,18 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tracked
 
 async fn run(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, router: Router, stop: CancellationToken) {
     let tracker = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let limits = CrowdLimits { connections: CONNECTIONS_MAX, connections_of_address: CONNECTIONS_OF_ADDRESS_MAX };
+    let mut incoming = Incoming::new(listener, tls).at_most(limits).counting(CLIENT_FRAMES);
     let closing = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = incoming.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, address, permit)) => {
-                let peer = Peer { address, tls: None };
-                let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-                let tracked = Tracked(tracker.clone());
-                tracker.spawn(connection(stream, peer, acceptor, router.clone(), tracked, closing.clone(), permit));
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the api port accepts no connection; retrying");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
+        let tracked = Tracked(tracker.clone());
+        tracker.spawn(connection(accepted, router.clone(), tracked, closing.clone()));
     }
-    drop(listener);
+    drop(incoming);
     closing.cancel();
     tracker.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, tracker.wait()).await.is_err() {
@@ -105,41 +95,11 @@ async fn run(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, rou
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, std::net::SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, address, permit))
-}
-
-async fn connection(
-    stream: TcpStream,
-    mut peer: Peer,
-    acceptor: TlsAcceptor,
-    router: Router,
-    tracked: Tracked,
-    closing: CancellationToken,
-    _permit: OwnedSemaphorePermit,
-) {
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-    let stream = tokio::select! {
-        handshake = handshake => match handshake {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::debug!(peer = %peer.address, error = &error as &dyn std::error::Error, "tls handshake failed");
-                return;
-            }
-            Err(_elapsed) => return,
-        },
-        () = closing.cancelled() => return,
-    };
-    peer.tls = TlsFacts::of(stream.get_ref().1);
-    let address = peer.address;
+async fn connection(stream: Connection, router: Router, tracked: Tracked, closing: CancellationToken) {
     // Who enrols is known by address alone.
-    let info = ConnectionInfo { address, peer: None, protocol: None, cipher: None };
+    let info = stream.info().clone();
+    let address = info.address;
+    let peer = Peer { address, tls: TlsFacts::of(stream.session()) };
     let service = TowerToHyperService::new(router.layer(Extension(peer)).layer(Extension(info)));
     let mut builder = Builder::new(tracked);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
@@ -150,17 +110,20 @@ async fn connection(
         .keep_alive_timeout(PING_INTERVAL)
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
-    let metered = Metered::new(stream, http2, CLIENT_FRAMES);
-    let connection = builder.serve_connection(TokioIo::new(metered), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = connection.as_mut() => Ok(ended),
         () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            Ok(connection.await)
+        }
+        () = tokio::time::sleep(CONNECTION_AGE_MAX) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(LAST_ANSWERS_MAX, connection).await
         }
     };
+    let Ok(ended) = ended else { return };
     if let Err(error) = ended {
         tracing::debug!(peer = %address, error = &*error as &dyn std::error::Error, "api connection ended");
     }

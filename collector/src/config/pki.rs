@@ -37,7 +37,6 @@ struct Row {
     name: String,
     account: Parsed<AccountId>,
     region: Parsed<Region>,
-    agent: Option<Parsed<AgentId>>,
 }
 
 impl Default for Shape {
@@ -79,14 +78,14 @@ pub(super) fn settings(document: &mut Document, warnings: &mut Vec<String>) -> P
         document.error("pki.agent_roots", "missing: give the roots of the certificates that `[[pki.agents]]` names");
     }
     let mut agents: Vec<MappedAgent> = Vec::new();
-    for Row { name, account, region, agent } in shape.agents {
+    for Row { name, account, region } in shape.agents {
         if !name.starts_with("spiffe://") && !name.starts_with("dns:") {
             document
                 .error("pki.agents", format!("`{name}` is no name: give `spiffe://…` or `dns:NAME`, as the certificate has it"));
         }
-        let agent = agent.map_or_else(|| AgentId::of_name(&name), |agent| agent.0);
-        if agents.iter().any(|mapped| mapped.name == name || mapped.agent == agent) {
-            document.error("pki.agents", format!("`{name}` or its agent is listed twice"));
+        let agent = AgentId::of_name(&name);
+        if agents.iter().any(|mapped| mapped.name == name) {
+            document.error("pki.agents", format!("`{name}` is listed twice"));
         }
         agents.push(MappedAgent { name, account: account.0, region: region.0, agent });
     }

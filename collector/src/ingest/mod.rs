@@ -15,6 +15,7 @@ mod batch;
 mod end;
 mod events;
 mod fence;
+mod limits;
 mod losses;
 mod opening;
 mod receipts;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgetrail_link::receipt_keys::ReceiptKeys;
-use edgetrail_link::tls::{ConnectionInfo, Incoming};
+use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming};
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
 use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
@@ -45,6 +46,8 @@ use tonic::{Request, Response, Status, Streaming};
 pub use self::events::EVENT_SOURCE;
 use self::events::Events;
 use self::fence::Fence;
+pub use self::limits::IngestLimits;
+use self::limits::Room;
 pub use self::losses::{LossError, report_losses};
 use self::session::Session;
 use crate::control::Control;
@@ -71,6 +74,9 @@ const FLOW_BYTES: u32 = 2 * 1024 * 1024;
 /// An agent attaches once; the rest is room for a connection that is being replaced.
 const STREAMS_PER_CONNECTION: u32 = 4;
 
+/// Largest list of a request's headers; gRPC's own take some 500 bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
 /// After a stop, sessions may answer what is committed for this long.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -79,6 +85,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 pub struct Ingest {
     context: Arc<Context>,
     tls: watch::Receiver<Arc<ServerConfig>>,
+    crowd: CrowdLimits,
 }
 
 /// What every session knows.
@@ -91,6 +98,7 @@ struct Context {
     pki: Pki,
     internal: Option<Internal>,
     fence: Fence,
+    room: Arc<Room>,
     events: Events,
     sessions: TaskTracker,
     stop: CancellationToken,
@@ -130,6 +138,10 @@ impl Context {
 impl Ingest {
     /// What ingest notices is recorded through `internal`, where there is one.
     pub fn new(ledger: Ledger, control: Control, pki: &Pki, internal: Option<Internal>) -> Self {
+        Self::with_limits(ledger, control, pki, internal, IngestLimits::default())
+    }
+
+    pub fn with_limits(ledger: Ledger, control: Control, pki: &Pki, internal: Option<Internal>, limits: IngestLimits) -> Self {
         let context = Context {
             ledger,
             control,
@@ -137,12 +149,15 @@ impl Ingest {
             revocations: pki.revocations().clone(),
             pki: pki.clone(),
             fence: Fence::default(),
+            room: Arc::new(Room::new(limits)),
             events: internal.clone().map(Events::new).unwrap_or_default(),
             internal,
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
-        Self { context: Arc::new(context), tls: pki.ingest_tls() }
+        // One address may be a whole fleet's: an agent's own connections are few by its certificate.
+        let crowd = CrowdLimits { connections: limits.connections, connections_of_address: limits.connections };
+        Self { context: Arc::new(context), tls: pki.ingest_tls(), crowd }
     }
 
     /// Serves until stopped; then each session answers what is committed, and ends.
@@ -158,13 +173,15 @@ impl Ingest {
         };
         // What a crash left unreported.
         self.context.report_losses().await;
-        let incoming = Incoming::new(listener, self.tls).admitting(Arc::new(self.context.revocations.clone()));
+        let incoming =
+            Incoming::new(listener, self.tls).admitting(Arc::new(self.context.revocations.clone())).at_most(self.crowd);
         let serving = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_TIME_MAX))
             .initial_stream_window_size(FLOW_BYTES)
             .initial_connection_window_size(FLOW_BYTES)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .http2_max_header_list_size(HEADER_BYTES_MAX)
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stopping);
         let served = tokio::select! {

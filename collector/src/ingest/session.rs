@@ -18,7 +18,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
@@ -51,6 +51,8 @@ pub(super) struct Session {
     /// Put to the ledger and not yet durable, in order.
     pending: FuturesOrdered<BoxFuture<'static, Answered>>,
     receipts: Receipts,
+    /// Nothing more is read before this: the agent's rate.
+    paced: Instant,
     /// When the certificate ends that the session runs under, Unix seconds.
     not_after: watch::Sender<i64>,
     /// The agent was told that it lies behind this stream of a party that had been restored.
@@ -77,6 +79,7 @@ impl Session {
         let not_after = watch::Sender::new(peer.not_after);
         Self {
             not_after,
+            paced: Instant::now(),
             context,
             peer,
             address,
@@ -120,7 +123,7 @@ impl Session {
                     self.committed(committed, stream, haste)
                 }
                 () = sleep_until(due), if due.is_some() => Ok(()),
-                message = next_message(inbound), if self.pending.len() < WINDOW => match message {
+                message = next_message_from(self.paced, inbound), if self.pending.len() < WINDOW => match message {
                     Ok(message) => self.take(message).await,
                     Err(end) => Err(end),
                 },
@@ -260,8 +263,25 @@ impl Session {
         self.context.events.notice(Noticed::AwaitBatches, &self.peer, &address, count, reason, details).await;
     }
 
+    /// Waits for room among all agents' batches. What this session holds itself becomes free meanwhile.
+    async fn room(&mut self, bytes: usize) -> Result<OwnedSemaphorePermit, End> {
+        let mut room = Box::pin(Arc::clone(&self.context.room).take(bytes));
+        loop {
+            tokio::select! {
+                room = &mut room => return room.map_err(|_| End::Stopping),
+                Some((committed, stream, haste)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.committed(committed, stream, haste)?;
+                }
+            }
+        }
+    }
+
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), End> {
         let refused = |stream| move |source| End::Batch { stream, source };
+        let bytes = batch.body.len().saturating_add(usize::try_from(batch.body_bytes).unwrap_or(usize::MAX));
+        let paced = self.context.room.note(self.peer.identity.agent, u64::from(batch.body_bytes), Instant::now().into_std());
+        self.paced = paced.into();
+        let room = self.room(bytes).await?;
         let received = Received::read(batch).map_err(refused(None))?;
         let (stream, k) = (received.header.stream, received.header.k);
         self.track(stream).await?;
@@ -315,7 +335,11 @@ impl Session {
         }
         let put = self.context.ledger.put(incoming).await;
         let pending: Pending = put.map_err(|source| End::Commit { stream, source })?;
-        self.pending.push_back(Box::pin(async move { (pending.committed().await, stream, haste) }));
+        self.pending.push_back(Box::pin(async move {
+            let committed = pending.committed().await;
+            drop(room);
+            (committed, stream, haste)
+        }));
         if let (Some(head), Some(tracked)) = (head, self.streams.get_mut(&stream)) {
             tracked.verifier = Verifier::resume(head);
         }
@@ -462,6 +486,14 @@ fn check_past(ledger: &crate::ledger::Ledger, info: &StreamInfo, received: &Rece
 /// Work that blocks or computes, off the runtime.
 async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T, End> + Send + 'static) -> Result<T, End> {
     tokio::task::spawn_blocking(call).await.map_err(|_| End::Verification)?
+}
+
+/// The next message, read no sooner than the agent's rate allows.
+async fn next_message_from(paced: Instant, inbound: &mut Streaming<wire::FromAgent>) -> Result<from_agent::Message, End> {
+    if paced > Instant::now() {
+        tokio::time::sleep_until(paced).await;
+    }
+    next_message(inbound).await
 }
 
 async fn next_message(inbound: &mut Streaming<wire::FromAgent>) -> Result<from_agent::Message, End> {

@@ -30,7 +30,7 @@ pub struct MappedAgent {
     pub name: String,
     pub account: AccountId,
     pub region: Region,
-    /// [`edgetrail_proto::identity::AgentId::of_name`] where none is given.
+    /// [`AgentId::of_name`]: a verifier can follow an open back to its certificate without the table.
     pub agent: AgentId,
 }
 

@@ -14,7 +14,7 @@ use tonic::transport::server::Connected;
 
 use super::ALPN_H2;
 use super::crowd::{AgentPlace, Place};
-use super::frames::{AGENT_FRAMES, Metered};
+use super::frames::{FrameAllowance, Metered};
 use super::peer::Peer;
 
 /// An accepted connection: its frames are counted, and it ends when newer ones of its agent need its place.
@@ -41,6 +41,7 @@ pub struct ConnectionInfo {
 impl Connection {
     pub(super) fn new(
         tls: TlsStream<TcpStream>,
+        frames: FrameAllowance,
         address: SocketAddr,
         peer: Option<Arc<Peer>>,
         places: (Place, Option<AgentPlace>),
@@ -54,7 +55,12 @@ impl Connection {
         };
         let http2 = session.alpn_protocol() == Some(ALPN_H2);
         let displaced = places.1.as_ref().map(|place| Box::pin(place.displaced()));
-        Self { tls: Metered::new(tls, http2, AGENT_FRAMES), info, displaced, _places: places }
+        Self { tls: Metered::new(tls, http2, frames), info, displaced, _places: places }
+    }
+
+    /// The TLS session: what was negotiated.
+    pub fn session(&self) -> &rustls::ServerConnection {
+        self.tls.get_ref().get_ref().1
     }
 
     pub fn info(&self) -> &ConnectionInfo {

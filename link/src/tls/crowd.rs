@@ -36,12 +36,29 @@ pub const CONNECTIONS_MAX: usize = 12_000;
 /// Most connections of one agent: it needs one, and a second while it replaces the first.
 pub const CONNECTIONS_OF_AGENT_MAX: usize = 4;
 
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct CrowdLimits {
+    /// On the port, unfinished handshakes included.
+    pub connections: usize,
+    /// Of one address.
+    pub connections_of_address: usize,
+}
+
+impl Default for CrowdLimits {
+    /// A fleet may stand behind one address: what bounds an agent's connections is its certificate.
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, connections_of_address: CONNECTIONS_MAX }
+    }
+}
+
 /// Who is there.
 #[derive(Debug)]
 pub(super) struct Crowd {
     arrivals: Allowances,
-    connections_max: usize,
+    limits: CrowdLimits,
     connections: Arc<AtomicUsize>,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
     handshakes: Vec<Handshake>,
     agents: Arc<Mutex<HashMap<AgentId, VecDeque<CancellationToken>>>>,
 }
@@ -64,7 +81,11 @@ pub(super) enum Room {
 
 /// A connection's place on the port; left when dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct Place {
+    connections: Arc<AtomicUsize>,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
 
 /// A connection's place among its agent's; left when dropped.
 #[derive(Debug)]
@@ -75,11 +96,12 @@ pub(super) struct AgentPlace {
 }
 
 impl Crowd {
-    pub(super) fn new(connections_max: usize) -> Self {
+    pub(super) fn new(limits: CrowdLimits) -> Self {
         Self {
             arrivals: Allowances::new(ARRIVALS_BURST, ARRIVALS_REFILL),
-            connections_max,
+            limits,
             connections: Arc::default(),
+            addresses: Arc::default(),
             handshakes: Vec::new(),
             agents: Arc::default(),
         }
@@ -93,7 +115,11 @@ impl Crowd {
 
     /// Judges a connection by its address.
     pub(super) fn arrive(&mut self, address: IpAddr, now: Instant) -> Room {
-        if self.arrivals.wait(address, now).is_some() || self.connections.load(Ordering::Relaxed) >= self.connections_max {
+        let connected = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&address).copied().unwrap_or(0);
+        if self.arrivals.wait(address, now).is_some()
+            || self.connections.load(Ordering::Relaxed) >= self.limits.connections
+            || connected >= self.limits.connections_of_address
+        {
             return Room::Refused;
         }
         self.arrivals.take(address, now);
@@ -122,9 +148,10 @@ impl Crowd {
     }
 
     /// Counts a connection from before its handshake on.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self, address: IpAddr) -> Place {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(&self.connections))
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner).entry(address).or_default() += 1;
+        Place { connections: Arc::clone(&self.connections), addresses: Arc::clone(&self.addresses), address }
     }
 
     pub(super) fn agents(&self) -> AgentPlaces {
@@ -161,7 +188,14 @@ impl AgentPlace {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -185,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_agents_newest_connections_stay_and_places_are_left() {
-        let crowd = Crowd::new(10);
+        let crowd = Crowd::new(CrowdLimits::default());
         let (agents, agent) = (crowd.agents(), AgentId::from_bytes([1; 16]));
         let mut places: Vec<AgentPlace> = (0..CONNECTIONS_OF_AGENT_MAX + 2).map(|_| agents.enter(agent)).collect();
         let displaced: Vec<bool> = places.iter().map(|place| place.displaced.is_cancelled()).collect();
@@ -198,19 +232,29 @@ mod tests {
 
     #[test]
     fn a_full_port_and_a_busy_address_are_refused() {
-        let (mut crowd, now) = (Crowd::new(2), Instant::now());
+        let (mut crowd, now) = (Crowd::new(CrowdLimits { connections: 2, connections_of_address: 2 }), Instant::now());
         let (busy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert_eq!((0..ARRIVALS_BURST).filter(|_| crowd.arrive(busy, now) == Room::Free).count(), ARRIVALS_BURST as usize);
         assert_eq!((crowd.arrive(busy, now), crowd.arrive(other, now)), (Room::Refused, Room::Free));
-        let places = [crowd.place(), crowd.place()];
+        let third: IpAddr = "192.0.2.3".parse().unwrap();
+        let places = [crowd.place(other), crowd.place(third)];
         assert_eq!(crowd.arrive(other, now), Room::Refused, "the port is full");
+        drop(places);
+        assert_eq!(crowd.arrive(other, now), Room::Free);
+        crowd.limits = CrowdLimits { connections: 10, connections_of_address: 2 };
+        let places = [crowd.place(other), crowd.place(other)];
+        assert_eq!(
+            (crowd.arrive(other, now), crowd.arrive(third, now)),
+            (Room::Refused, Room::Free),
+            "the address has its share"
+        );
         drop(places);
         assert_eq!(crowd.arrive(other, now), Room::Free);
     }
 
     #[tokio::test]
     async fn an_old_handshake_gives_way_and_a_young_one_does_not() {
-        let (mut crowd, now) = (Crowd::new(10), Instant::now());
+        let (mut crowd, now) = (Crowd::new(CrowdLimits::default()), Instant::now());
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..HANDSHAKES_OF_ADDRESS_MAX {

@@ -75,6 +75,10 @@ impl<S> Metered<S> {
         let meter = Meter { allowance, left: f64::from(allowance.burst), since: Instant::now(), frames, pause: None };
         Self { inner, meter: http2.then_some(meter) }
     }
+
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
 }
 
 impl Frames {

@@ -22,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
 
 use super::connection::Connection;
-use super::crowd::{AgentPlaces, CONNECTIONS_MAX, Crowd, Place, Room};
+use super::crowd::{AgentPlaces, Crowd, CrowdLimits, Place, Room};
+use super::frames::{AGENT_FRAMES, FrameAllowance};
 use super::peer::{Admission, Peer, PeerError};
 
 /// A handshake takes two round trips; a peer that needs longer than this comes again.
@@ -44,6 +45,7 @@ pub struct Incoming {
     listener: TcpListener,
     config: watch::Receiver<Arc<ServerConfig>>,
     admission: Option<Arc<dyn Admission>>,
+    frames: FrameAllowance,
     crowd: Crowd,
     handshakes: JoinSet<Result<Connection, Refused>>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -80,8 +82,17 @@ enum HandshakeError {
 
 impl Incoming {
     pub fn new(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
-        let (crowd, handshakes) = (Crowd::new(CONNECTIONS_MAX), JoinSet::new());
-        Self { listener, config, admission: None, crowd, handshakes, pause: None, refusals: Refusals::default() }
+        let (crowd, handshakes) = (Crowd::new(CrowdLimits::default()), JoinSet::new());
+        Self {
+            listener,
+            config,
+            admission: None,
+            frames: AGENT_FRAMES,
+            crowd,
+            handshakes,
+            pause: None,
+            refusals: Refusals::default(),
+        }
     }
 
     /// Who a peer is, is what the admission says; without one, what its SPIFFE id says.
@@ -90,9 +101,15 @@ impl Incoming {
         self
     }
 
-    /// At most this many connections at a time, unfinished handshakes included.
-    pub fn at_most(mut self, connections: usize) -> Self {
-        self.crowd = Crowd::new(connections);
+    /// No more connections at a time than these.
+    pub fn at_most(mut self, limits: CrowdLimits) -> Self {
+        self.crowd = Crowd::new(limits);
+        self
+    }
+
+    /// What each connection may send of frames that carry nothing, instead of [`AGENT_FRAMES`].
+    pub fn counting(mut self, frames: FrameAllowance) -> Self {
+        self.frames = frames;
         self
     }
 
@@ -149,7 +166,8 @@ impl Incoming {
         let handshake = Handshake {
             config: Arc::clone(&self.config.borrow()),
             admission: self.admission.clone(),
-            place: self.crowd.place(),
+            frames: self.frames,
+            place: self.crowd.place(address.ip()),
             agents: self.crowd.agents(),
         };
         let shaken = async move { handshake.run(tcp, address).await.map_err(|error| Refused { address, error }) };
@@ -162,6 +180,7 @@ impl Incoming {
 struct Handshake {
     config: Arc<ServerConfig>,
     admission: Option<Arc<dyn Admission>>,
+    frames: FrameAllowance,
     place: Place,
     agents: AgentPlaces,
 }
@@ -186,7 +205,7 @@ impl Handshake {
         };
         let peer = peer.map(Arc::new);
         let of_agent = peer.as_ref().map(|peer| self.agents.enter(peer.identity.agent));
-        Ok(Connection::new(tls, address, peer, (self.place, of_agent)))
+        Ok(Connection::new(tls, self.frames, address, peer, (self.place, of_agent)))
     }
 }
 
