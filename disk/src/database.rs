@@ -1,7 +1,9 @@
 //! SQLite as every store of Edgetrail opens it.
 //!
 //! One writing connection per file; readers beside it. WAL with `synchronous=FULL`: what a COMMIT returned for survives a
-//! power cut. `mmap_size=0`: a memory map turns a disk's error into a dead process. Versions before 3.51.3 may corrupt a
+//! power cut. After an fsync that failed, what a COMMIT wrote may lie in the page cache alone, whole to every reader and
+//! gone with the power: so each start folds the log into the database, which writes and syncs every page of it again,
+//! before anything is believed. `mmap_size=0`: a memory map turns a disk's error into a dead process. Versions before 3.51.3 may corrupt a
 //! WAL that is reset while it is read and are refused.
 
 use std::io;
@@ -39,6 +41,8 @@ pub enum DatabaseError {
     Version { found: &'static str },
     #[error("{} can't be created: check the directory's permissions and the disk's free space", path.display())]
     Create { path: PathBuf, source: io::Error },
+    #[error("{} is being read by another process that does not end: stop it first", path.display())]
+    Busy { path: PathBuf },
     #[error("the database can't be opened")]
     Sqlite(#[from] rusqlite::Error),
 }
@@ -72,7 +76,13 @@ pub fn open_writer(medium: &Medium, path: &Path, tuning: &Tuning) -> Result<Conn
     if let Some(bytes) = tuning.log_bytes {
         db.pragma_update(None, "journal_size_limit", i64::try_from(bytes).unwrap_or(i64::MAX))?;
     }
-    Ok(db)
+    // From here on what the log held is in the database, durably: an fsync that failed before is made good.
+    if fold_log(&db)? { Ok(db) } else { Err(DatabaseError::Busy { path: path.to_owned() }) }
+}
+
+/// Moves what the log holds into the database and gives the log's room back to the disk; false while a reader needs it.
+pub fn fold_log(db: &Connection) -> Result<bool, rusqlite::Error> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
 }
 
 /// A connection that reads beside the writing one. It changes no row; the log's index in shared memory it does write.

@@ -58,7 +58,9 @@ impl Place {
 }
 
 impl KeyFile {
-    /// Opens or creates the file, locks it, and gives the newest whole slot. Of two, the older is zeroed; so is a broken one.
+    /// Opens or creates the file, locks it, and gives the newest whole slot; what else is in it is zeroed.
+    ///
+    /// The slot is written anew before it is believed: after an fsync that failed it may lie in the page cache alone.
     pub fn open(medium: &Medium, path: &Path) -> Result<(Self, Option<KeySlot>), KeyFileError> {
         let io = |doing| move |source| KeyFileError::Io { path: path.to_owned(), doing, source };
         let handle = medium.open(path, Access::Write).map_err(io("opened"))?;
@@ -75,8 +77,10 @@ impl KeyFile {
         let newest = newest(&*key_file.handle);
         match &newest {
             Some((place, slot)) => {
-                (key_file.generation, key_file.at) = (slot.generation, Some(*place));
-                key_file.zero(place.other())?;
+                let again = KeySlot { generation: slot.generation.saturating_add(1), ..slot.clone() };
+                key_file.put(place.other(), again.encode().as_slice())?;
+                (key_file.generation, key_file.at) = (again.generation, Some(place.other()));
+                key_file.zero(*place)?;
             }
             None => {
                 key_file.zero(Place::First)?;
@@ -196,6 +200,7 @@ mod tests {
         let (key_file, slot) = open(&dir);
         let slot = slot.unwrap();
         assert_eq!((slot.next_k, slot.generation), (4, 4));
+        assert_eq!(key_file.generation, 5, "written anew at each start");
         drop(key_file);
         let bytes = read(dir.path().join("key")).unwrap();
         assert_eq!(bytes.chunks(KEY_SLOT_BYTES).filter(|slot| slot.iter().any(|&b| b != 0)).count(), 1);
