@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::ledger::{Bringer, CommitError, Committed, Encoding, EntryRecord, Incoming, Ledger, LedgerError};
 use crate::pki::{Authority, IssueError};
 pub use edgetrail_disk::KeyFileError;
-pub use opening::Home;
+pub use opening::{Home, Restored};
 
 /// The name of the source in the internal stream's eventIDs.
 const SOURCE: &str = "collector";
@@ -58,6 +58,7 @@ pub struct InternalTask {
     last_receipt: Hash,
     /// Those of the head.
     counters: Counters,
+    restored: Option<Restored>,
     boot_id: [u8; 16],
 }
 
@@ -109,6 +110,7 @@ impl Internal {
             key_file: Some(opened.key_file),
             last_receipt: opened.last_receipt,
             counters: opened.counters,
+            restored: opened.restored,
             boot_id: boot_id(),
         };
         Ok((Self { agent: opened.agent, requests }, task))
@@ -144,6 +146,11 @@ impl Internal {
 }
 
 impl InternalTask {
+    /// That the ledger is an older copy than the one which this stream was written to.
+    pub fn restored(&self) -> Option<Restored> {
+        self.restored
+    }
+
     /// Seals what is asked for and heartbeats, until stopped; then a close.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), InternalError> {
         let mut waiting = Vec::new();

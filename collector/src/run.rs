@@ -25,9 +25,9 @@ use crate::control::{Agent, Control, TrailConfig};
 use crate::history::{self, History, HistoryOptions};
 use crate::ingest::Ingest;
 use crate::internal::{Home, Internal};
-use crate::ledger::{Ledger, LedgerOptions};
+use crate::ledger::{Ledger, LedgerOptions, Why};
 use crate::pki::{AuthorityOptions, EnrollmentOptions, EnrollmentService, MappedAgent, Pki, PkiOptions};
-use crate::trails::{self, Clock, Trails, TrailsOptions};
+use crate::trails::{self, Clock, ReceiptKeySource, Trails, TrailsOptions};
 
 /// How long the ports may take to stop: the API drains answers for 10 s. Then each of the three other stages.
 /// Source: together below systemd's TimeoutStopSec= of the shipped unit, 30 s.
@@ -104,6 +104,7 @@ impl Collector {
         }
 
         let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+        options.former_keys = pki.own_receipt_keys();
         options.retention = config.ledger_retention;
         options.consumers = vec![trails::CONSUMER.to_owned(), history::CONSUMER.to_owned()];
         let (ledger, ledger_task) = Ledger::open(&dir.join("ledger"), options).map_err(open_error("the ledger"))?;
@@ -113,6 +114,14 @@ impl Collector {
         let home = Home { account: config.home.account, region: config.home.region.clone(), host: config.home.host.clone() };
         let internal = Internal::open(dir, ledger.clone(), pki.authority(), &home).await;
         let (internal, internal_task) = internal.map_err(open_error("the internal stream"))?;
+        if let Some(restored) = internal_task.restored() {
+            // Before anything is signed: an index that was given out before must not come again under the same key.
+            let former = ledger.signs_as();
+            tracing::error!(stream = %restored.stream, to = restored.to, "the ledger is an older copy: it goes on under a new receipt key");
+            ledger.sign_with(Arc::new(pki.renew_receipt_key().map_err(open_error("the receipt key"))?));
+            let why = Why::CollectorLost { signer: former };
+            ledger.lose(restored.stream, restored.to, why).await.map_err(open_error("the ledger"))?;
+        }
         let mut recording = Stage::new("internal stream", STAGE_STOP_MAX);
         recording.spawn("internal stream", internal_task.run(recording.stop.clone()));
 
@@ -121,7 +130,10 @@ impl Collector {
         let options = TrailsOptions {
             state_dir: dir.clone(),
             trails: control.trails().map_err(open_error("the trails"))?,
-            receipt_keys: pki.receipt_keys().into_iter().map(proof_receipt_key).collect(),
+            receipt_keys: {
+                let pki = pki.clone();
+                ReceiptKeySource::new(move || pki.receipt_keys().into_iter().map(proof_receipt_key).collect())
+            },
             clock: Clock::default(),
         };
         let (trails, trails_tasks) =

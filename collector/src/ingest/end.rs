@@ -12,6 +12,7 @@ use super::resume::{ResumeError, named_head, stream_bytes};
 use super::take_up::TakeUpError;
 use crate::control::ControlError;
 use crate::ledger::{CommitError, LedgerError};
+use crate::pki::PkiError;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,8 @@ pub(super) enum End {
     },
     #[error("the evidence for a take-up does not hold")]
     TakeUp(#[source] TakeUpError),
+    #[error("the collector was restored, and can't make a new receipt key")]
+    Restored(#[source] Box<PkiError>),
     #[error("stream {stream} is not of the agent that sends it")]
     OtherAgent { stream: StreamId },
     #[error("the agent stands elsewhere than the ledger")]
@@ -102,9 +105,11 @@ impl End {
             Self::Resume(ResumeError::OtherAgent { stream, .. }) => (RefusalReason::Identity, Some(*stream)),
             Self::Resume(ResumeError::Frozen { stream, .. }) => (RefusalReason::Fork, Some(*stream)),
             Self::Resume(ResumeError::Internal { .. }) => (RefusalReason::Identity, None),
-            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => {
-                (RefusalReason::Unavailable, None)
-            }
+            Self::Resume(ResumeError::Ledger(_))
+            | Self::Ledger(_)
+            | Self::Control(_)
+            | Self::Restored(_)
+            | Self::Verification => (RefusalReason::Unavailable, None),
             Self::Batch { stream, .. } => (RefusalReason::Chain, *stream),
             Self::TakeUp(_) => (RefusalReason::Chain, None),
             Self::NoResume | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
@@ -120,7 +125,11 @@ impl End {
     /// What the agent may know: what it did itself, with the cause; of the collector's own troubles only that they are.
     pub(super) fn public_text(&self) -> String {
         let cause = match self {
-            Self::Resume(ResumeError::Ledger(_)) | Self::Ledger(_) | Self::Control(_) | Self::Verification => None,
+            Self::Resume(ResumeError::Ledger(_))
+            | Self::Ledger(_)
+            | Self::Control(_)
+            | Self::Restored(_)
+            | Self::Verification => None,
             Self::Commit { source, .. } => return source.to_string(),
             Self::Batch { source: BatchError::Chain(cause), .. } => return cause.to_string(),
             other => std::error::Error::source(other),

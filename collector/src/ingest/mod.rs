@@ -52,8 +52,8 @@ pub use self::losses::{LossError, report_losses};
 use self::session::Session;
 use crate::control::Control;
 use crate::internal::Internal;
-use crate::ledger::Ledger;
-use crate::pki::{Authority, Pki, Revocations};
+use crate::ledger::{Ledger, Missing, Why};
+use crate::pki::{Authority, Pki, PkiError, Revocations};
 
 /// Batches of one agent that are read and not yet committed. Full ones are 16 MiB decoded; the ledger's queue bounds
 /// them over all agents.
@@ -124,6 +124,19 @@ impl Context {
             }
         }
         keys
+    }
+
+    /// An own receipt beyond the own head: this ledger is an older copy, and gives out indexes for the second time.
+    fn note_restore(&self, missing: &Missing) -> Result<(), PkiError> {
+        if missing.why != (Why::CollectorLost { signer: self.ledger.signs_as() }) {
+            return Ok(());
+        }
+        tracing::error!(
+            stream = %missing.info.stream, from = missing.from, to = missing.to,
+            "an agent shows this collector's own receipt for what the ledger lacks: it goes on under a new receipt key"
+        );
+        self.ledger.sign_with(Arc::new(self.pki.renew_receipt_key()?));
+        Ok(())
     }
 
     /// Losses that the ledger has put on record become gaps; what fails now is tried at the next one, and at start.

@@ -47,6 +47,7 @@ pub(super) fn answer(
     agent: AgentId,
     resume: &wire::Resume,
     receipt_keys: &[ReceiptKey],
+    joined_ns: u64,
 ) -> Result<Answered, ResumeError> {
     let batches: usize = resume.streams.iter().map(|stream| stream.unreceipted.len()).sum();
     if resume.streams.len() > STREAMS_NAMED_MAX || batches > BATCHES_NAMED_MAX {
@@ -66,7 +67,7 @@ pub(super) fn answer(
         opens.push(open);
     }
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
-    if let Some(latest) = latest.filter(|latest| latest.frozen && !opens.iter().any(|open| has_rejoined(open, &streams))) {
+    if let Some(latest) = latest.filter(|latest| is_shut_out(latest, joined_ns)) {
         return Err(ResumeError::Frozen { stream: latest.info.stream, agent });
     }
     let mut positions = Vec::with_capacity(resume.streams.len() + 1);
@@ -96,9 +97,9 @@ pub(super) fn answer(
     Ok(Answered { resumed, behind })
 }
 
-/// The open of an agent that joined again after a fork: under a certificate that no branch has.
-fn has_rejoined(open: &Open, streams: &[StreamState]) -> bool {
-    open.cause == Cause::Fork && streams.iter().all(|state| state.info.open.certificate != open.certificate)
+/// Whether the agent is frozen and has not joined again since: whoever holds its state takes part in the fork.
+pub(super) fn is_shut_out(latest: &StreamState, joined_ns: u64) -> bool {
+    latest.frozen_at.is_some_and(|frozen_at| joined_ns <= frozen_at)
 }
 
 /// A stream that another party opened behind a head which this agent holds, as one that had been restored. An agent that
@@ -108,7 +109,7 @@ fn lies_behind(held: &[wire::HeldStream], opens: &[Open], streams: &[StreamState
     let others = streams
         .iter()
         .rev()
-        .filter(|state| !state.frozen && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream));
+        .filter(|state| !state.is_frozen() && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream));
     others.map(|state| &state.info.open).find_map(|later| {
         let named = later.predecessor?;
         let of = opens.iter().zip(held).find(|(open, _)| open.stream == named.stream)?.1;
@@ -149,8 +150,8 @@ fn position(ledger: &Ledger, state: &StreamState, receipt: Bytes) -> Result<wire
         recorded: true,
         head: named_head(&state.head),
         // A frozen stream takes nothing more: what its agent still holds of it comes rehomed once it has joined again.
-        bound: if state.frozen { state.head.k } else { state.bound },
-        superseded: state.frozen || state.superseded_by.is_some(),
+        bound: if state.is_frozen() { state.head.k } else { state.bound },
+        superseded: state.is_frozen() || state.superseded_by.is_some(),
         receipt,
         missing: missing.into_iter().map(|(from, to)| wire::BatchRange { from, to }).collect(),
     })

@@ -57,6 +57,8 @@ pub(super) struct Session {
     not_after: watch::Sender<i64>,
     /// The agent was told that it lies behind this stream of a party that had been restored.
     behind: Option<StreamId>,
+    /// When the agent joined last, Unix nanoseconds.
+    joined_ns: u64,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
 }
@@ -88,6 +90,7 @@ impl Session {
             pending: FuturesOrdered::new(),
             receipts: Receipts::default(),
             behind: None,
+            joined_ns: 0,
             decoder: None,
         }
     }
@@ -145,17 +148,20 @@ impl Session {
         let (version, now) = (resume.agent_version.clone(), unix_ns(SystemTime::now()));
         // A certificate of before the agent's last join is one that the join has replaced: a clone's, perhaps.
         let issued = self.peer.chain.first().and_then(|leaf| crate::pki::issued_at(leaf).ok()).unwrap_or(0);
-        blocking(move || {
+        let joined_ns = blocking(move || {
             let known = control.agent(agent).map_err(End::Control)?;
-            if known.is_some_and(|known| issued < known.joined_ns / 1_000_000_000) {
+            if known.as_ref().is_some_and(|known| issued < known.joined_ns / 1_000_000_000) {
                 return Err(End::Outdated);
             }
             let version: String = version.chars().take(64).collect();
-            control.seen(agent, &version, now).map_err(End::Control)
+            control.seen(agent, &version, now).map_err(End::Control)?;
+            // Of a foreign PKI there is no join: a new certificate stands for it.
+            Ok(known.map_or_else(|| issued.saturating_mul(1_000_000_000), |known| known.joined_ns))
         })
         .await?;
+        self.joined_ns = joined_ns;
         let (ledger, keys) = (self.context.ledger.clone(), self.context.pki.receipt_keys());
-        let answered = blocking(move || resume::answer(&ledger, agent, &resume, &keys).map_err(End::Resume)).await?;
+        let answered = blocking(move || resume::answer(&ledger, agent, &resume, &keys, joined_ns).map_err(End::Resume)).await?;
         let resume::Answered { resumed, behind } = answered;
         self.behind = behind;
         tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
@@ -197,12 +203,15 @@ impl Session {
             opening::verify(&opening, &peer, agent.as_ref(), &context.authority).map_err(End::Opening)
         })
         .await?;
-        let stream = info.stream;
-        if self.behind.is_some() {
-            let ledger = self.context.ledger.clone();
-            if blocking(move || ledger.stream(stream).map_err(End::Ledger)).await?.is_none() {
-                return self.freeze(Act::Open(info), stream, 0).await;
-            }
+        let (stream, agent) = (info.stream, info.agent);
+        let ledger = self.context.ledger.clone();
+        let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
+        let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+        if latest.is_some_and(|latest| resume::is_shut_out(latest, self.joined_ns)) {
+            return Err(End::Commit { stream, source: CommitError::Frozen { agent } });
+        }
+        if self.behind.is_some() && streams.iter().all(|state| state.info.stream != stream) {
+            return self.freeze(Act::Open(info), stream, 0).await;
         }
         let recorded = self.context.ledger.record_open(info).await;
         let opened = recorded.map_err(|source| End::Commit { stream, source })?;
@@ -225,7 +234,9 @@ impl Session {
         let taken_up = self.context.ledger.take_up(evidence).await.map_err(|source| End::Commit { stream, source })?;
         let answer = match taken_up {
             TakenUp::GoesOn { head, missing } => {
-                if missing.is_some() {
+                if let Some(missing) = missing {
+                    let context = Arc::clone(&self.context);
+                    blocking(move || context.note_restore(&missing).map_err(|error| End::Restored(Box::new(error)))).await?;
                     self.context.report_losses().await;
                 }
                 from_collector::Message::TakenUp(wire::TakenUp { stream: stream_bytes(stream), head: named_head(&head) })
@@ -366,7 +377,7 @@ impl Session {
         if state.info.agent != self.peer.identity.agent {
             return Err(End::OtherAgent { stream });
         }
-        if state.frozen {
+        if state.is_frozen() {
             let source = CommitError::Frozen { agent: state.info.agent };
             return Err(End::Commit { stream, source });
         }

@@ -35,6 +35,15 @@ pub(super) struct Opened {
     /// Those of the head.
     pub(super) counters: Counters,
     pub(super) binding: Binding,
+    pub(super) restored: Option<Restored>,
+}
+
+/// The key file knows more of a stream than the ledger: the ledger is an older copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    pub stream: StreamId,
+    /// The last batch that was committed once.
+    pub to: u64,
 }
 
 /// Resumes the last internal stream where the key file and the ledger agree, else opens a successor that says why not.
@@ -58,11 +67,12 @@ pub(super) async fn resume_or_open(
         };
         let agent = former.info.agent;
         let counters = former.head.counters;
-        return Ok(Opened { agent, stream: writer.stream(), writer, key_file, last_receipt, counters, binding });
+        return Ok(Opened { agent, stream: writer.stream(), writer, key_file, last_receipt, counters, binding, restored: None });
     }
 
     let agent = former.as_ref().map_or_else(|| AgentId::from_bytes(Uuid::new_v4().into_bytes()), |state| state.info.agent);
     let (cause, predecessor) = succession(former.as_ref(), slot.as_ref());
+    let restored = predecessor.filter(|_| cause == Cause::Rollback).map(|named| Restored { stream: named.stream, to: named.k });
     let stream = StreamId::from_bytes(Uuid::new_v4().into_bytes());
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(InternalError::Random)?;
@@ -96,13 +106,13 @@ pub(super) async fn resume_or_open(
     };
     ledger.record_open(info).await?;
     tracing::info!(%stream, ?cause, "internal stream opened");
-    Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, counters: Counters::default(), binding })
+    Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, counters: Counters::default(), binding, restored })
 }
 
 /// The table of docs/protocol.md §3.5, first two rows: n = K+1 with the same head, or n = K and one ratchet step is missing.
 fn resume(state: &StreamState, slot: Option<&KeySlot>) -> Option<Writer> {
     let slot = slot.filter(|slot| slot.stream == state.info.stream)?;
-    if state.head.closed || state.superseded_by.is_some() || state.frozen {
+    if state.head.closed || state.superseded_by.is_some() || state.is_frozen() {
         return None;
     }
     let ratchet = Ratchet::new(slot.stream, slot.next_k, slot.seed.clone());

@@ -155,6 +155,12 @@ pub(super) fn insert_loss(connection: &Connection, stream: i64, missing: &Missin
     Ok(select.query_row(params![stream, missing.from.cast_signed(), missing.to.cast_signed()], |row| row.get(0))?)
 }
 
+/// Whether a range that ends there was put on record before.
+pub(super) fn is_lost_to(connection: &Connection, stream: i64, to: u64) -> Result<bool, LedgerError> {
+    let mut select = connection.prepare_cached("SELECT 1 FROM losses WHERE stream = ?1 AND last_k = ?2")?;
+    Ok(select.exists(params![stream, to.cast_signed()])?)
+}
+
 /// Batch k is there now.
 pub(super) fn found(connection: &Connection, stream: i64, k: u64) -> Result<(), LedgerError> {
     let mut select =

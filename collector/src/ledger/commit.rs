@@ -102,7 +102,7 @@ pub(super) enum Judgement {
 
 /// The table of docs/protocol.md §9. `superseded_at` is t_opened of the open that superseded the stream.
 pub(super) fn judge_batch(state: &StreamState, superseded_at: Option<u64>, header: &Header, bringer: Bringer) -> Judgement {
-    if state.frozen {
+    if state.is_frozen() {
         return Judgement::Frozen;
     }
     if state.head.k.is_some_and(|head| header.k <= head) {

@@ -111,7 +111,14 @@ pub struct StreamState {
     pub superseded_by: Option<StreamId>,
     /// Of a superseded stream: the last k it may still bring; `None`: not even batch 0.
     pub bound: Option<u64>,
-    pub frozen: bool,
+    /// Unix nanoseconds: since when nothing of its agent is taken, until it joins again.
+    pub frozen_at: Option<u64>,
+}
+
+impl StreamState {
+    pub fn is_frozen(&self) -> bool {
+        self.frozen_at.is_some()
+    }
 }
 
 /// What the handles and the writer have in common.
@@ -243,6 +250,12 @@ impl Ledger {
         self.submit(Request::Forget { signer, answer }, answered).await
     }
 
+    /// Batches beyond the stream's head, up to `to`, will hardly come: whether that is news. They are taken if they come.
+    pub async fn lose(&self, stream: StreamId, to: u64, why: Why) -> Result<bool, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(Request::Lose { stream, to, why, answer }, answered).await
+    }
+
     /// Batches that were given up and are not reported yet, oldest first, at most `limit`.
     pub fn unreported(&self, limit: u32) -> Result<Vec<Missing>, LedgerError> {
         anchors::unreported(&self.shared.reader(), limit)
@@ -269,6 +282,11 @@ impl Ledger {
     pub fn anchors(&self, stream: StreamId) -> Result<Vec<Evidence>, LedgerError> {
         let reader = self.shared.reader();
         store::stream(&reader, stream)?.map_or(Ok(Vec::new()), |row| anchors::all(&reader, row.id))
+    }
+
+    /// SHA-256 of the receipt key that signs now.
+    pub fn signs_as(&self) -> Hash {
+        Hash::of(&self.shared.signers.current().public_key().0)
     }
 
     /// Signs with another key from now on; receipts under the former one stay this ledger's own.

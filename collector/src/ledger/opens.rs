@@ -31,9 +31,10 @@ pub(super) struct Superseding {
 /// `streams`: all recorded streams of the agent, oldest first, without this one.
 pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement {
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
-    if streams.iter().any(|state| state.frozen) && latest.is_none_or(|state| state.frozen) {
-        // The rightful one re-joins with a token, which gives it a certificate that no branch has.
-        let rejoined = open.cause == Cause::Fork && streams.iter().all(|s| s.info.open.certificate != open.certificate);
+    if streams.iter().any(|state| state.is_frozen()) && latest.is_none_or(|state| state.is_frozen()) {
+        // The rightful one joins again with a token, which gives it a certificate that no branch has; that the join came
+        // after the freeze is ingest's to know. Its cause is 4, or 2 where it has lost what it knew.
+        let rejoined = streams.iter().all(|state| state.info.open.certificate != open.certificate);
         if !rejoined {
             return OpenJudgement::Frozen;
         }

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS streams (
   superseded_by BLOB,
   superseded_at INTEGER,              -- t_opened of that open
   bound INTEGER,                      -- NULL with superseded_by: not even batch 0
-  frozen INTEGER NOT NULL DEFAULT 0
+  frozen INTEGER NOT NULL DEFAULT 0   -- 0, or since when
 ) STRICT;
 CREATE INDEX IF NOT EXISTS streams_agent ON streams (agent);
 CREATE TABLE IF NOT EXISTS batches (
@@ -256,8 +256,10 @@ pub(super) fn committed(connection: &Connection, id: i64, stream: StreamId, k: u
     Ok(found.optional()?)
 }
 
-pub(super) fn freeze_agent(connection: &Connection, agent: AgentId) -> Result<(), LedgerError> {
-    connection.prepare_cached("UPDATE streams SET frozen = 1 WHERE agent = ?1")?.execute([agent.as_bytes()])?;
+pub(super) fn freeze_agent(connection: &Connection, agent: AgentId, now: u64) -> Result<(), LedgerError> {
+    connection
+        .prepare_cached("UPDATE streams SET frozen = ?2 WHERE agent = ?1 AND frozen = 0")?
+        .execute(params![agent.as_bytes(), now.max(1).cast_signed()])?;
     Ok(())
 }
 
@@ -342,7 +344,7 @@ fn stream_row(row: &Row<'_>) -> Result<StreamRow, LedgerError> {
         head,
         superseded_by: row.get::<_, Option<[u8; 16]>>(14)?.map(StreamId::from_bytes),
         bound: row.get::<_, Option<i64>>(16)?.map(i64::cast_unsigned),
-        frozen: row.get(17)?,
+        frozen_at: row.get::<_, Option<i64>>(17)?.filter(|at| *at != 0).map(i64::cast_unsigned),
     };
     Ok(StreamRow { id, state, superseded_at: row.get::<_, Option<i64>>(15)?.map(i64::cast_unsigned) })
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use edgetrail_proto::chain::{Hash, Head, Header, PublicKey, Receipt, Seal, verify_seal};
+use edgetrail_proto::identity::StreamId;
 
 use super::commit::head_after;
 use super::store::StreamRow;
@@ -104,7 +105,7 @@ impl Writer {
         let Some(row) = store::stream(&self.connection, stream)? else {
             return Ok(Err(CommitError::Unknown { stream }));
         };
-        if row.state.frozen {
+        if row.state.is_frozen() {
             return Ok(Err(CommitError::Frozen { agent: row.state.info.agent }));
         }
         if row.state.head.k.is_some_and(|head| k <= head) {
@@ -189,7 +190,7 @@ impl Writer {
     fn other_branch(&mut self, row: &StreamRow, evidence: &Evidence) -> Result<Result<TakenUp, CommitError>, LedgerError> {
         let now = self.now();
         forks::keep_header(&self.connection, row.state.info.agent, evidence, now)?;
-        store::freeze_agent(&self.connection, row.state.info.agent)?;
+        store::freeze_agent(&self.connection, row.state.info.agent, now)?;
         Ok(Err(CommitError::Fork { stream: evidence.header.stream, k: evidence.header.k }))
     }
 
@@ -244,13 +245,31 @@ impl Writer {
         }))
     }
 
+    /// Batches beyond a stream's head up to `to` will hardly come: put on record once, to be reported.
+    pub(super) fn lose_beyond(&mut self, stream: StreamId, to: u64, why: Why) -> Result<Option<Missing>, LedgerError> {
+        let Some(row) = store::stream(&self.connection, stream)? else { return Ok(None) };
+        let from = row.state.head.k.map_or(0, |head| head.saturating_add(1));
+        if from > to || to == u64::MAX || anchors::is_lost_to(&self.connection, row.id, to)? {
+            return Ok(None);
+        }
+        let since = match row.state.head.k {
+            Some(k) => store::committed(&self.connection, row.id, stream, k)?.map_or(0, |committed| committed.t_received),
+            None => row.state.info.open.t_opened,
+        };
+        let until = self.now();
+        let info = self.shared.info(row.state.info);
+        let mut missing = Missing { id: 0, info, from, to, records: None, why, since, until };
+        missing.id = anchors::insert_loss(&self.connection, row.id, &missing)?;
+        Ok(Some(missing))
+    }
+
     /// From here on this collector's receipts anchor: every stream that waits for it goes on.
     pub(super) fn forget(&mut self, signer: Hash) -> Result<Vec<Missing>, LedgerError> {
         anchors::put_forgotten(&self.connection, &signer)?;
         let mut given_up = Vec::new();
         for (stream, evidence) in anchors::waiting_for(&self.connection, &signer)? {
             let Some(row) = store::stream_at(&self.connection, stream)? else { continue };
-            if row.state.frozen || row.state.head.k.is_some_and(|head| evidence.header.k <= head) {
+            if row.state.is_frozen() || row.state.head.k.is_some_and(|head| evidence.header.k <= head) {
                 anchors::stop_waiting(&self.connection, stream, evidence.header.k)?;
                 continue;
             }

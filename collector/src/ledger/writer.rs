@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use edgetrail_disk::crash_point;
 use edgetrail_proto::chain::Hash;
+use edgetrail_proto::identity::StreamId;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -19,7 +20,7 @@ use super::commit::{Act, Judgement, judge_batch};
 use super::opens::{OpenJudgement, judge_open};
 use super::segments::{self, Segments};
 use super::store::StreamRow;
-use super::take_up::{Evidence, Missing, Role, TakenUp};
+use super::take_up::{Evidence, Missing, Role, TakenUp, Why};
 use super::{
     Bringer, Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, anchors,
     forks, store,
@@ -34,6 +35,7 @@ pub(super) enum Request {
     Open { info: Arc<StreamInfo>, bringer: Bringer, answer: oneshot::Sender<Result<Opened, CommitError>> },
     TakeUp { evidence: Box<Evidence>, answer: oneshot::Sender<Result<TakenUp, CommitError>> },
     Forget { signer: Hash, answer: oneshot::Sender<Result<Vec<Missing>, CommitError>> },
+    Lose { stream: StreamId, to: u64, why: Why, answer: oneshot::Sender<Result<bool, CommitError>> },
     Reported { loss: i64, answer: oneshot::Sender<Result<(), CommitError>> },
     Freeze { act: Box<Act>, answer: oneshot::Sender<Result<(), CommitError>> },
     Release { below: u64, received_before: u64 },
@@ -58,6 +60,7 @@ enum Answer {
     Opened(oneshot::Sender<Result<Opened, CommitError>>, Result<Opened, CommitError>),
     TakenUp(oneshot::Sender<Result<TakenUp, CommitError>>, Result<TakenUp, CommitError>),
     Forgotten(oneshot::Sender<Result<Vec<Missing>, CommitError>>, Result<Vec<Missing>, CommitError>),
+    Lost(oneshot::Sender<Result<bool, CommitError>>, Result<bool, CommitError>),
     Done(oneshot::Sender<Result<(), CommitError>>, Result<(), CommitError>),
 }
 
@@ -105,6 +108,10 @@ impl Writer {
                 Request::Forget { signer, answer } => {
                     let result = self.judge(&mut failed, |writer| writer.forget(signer).map(Ok));
                     answers.push(Answer::Forgotten(answer, result));
+                }
+                Request::Lose { stream, to, why, answer } => {
+                    let result = self.judge(&mut failed, |writer| Ok(Ok(writer.lose_beyond(stream, to, why)?.is_some())));
+                    answers.push(Answer::Lost(answer, result));
                 }
                 Request::Reported { loss, answer } => {
                     let result = self.judge(&mut failed, |writer| Ok(Ok(anchors::reported(&writer.connection, loss)?)));
@@ -188,7 +195,7 @@ impl Writer {
     pub(super) fn fork(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
         let now = self.now();
         forks::keep_batch(&self.connection, row.state.info.agent, incoming, now)?;
-        store::freeze_agent(&self.connection, row.state.info.agent)?;
+        store::freeze_agent(&self.connection, row.state.info.agent, now)?;
         Ok(Err(CommitError::Fork { stream: incoming.header.stream, k: incoming.header.k }))
     }
 
@@ -210,7 +217,7 @@ impl Writer {
             Act::Batch { agent, batch } => {
                 let now = self.now();
                 forks::keep_batch(&self.connection, *agent, batch, now)?;
-                store::freeze_agent(&self.connection, *agent)
+                store::freeze_agent(&self.connection, *agent, now)
             }
         }
     }
@@ -219,7 +226,7 @@ impl Writer {
     fn freeze_by(&mut self, info: &StreamInfo) -> Result<(), LedgerError> {
         let now = self.now();
         forks::keep_open(&self.connection, info, now)?;
-        store::freeze_agent(&self.connection, info.agent)
+        store::freeze_agent(&self.connection, info.agent, now)
     }
 
     fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
@@ -301,6 +308,7 @@ impl Answer {
             Self::Opened(answer, result) => drop(answer.send(result)),
             Self::TakenUp(answer, result) => drop(answer.send(result)),
             Self::Forgotten(answer, result) => drop(answer.send(result)),
+            Self::Lost(answer, result) => drop(answer.send(result)),
             Self::Done(answer, result) => drop(answer.send(result)),
         }
     }
@@ -312,6 +320,7 @@ impl Answer {
             Self::Opened(answer, _) => drop(answer.send(Err(unavailable))),
             Self::TakenUp(answer, _) => drop(answer.send(Err(unavailable))),
             Self::Forgotten(answer, _) => drop(answer.send(Err(unavailable))),
+            Self::Lost(answer, _) => drop(answer.send(Err(unavailable))),
             Self::Done(answer, _) => drop(answer.send(Err(unavailable))),
         }
     }

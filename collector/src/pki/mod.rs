@@ -95,7 +95,9 @@ struct Inner {
     directory: PathBuf,
     options: PkiOptions,
     authority: Arc<Authority>,
-    receipt_key: ReceiptKeyFile,
+    receipt_key: RwLock<ReceiptKeyFile>,
+    /// Of the other collectors of this home: relays.
+    others: RwLock<Vec<ReceiptKey>>,
     revocations: Revocations,
     stands: RwLock<Arc<Stand>>,
     ingest_tls: watch::Sender<Arc<ServerConfig>>,
@@ -132,12 +134,13 @@ impl Pki {
         let authority = Arc::new(authority);
         let receipt_key = ReceiptKeyFile::open(directory, &authority).map_err(PkiError::ReceiptKey)?;
         let revocations = Revocations::new(Arc::clone(&authority), revoked);
-        let (ingest, api, stand) = configure(&authority, &receipt_key, &revocations, &options)?;
+        let (ingest, api, stand) = configure(&authority, &receipt_key, &[], &revocations, &options)?;
         Ok(Self(Arc::new(Inner {
             directory: directory.to_owned(),
             options,
             authority,
-            receipt_key,
+            receipt_key: RwLock::new(receipt_key),
+            others: RwLock::default(),
             revocations,
             stands: RwLock::new(Arc::new(stand)),
             ingest_tls: watch::Sender::new(ingest),
@@ -170,7 +173,35 @@ impl Pki {
 
     /// Signs the ledger's receipts.
     pub fn receipt_signer(&self) -> ReceiptSigner {
-        self.0.receipt_key.signer()
+        self.receipt_key().signer()
+    }
+
+    /// SHA-256 of the public keys that signed receipts here before, and of the one that does now.
+    pub fn own_receipt_keys(&self) -> Vec<Hash> {
+        let key = self.receipt_key();
+        let keys = key.former().into_iter().chain([key.statement().clone()]);
+        keys.map(|key| Hash::of(&key.public_key.0)).collect()
+    }
+
+    /// A fresh receipt key, for a collector that was restored: its ledger's indexes repeat. The former one's receipts
+    /// stay good, its seed is erased; agents learn the new key at their next resume.
+    pub fn renew_receipt_key(&self) -> Result<ReceiptSigner, PkiError> {
+        let renewed = self.receipt_key().renew(&self.0.authority).map_err(PkiError::ReceiptKey)?;
+        let signer = renewed.signer();
+        *self.0.receipt_key.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.reload()?;
+        Ok(signer)
+    }
+
+    /// Tells agents from now on of the receipt keys of this home's other collectors. Each is signed anew by every root
+    /// that is trusted; who they are is the caller's to know.
+    pub fn trust_receipt_keys(&self, keys: Vec<ReceiptKey>) -> Result<(), PkiError> {
+        *self.0.others.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.reload()
+    }
+
+    fn receipt_key(&self) -> std::sync::RwLockReadGuard<'_, ReceiptKeyFile> {
+        self.0.receipt_key.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The statements on all receipt keys of this home, by every root that is trusted now.
@@ -226,7 +257,10 @@ impl Pki {
     fn reload(&self) -> Result<(), PkiError> {
         let inner = &self.0;
         inner.authority.reload().map_err(PkiError::Authority)?;
-        let (ingest, api, stand) = configure(&inner.authority, &inner.receipt_key, &inner.revocations, &inner.options)?;
+        let (ingest, api, stand) = {
+            let others = inner.others.read().unwrap_or_else(PoisonError::into_inner);
+            configure(&inner.authority, &self.receipt_key(), &others, &inner.revocations, &inner.options)?
+        };
         *inner.stands.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stand);
         inner.ingest_tls.send_replace(ingest);
         inner.api_tls.send_replace(api);
@@ -246,6 +280,7 @@ impl Pki {
 fn configure(
     authority: &Authority,
     receipt_key: &ReceiptKeyFile,
+    others: &[ReceiptKey],
     revocations: &Revocations,
     options: &PkiOptions,
 ) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>, Stand), PkiError> {
@@ -266,7 +301,10 @@ fn configure(
     };
     let ingest = tls::ingest_config(ingest, Arc::new(revocations.clone())).map_err(PkiError::Tls)?;
     let api = tls::api_config(api).map_err(PkiError::Tls)?;
-    let receipt_keys = authority.sign_receipt_key_by_all(receipt_key.statement()).map_err(issue)?;
+    let mut receipt_keys = authority.sign_receipt_key_by_all(receipt_key.statement()).map_err(issue)?;
+    for key in receipt_key.former().iter().chain(others) {
+        receipt_keys.extend(authority.sign_receipt_key_by_all(key).map_err(issue)?);
+    }
     Ok((ingest, api, Stand { roots, pin, receipt_keys }))
 }
 

@@ -65,8 +65,28 @@ pub struct TrailsOptions {
     pub state_dir: PathBuf,
     pub trails: Vec<TrailConfig>,
     /// Of the ledger's receipts, with their certificates: they go into every proof.
-    pub receipt_keys: Vec<ProofReceiptKey>,
+    pub receipt_keys: ReceiptKeySource,
     pub clock: Clock,
+}
+
+/// Gives the receipt keys of every collector of this home as of now: a restored collector goes on under another one.
+#[derive(Clone)]
+pub struct ReceiptKeySource(Arc<dyn Fn() -> Vec<ProofReceiptKey> + Send + Sync>);
+
+impl ReceiptKeySource {
+    pub fn new(keys: impl Fn() -> Vec<ProofReceiptKey> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(keys))
+    }
+
+    fn now(&self) -> Vec<ProofReceiptKey> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for ReceiptKeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReceiptKeySource")
+    }
 }
 
 /// The handle: cheap to clone.

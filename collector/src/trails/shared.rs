@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edgetrail_proto::proof::ProofReceiptKey;
 use tokio::sync::{Notify, watch};
 
 use super::bodies::Bodies;
@@ -13,7 +12,7 @@ use super::digest_key::DigestKeys;
 use super::planner::Planner;
 use super::status::TrailStatus;
 use super::store::Store;
-use super::{CONSUMER, TrailError, TrailsOptions};
+use super::{CONSUMER, ReceiptKeySource, TrailError, TrailsOptions};
 use crate::control::TrailConfig;
 use crate::ledger::Ledger;
 use crate::sinks::{Sink, SinkError};
@@ -26,7 +25,7 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     pub(super) store: Arc<Store>,
     pub(super) keys: DigestKeys,
-    pub(super) receipt_keys: Vec<ProofReceiptKey>,
+    pub(super) receipt_keys: ReceiptKeySource,
     pub(super) clock: Clock,
     pub(super) bodies: Bodies,
     pub(super) backoff: Duration,

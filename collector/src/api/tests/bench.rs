@@ -20,7 +20,7 @@ use crate::internal::{Home, Internal};
 use crate::ledger::{Ledger, LedgerOptions};
 use crate::pki::{EnrollmentOptions, EnrollmentService, Pki, TRUST_DOMAIN_DEFAULT};
 use crate::sinks::SinkConfig;
-use crate::trails::{self, Clock, Trails, TrailsOptions, TrailsTasks};
+use crate::trails::{self, Clock, ReceiptKeySource, Trails, TrailsOptions, TrailsTasks};
 
 pub(super) const ACCOUNT: &str = "111122223333";
 pub(super) const REGION: &str = "dc-local-1";
@@ -67,7 +67,7 @@ impl Bench {
         let options = TrailsOptions {
             state_dir: dir.path().to_owned(),
             trails: vec![trail],
-            receipt_keys: Vec::new(),
+            receipt_keys: ReceiptKeySource::new(Vec::new),
             clock: Clock::System,
         };
         let (trails, trails_tasks) = Trails::start(ledger.clone(), options, stop.clone()).unwrap();

@@ -109,9 +109,9 @@ async fn a_second_branch_freezes_the_agent_until_it_joins_again() {
     assert_eq!((refusal.reason(), refusal.stream.as_ref()), (RefusalReason::Fork, [1; 16].as_slice()));
     assert_eq!(rig.ledger.next_index(), 1);
 
-    let mut conversation = rig.resumed(&agent).await;
-    conversation.batch(stream.batch(&["Two"])).await;
-    assert_eq!(conversation.refusal().await.reason(), RefusalReason::Fork, "both branches are frozen");
+    let mut conversation = rig.attach(&agent).await.unwrap();
+    conversation.say(from_agent::Message::Resume(Resume::default())).await;
+    assert_eq!(conversation.refusal().await.reason(), RefusalReason::Fork, "both branches are frozen, and hear it at once");
 
     let rejoined = rig.join(1).await;
     let successor = |agent: &super::rig::TestAgent| {

@@ -357,6 +357,6 @@ pub(super) fn flip(bytes: &Bytes, at: usize) -> Bytes {
     bytes.into()
 }
 
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }

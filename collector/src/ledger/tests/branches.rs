@@ -53,7 +53,7 @@ async fn a_second_branch_freezes_every_stream_of_the_agent_and_is_kept() {
     let (fork_hash, fork_body) = (fork.hash, fork.body.clone());
     assert!(matches!(bench.ledger.commit(fork).await, Err(CommitError::Fork { k: 2, .. })));
     assert!(matches!(bench.ledger.commit(stream.seal(&["D"])).await, Err(CommitError::Frozen { .. })));
-    assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.frozen));
+    assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.is_frozen()));
     assert_eq!(names(&bench.ledger), ["A", "B", "C"]);
 
     let successor = TestStream::after(&stream, 2, Cause::AfterClose, 5000);

@@ -174,6 +174,6 @@ async fn a_receipt_for_another_head_than_the_ledgers_is_a_fork() {
     let (_, before) = two_of_six(&bench).await;
     let other = before[1].clone().seal(&["X"]);
     assert!(matches!(bench.ledger.take_up(receipt_by(RELAY, &other)).await, Err(CommitError::Fork { k: 1, .. })));
-    assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.frozen));
+    assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.is_frozen()));
     bench.close().await.unwrap();
 }

@@ -112,7 +112,7 @@ impl Planner {
             files.extend(plan.objects.iter().filter(|object| object.lane == lane.state.id).cloned());
             let LaneState { account, region, .. } = &lane.state;
             let scope = Scope { lane: u32::try_from(index).unwrap_or(u32::MAX), account, region, start, end, from, to };
-            let proof = self.window.proof(&scope, &self.shared.ledger, &self.shared.receipt_keys)?;
+            let proof = self.window.proof(&scope, &self.shared.ledger, &self.shared.receipt_keys.now())?;
             let key = self.shared.keys.key(region, end)?;
             let sealed = seal_window(&self.trail, &lane.state, &files, &proof, &key, end, now)?;
             lane.state.previous = Some(sealed.previous);

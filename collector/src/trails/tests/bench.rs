@@ -25,6 +25,7 @@ use super::super::{CONSUMER, Trails, TrailsOptions, TrailsTasks};
 use crate::control::TrailConfig;
 use crate::ledger::{Bringer, Encoding, EntryRecord, Incoming, Ledger, LedgerError, LedgerOptions, StreamInfo};
 use crate::sinks::{Double, Sink, SinkConfig};
+use crate::trails::ReceiptKeySource;
 
 pub(super) const ACCOUNTS: [&str; 2] = ["111122223333", "444455556666"];
 pub(super) const REGIONS: [&str; 2] = ["dc-local-1", "dc-tokyo-1"];
@@ -127,12 +128,14 @@ impl Bench {
         let options = TrailsOptions {
             state_dir: self.dir.path().to_owned(),
             trails: [self.trail.clone()].into_iter().chain(self.other.as_ref().map(|(trail, _)| trail.clone())).collect(),
-            receipt_keys: vec![ProofReceiptKey {
-                public_key: ReceiptSigner::from_seed(&[7; 32]).public_key().0.to_vec().into(),
-                not_before: 0,
-                not_after: u64::MAX,
-                ca_signature: vec![1, 2, 3].into(),
-            }],
+            receipt_keys: ReceiptKeySource::new(|| {
+                vec![ProofReceiptKey {
+                    public_key: ReceiptSigner::from_seed(&[7; 32]).public_key().0.to_vec().into(),
+                    not_before: 0,
+                    not_after: u64::MAX,
+                    ca_signature: vec![1, 2, 3].into(),
+                }]
+            }),
             clock: Clock::Manual(self.clock.clone()),
         };
         let (mut shared, trails) = Shared::open(self.ledger.clone(), options).unwrap();
