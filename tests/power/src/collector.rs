@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use edgetrail_agent::buffer::Shelf;
 use edgetrail_link::body::unframe;
 use edgetrail_link::outbox::{CollectorPosition, HeldStream, Outbox, OutboxError, Reconciled};
-use edgetrail_proto::chain::{Cause, Hash, Open, PublicKey, Receipt, ReceiptSigner, Verifier};
+use edgetrail_proto::chain::{Cause, Hash, Open, Predecessor, PublicKey, Receipt, ReceiptSigner, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::merkle;
 
@@ -22,7 +22,7 @@ pub struct Collector {
     next_index: u64,
     /// Every record, in the order committed.
     pub records: Vec<String>,
-    pub causes: Vec<Cause>,
+    pub opens: Vec<Open>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Default for Collector {
             latest: None,
             next_index: 0,
             records: Vec::new(),
-            causes: Vec::new(),
+            opens: Vec::new(),
         }
     }
 }
@@ -110,10 +110,10 @@ impl Collector {
             let named = open.predecessor.filter(|predecessor| predecessor.stream == former).map(|predecessor| predecessor.k);
             let head = (stream.heads.len() as u64).checked_sub(1);
             stream.superseded = true;
-            stream.bound = named.filter(|&k| k != edgetrail_proto::chain::Predecessor::NO_BATCH).max(head);
+            stream.bound = named.filter(|&k| k != Predecessor::NO_BATCH).max(head);
         }
         self.latest = Some(held.stream);
-        self.causes.push(open.cause);
+        self.opens.push(open.clone());
         let stream = Stream { verifier: Verifier::begin(&open), heads: Vec::new(), superseded: false, bound: None };
         self.streams.insert(held.stream, stream);
     }
@@ -135,6 +135,16 @@ impl Collector {
     /// The agent's reports of gaps of one cause.
     pub fn gaps(&self, cause: &str) -> usize {
         self.records.iter().filter(|record| is_own(record) && record.contains(cause)).count()
+    }
+}
+
+/// Whether a stream began as it may where every disk honours fsync: at first, after a close, or in the place of an open
+/// whose key was not durable yet. Anything else says that something sealed was lost.
+pub fn is_unbroken(open: &Open) -> bool {
+    match open.cause {
+        Cause::Join | Cause::AfterClose => true,
+        Cause::BufferOrKeyLost => open.predecessor.is_some_and(|predecessor| predecessor.k == Predecessor::NO_BATCH),
+        _ => false,
     }
 }
 

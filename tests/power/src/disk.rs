@@ -22,7 +22,11 @@ pub enum Fault {
     Enospc,
     /// A part is written, then the disk is full.
     Short,
+    /// Not this call, but the next sync: EIO.
+    Sync,
 }
+
+pub const FAULTS: [Fault; 4] = [Fault::Eio, Fault::Enospc, Fault::Short, Fault::Sync];
 
 /// A disk in memory. Cheap to clone; all clones are the same disk.
 #[derive(Clone, Debug)]
@@ -170,7 +174,7 @@ impl Disk {
     /// Whether a fault that was asked for is still to come.
     pub fn has_fault_ahead(&self) -> bool {
         let state = self.state();
-        state.fault.is_some_and(|(at, _)| at > state.calls)
+        state.fault.is_some_and(|(at, fault)| at > state.calls || fault == Fault::Sync)
     }
 
     pub fn is_powered(&self) -> bool {
@@ -256,7 +260,7 @@ impl State {
             return Ok(Verdict::Cut);
         }
         match self.fault.filter(|&(at, _)| at == self.calls) {
-            None => Ok(Verdict::Done),
+            None | Some((_, Fault::Sync)) => Ok(Verdict::Done),
             Some((_, Fault::Short)) => Ok(Verdict::Short),
             Some((_, Fault::Eio)) => Err(EIO),
             Some((_, Fault::Enospc)) => Err(ENOSPC),
@@ -349,7 +353,11 @@ impl State {
     }
 
     pub(crate) fn sync(&mut self, id: FileId, epoch: u64) -> Result<(), i32> {
-        let verdict = self.step(epoch);
+        let mut verdict = self.step(epoch);
+        if matches!(verdict, Ok(Verdict::Done)) && self.fault.is_some_and(|(at, fault)| fault == Fault::Sync && at <= self.calls) {
+            self.fault = None;
+            verdict = Err(EIO);
+        }
         let Some(file) = self.files.get_mut(&id) else { return Err(EIO) };
         match verdict {
             Ok(Verdict::Done) => {

@@ -18,4 +18,4 @@ pub mod seeds;
 #[allow(unsafe_code, reason = "SQLite calls a VFS over C")]
 mod vfs;
 
-pub use disk::{Disk, Fault};
+pub use disk::{Disk, FAULTS, Fault};
