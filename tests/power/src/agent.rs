@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use edgetrail_agent::buffer::{Addition, Buffer, BufferError, BufferTask, Caller, Counted, Limits, Opener, Shelf, prepare};
 use edgetrail_agent::enroll::{CERTIFICATE_FILE, KEY_FILE};
@@ -16,6 +17,9 @@ use crate::Disk;
 
 /// The state directory's name on the disk.
 pub const DIR: &str = "agent";
+
+/// A buffer that failed is open again after a second, or after a few.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A running buffer.
 #[derive(Debug)]
@@ -59,6 +63,22 @@ pub fn join(disk: &Disk) -> Result<(), BufferError> {
     prepare(&disk.medium(), &dir(disk))
 }
 
+/// `None` where the buffer ended without an answer; one that neither answers nor ends has failed the test.
+fn wait(mut answered: oneshot::Receiver<Outcome>) -> Option<Outcome> {
+    let started = Instant::now();
+    let mut looks = 0;
+    loop {
+        match answered.try_recv() {
+            Ok(outcome) => return Some(outcome),
+            Err(oneshot::error::TryRecvError::Closed) => return None,
+            Err(oneshot::error::TryRecvError::Empty) => {}
+        }
+        assert!(started.elapsed() < ANSWER_MAX, "the buffer neither answers nor refuses");
+        looks += 1;
+        if looks < 200 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(100)) }
+    }
+}
+
 impl Agent {
     pub fn start(disk: &Disk) -> Result<Self, BufferError> {
         Self::start_with(disk, Limits::default())
@@ -84,7 +104,7 @@ impl Agent {
         if seal {
             addition.caller(Caller { answer: Answer(waiting), outcome: committed.clone(), after: AnswerAfter::Receipt });
         }
-        self.buffer.append(addition).is_ok() && answered.blocking_recv() == Ok(committed)
+        self.buffer.append(addition).is_ok() && wait(answered) == Some(committed)
     }
 
     /// Ends the buffer's thread as a kill would, or in order. False where an orderly end failed.

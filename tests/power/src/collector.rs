@@ -127,6 +127,35 @@ impl Collector {
         self.signer.sign(stream, k, hash, self.next_index, 1_900_000_000_000_000_000)
     }
 
+    /// Resumes and takes until nothing is left, as an uplink does: damage in the buffer makes it resume again.
+    pub fn drain(&mut self, shelf: &Shelf, rng: &mut Rng) -> Result<(), OutboxError> {
+        let mut last = Ok(());
+        for round in 0..ROUNDS_MAX {
+            last = self.resume(shelf).and_then(|()| self.take(shelf, rng));
+            match &last {
+                Ok(()) if shelf.held().is_ok_and(|held| held.iter().all(|stream| self.has_all(stream))) => return Ok(()),
+                Err(OutboxError::Store(_)) if round > 0 => std::thread::sleep(std::time::Duration::from_millis(700)),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        last
+    }
+
+    fn has_all(&self, held: &HeldStream) -> bool {
+        held.unreceipted.iter().all(|&(k, hash)| self.head_at(held.stream, k) == Some(hash))
+    }
+
+    /// How many events the agent says are missing, for one of `causes`; `None` where a gap has no bound.
+    pub fn declared(&self, causes: &[&str]) -> Option<u64> {
+        let gaps = self.records.iter().filter(|record| is_own(record) && record.contains("ReportGap"));
+        let damaged = gaps.filter(|gap| causes.iter().any(|cause| gap.contains(cause)));
+        damaged.map(|gap| gap.split(r#""count":"#).nth(1)?.split([',', '}']).next()?.parse::<u64>().ok()).sum()
+    }
+
+    pub fn rehomed(&self) -> bool {
+        self.records.iter().any(|record| is_own(record) && record.contains("ReportRehomed"))
+    }
+
     /// Records of events, without the agent's own.
     pub fn events(&self) -> Vec<&str> {
         self.records.iter().map(String::as_str).filter(|record| !is_own(record)).collect()

@@ -207,6 +207,14 @@ impl Disk {
         state.powered = true;
     }
 
+    /// Every process on the disk is killed: what it had open is dead, what it wrote is in the page cache still.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.locked.clear();
+        state.shared.clear();
+        state.epoch += 1;
+    }
+
     /// Bytes that files may take in all; a write beyond fails with ENOSPC.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
@@ -354,7 +362,8 @@ impl State {
 
     pub(crate) fn sync(&mut self, id: FileId, epoch: u64) -> Result<(), i32> {
         let mut verdict = self.step(epoch);
-        if matches!(verdict, Ok(Verdict::Done)) && self.fault.is_some_and(|(at, fault)| fault == Fault::Sync && at <= self.calls) {
+        if matches!(verdict, Ok(Verdict::Done)) && self.fault.is_some_and(|(at, fault)| fault == Fault::Sync && at <= self.calls)
+        {
             self.fault = None;
             verdict = Err(EIO);
         }

@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod collector;
+pub mod damage;
 mod disk;
 mod file;
 pub mod promise;

@@ -87,6 +87,11 @@ impl Scribe {
         scribe.seal_backlog(now)?;
         scribe.rebind(now)?;
         let mut losses = Vec::from_iter(damage);
+        if !existed && losses.is_empty() {
+            // Join leaves a database: where none is, one is gone, with what it held.
+            let evidence = "the buffer's database was gone at the start: what it held unsent can't be known".to_owned();
+            losses.push(Loss { cause: "buffer-damaged", count: None, exact: false, evidence, from: 0, to: now });
+        }
         if why == Opening::Start && was_running {
             losses.push(Loss {
                 cause: "unclean-restart",

@@ -1,0 +1,92 @@
+//! Files that were damaged while nobody looked: detected and said, or harmless, never silently wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use edgetrail_power::agent::{self, Agent};
+use edgetrail_power::collector::Collector;
+use edgetrail_power::damage::{DAMAGES, damage};
+use edgetrail_power::promise::Promises;
+use edgetrail_power::rng::Rng;
+use edgetrail_power::{Disk, seeds};
+
+const BUFFER_FILES: [&str; 3] = ["buffer.sqlite", "buffer.sqlite-wal", "ratchet.key"];
+
+/// How often an event that found no place is brought again.
+const TRIES_MAX: usize = 8;
+
+/// Gives how many events lie in sealed batches.
+fn live(agent: &Agent, promises: &mut Promises, collector: &mut Collector, rng: &mut Rng, steps: usize) -> usize {
+    let mut sealed = 0;
+    collector.resume(&agent.shelf).unwrap();
+    for _ in 0..steps {
+        let count = 1 + rng.below(40);
+        let records = promises.make(count);
+        let seal = rng.one_in(3);
+        assert!(agent.commit(&records, seal));
+        promises.answer(count);
+        if seal {
+            sealed = promises.made();
+        }
+        if rng.one_in(6) {
+            collector.take(&agent.shelf, rng).unwrap();
+        }
+    }
+    sealed
+}
+
+fn damaged_buffer(seed: u64) {
+    let disk = Disk::new(seed);
+    let mut rng = Rng::new(seed);
+    let (mut promises, mut collector) = (Promises::default(), Collector::default());
+    agent::join(&disk).unwrap();
+    let file = agent::dir(&disk).join(BUFFER_FILES[rng.below(BUFFER_FILES.len())]);
+    let kind = DAMAGES[usize::try_from(seed).unwrap() % DAMAGES.len()];
+
+    let agent = Agent::start(&disk).unwrap();
+    let steps = rng.below(12);
+    live(&agent, &mut promises, &mut collector, &mut rng, steps);
+    let stale = disk.content(&file);
+    let steps = 1 + rng.below(12);
+    let sealed = live(&agent, &mut promises, &mut collector, &mut rng, steps);
+    // The power fails, so that the log stays as it is.
+    disk.cut_after(1);
+    agent.stop(false);
+    disk.reboot();
+    let done = damage(&disk, &file, kind, stale, &mut rng);
+    let case = format!("{}: {done}", file.display());
+
+    let agent = match Agent::start(&disk) {
+        Ok(agent) => agent,
+        Err(error) => {
+            // The one refusal: a schema that a newer agent seems to have written.
+            assert!(error.to_string().contains("use the agent that wrote it"), "{case}: {error:?}");
+            return;
+        }
+    };
+    for _ in 0..3 {
+        let records = promises.make(2);
+        let taken = (0..TRIES_MAX).any(|_| agent.commit(&records, true));
+        assert!(taken, "{case}: capture goes on");
+        promises.answer(2);
+    }
+    collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    agent.stop(true);
+    let agent = Agent::start(&disk).unwrap();
+    collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    agent.stop(true);
+
+    let (lost, doubled) = (promises.lost(&collector), Promises::doubled(&collector));
+    // What was not sealed is in no key file: only that the run broke off tells of it.
+    let (sealed_lost, open_lost): (Vec<usize>, Vec<usize>) = lost.iter().copied().partition(|&n| n < sealed);
+    if let Some(declared) = collector.declared(&["buffer-damaged", "buffer-rollback"]) {
+        assert!(declared >= sealed_lost.len() as u64, "{case}: {declared} are said to be missing, {sealed_lost:?} are");
+    }
+    if let Some(declared) = collector.declared(&["buffer-damaged", "buffer-rollback", "unclean-restart"]) {
+        assert!(declared >= lost.len() as u64, "{case}: {declared} are said to be missing, {open_lost:?} are too");
+    }
+    assert!(doubled.is_empty() || collector.rehomed(), "{case}: twice and not rehomed: {doubled:?}");
+}
+
+#[test]
+fn a_damaged_buffer_loses_nothing_in_silence() {
+    seeds::each("buffer, damaged files", seeds::chosen(210), 16, damaged_buffer);
+}
