@@ -94,7 +94,7 @@ checks! {
     StreamPrevious = Integrity, "open names another batch of the stream before it than was committed";
     StreamTail = Completeness, "stream's last batches are missing: its successor names later ones";
     RangeLost = Completeness, "batches were lost with the collector that held them";
-    RangeUnreported = Integrity, "batches are missing inside a stream, and no collector reported them lost";
+    RangeUnreported = Completeness, "batches are missing inside a stream, and no collector reported them lost";
     LeavesRoot = Integrity, "batch's leaf hashes do not hash to its Merkle root";
     RecordUnproven = Integrity, "record has no place in any sealed batch";
     RecordMissing = Completeness, "record that was delivered is in no log file";

@@ -178,7 +178,10 @@ fn get_from_directory(root: &Path, place: &Place) -> Result<Option<Object>, Stor
     sidecar.push(".meta.json");
     let metadata = match std::fs::read(sidecar) {
         // Metadata that can't be read is as good as none: the signature is then missing, which is a finding.
-        Ok(json) => serde_json::from_slice::<Sidecar>(&json).map(|sidecar| sidecar.metadata).unwrap_or_default(),
+        Ok(json) => {
+            let sidecar = std::str::from_utf8(&json).ok().and_then(|json| serde_json::from_str::<Sidecar>(json).ok());
+            sidecar.map(|sidecar| sidecar.metadata).unwrap_or_default()
+        }
         Err(_) => BTreeMap::new(),
     };
     let metadata = metadata.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();

@@ -11,6 +11,7 @@
 //! somebody who has this window alone.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use edgetrail_proto::chain::{HEADER_BYTES, Hash, Header, Seal};
@@ -19,7 +20,7 @@ use edgetrail_proto::proof::{Base64, Mark, PROOF_VERSION, Proof, ProofBatch, Pro
 use edgetrail_proto::record::format_time;
 
 use super::clock::SECOND;
-use crate::ledger::{Entry, Ledger, LedgerError, StreamInfo};
+use crate::ledger::{Entry, Evidence, Ledger, LedgerError, StreamInfo};
 
 /// A window is closed early when it holds this much, in bytes: about 1.8 million records. At 15,000 records/s a digest
 /// every two minutes, still chained; nothing is unbounded.
@@ -100,7 +101,10 @@ impl Window {
                 receipts.push(Base64(receipt.encode()));
             }
         }
-        let streams = streams.into_iter().map(|stream| prove_stream(stream, first[&stream.stream], ledger));
+        let streams = streams.into_iter().map(|stream| {
+            let shown = first[&stream.stream]..=last[&stream.stream];
+            prove_stream(stream, shown, ledger)
+        });
         Ok(Proof {
             version: PROOF_VERSION.to_owned(),
             aws_account_id: scope.account.to_owned(),
@@ -148,8 +152,15 @@ impl Fate {
     }
 }
 
-/// `first_k` is the stream's first batch in the window.
-fn prove_stream(stream: &StreamInfo, first_k: u64, ledger: &Ledger) -> Result<ProofStream, LedgerError> {
+/// `shown`: from the stream's first batch in the window to its last.
+fn prove_stream(stream: &StreamInfo, shown: RangeInclusive<u64>, ledger: &Ledger) -> Result<ProofStream, LedgerError> {
+    let first_k = *shown.start();
+    // Evidence names the batch before the one that goes on behind it.
+    let bridges = |evidence: &Evidence| shown.contains(&evidence.header.k.saturating_add(1));
+    let resumed = ledger.anchors(stream.stream)?.into_iter().filter(bridges).map(|evidence| ProofTakeUp {
+        header: Base64(evidence.header.encode().to_vec()),
+        receipt: Base64(evidence.receipt.encode()),
+    });
     Ok(ProofStream {
         stream_id: stream.stream.to_string(),
         open: Base64(stream.open_bytes.to_vec()),
@@ -161,7 +172,7 @@ fn prove_stream(stream: &StreamInfo, first_k: u64, ledger: &Ledger) -> Result<Pr
             Some(k) => take_up(stream, k, ledger)?,
             None => None,
         },
-        resumed: Vec::new(),
+        resumed: resumed.collect(),
     })
 }
 

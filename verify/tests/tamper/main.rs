@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod corruption;
+mod forks;
+mod parties;
+mod published;
 mod trail;
 
 use std::path::Path;

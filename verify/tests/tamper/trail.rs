@@ -52,6 +52,8 @@ pub(crate) struct Hooks {
     pub(crate) successor_in: Option<usize>,
     /// What that successor says it follows.
     pub(crate) predecessor: Box<dyn Fn(&mut Predecessor)>,
+    /// The agent's writing end before it seals: somebody else's from some window on.
+    pub(crate) writer: Hook<Writer>,
     /// Records of the collector's own stream, which begins with the first of them.
     pub(crate) internal: Hook<Vec<Vec<u8>>>,
     /// Told the root that signed the agent's certificate, DER.
@@ -74,6 +76,7 @@ impl Default for Hooks {
             region: REGION,
             successor_in: None,
             predecessor: Box::new(|_| {}),
+            writer: Box::new(|_, _| {}),
             internal: Box::new(|_, _| {}),
             chain: Box::new(|_, _| {}),
             bound_to: ACCOUNT,
@@ -381,6 +384,9 @@ impl<'a> Builder<'a> {
             last_receipt: Hash::ZERO,
         };
         (self.hooks.seal)(window, &mut input);
+        if !stream.stated.internal {
+            (self.hooks.writer)(window, &mut stream.writer);
+        }
         let (mut sealed, writer) = stream.writer.seal(&input);
         stream.writer = writer;
         (self.hooks.sealed)(window, &mut sealed);

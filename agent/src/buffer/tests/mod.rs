@@ -1,6 +1,7 @@
 //! What the buffer promises, tried by stopping it everywhere.
 
 mod crash;
+mod host_root;
 mod key_cases;
 mod outbox;
 mod random;
