@@ -84,8 +84,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// `latest` is the collector's latest stream of this agent.
     fn reconcile(&self, latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError>;
 
-    /// Told that two branches exist: nothing is opened by itself until a re-join. docs/protocol.md §9.
-    fn forked(&self, stream: StreamId) -> Result<(), OutboxError>;
+    /// Told that two branches exist: nothing is opened by itself until a re-join; where that has come already, a successor
+    /// is. docs/protocol.md §9.
+    fn forked(&self, stream: StreamId) -> Result<Reconciled, OutboxError>;
 
     /// Changes whenever a batch has become sendable or a stream was opened.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;

@@ -148,9 +148,12 @@ impl Outbox for Shelf {
         self.ask(|reply| Command::Reconcile { latest, positions: positions.to_vec(), reply })
     }
 
-    fn forked(&self, stream: StreamId) -> Result<(), OutboxError> {
-        tracing::error!(%stream, "the collector holds two branches of this agent's streams: find the clone, then join again with a token");
-        self.ask(|reply| Command::Forked { stream, reply })
+    fn forked(&self, stream: StreamId) -> Result<Reconciled, OutboxError> {
+        let done = self.ask(|reply| Command::Forked { stream, reply })?;
+        if done == Reconciled::Continue {
+            tracing::error!(%stream, "the collector holds two branches of this agent's streams: find the clone, then join again with a token");
+        }
+        Ok(done)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -91,7 +91,7 @@ pub(super) enum Command {
     Receipt { receipt: Receipt, reply: Reply<bool> },
     Reconcile { latest: Option<StreamId>, positions: Vec<CollectorPosition>, reply: Reply<Reconciled> },
     Damaged { stream: StreamId, k: u64, reply: Reply<()> },
-    Forked { stream: StreamId, reply: Reply<()> },
+    Forked { stream: StreamId, reply: Reply<Reconciled> },
     Close { reply: Reply<()> },
     End,
 }
@@ -291,7 +291,16 @@ impl Writer {
                 drop(reply.send(done));
             }
             Command::Damaged { stream, k, reply } => drop(reply.send(self.with(|scribe| scribe.damaged(stream, k)))),
-            Command::Forked { stream, reply } => drop(reply.send(self.with(|scribe| scribe.forked(stream)))),
+            Command::Forked { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),
+            Command::Forked { stream, reply } => {
+                self.flush();
+                let done = self.with(|scribe| scribe.forked(stream, unix_ns()));
+                if matches!(done, Ok(Reconciled::Successor)) {
+                    self.settle();
+                    self.follow_successor();
+                }
+                drop(reply.send(done));
+            }
             Command::Close { reply } => drop(reply.send(self.close())),
             // Taken where commands are received.
             Command::End => {}

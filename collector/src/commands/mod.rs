@@ -8,6 +8,7 @@ mod access_key;
 mod agents;
 mod ca;
 mod check;
+mod evidence;
 mod print;
 mod quickstart;
 mod serve;
@@ -58,6 +59,9 @@ enum Command {
     /// Makes, lists or deletes the keys with which clients sign calls
     #[command(subcommand)]
     AccessKey(access_key::Command),
+    /// Lists forks, or exports what proves one
+    #[command(subcommand)]
+    Evidence(evidence::Command),
     /// Checks configuration, state, ports and the trail's sink
     Check(check::Arguments),
     /// Prints a completion script
@@ -95,6 +99,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Token(command) => token::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Agents(command) => agents::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Ca(command) => ca::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
+        Command::Evidence(command) => evidence::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::AccessKey(command) => access_key::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&cli.of, &arguments),
         Command::Completion { shell } => {

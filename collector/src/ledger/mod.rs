@@ -13,6 +13,7 @@
 mod anchors;
 mod commit;
 mod entry;
+mod evidence;
 mod forks;
 mod open;
 mod opens;
@@ -40,6 +41,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
+pub use evidence::{Fork, Forks};
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
 pub use open::LedgerTask;
 pub use read::IndexEntry;

@@ -62,6 +62,8 @@ pub enum SessionError {
     Refused { reason: wire::RefusalReason, message: String },
     #[error("the collector holds another branch of stream {stream}; join again with a token")]
     Forked { stream: StreamId },
+    #[error("stream {stream} ends in a fork; its agent has joined again and goes on in another")]
+    Rejoined { stream: StreamId },
     #[error("the collector's message is not what the protocol allows here: {0}")]
     Protocol(&'static str),
     #[error("a receipt can't be trusted")]
@@ -475,7 +477,8 @@ impl Session<'_> {
             Err(error) => return error,
         };
         match self.blocking(move |outbox| outbox.forked(stream)).await {
-            Ok(()) => SessionError::Forked { stream },
+            Ok(Reconciled::Continue) => SessionError::Forked { stream },
+            Ok(Reconciled::Successor) => SessionError::Rejoined { stream },
             Err(error) => error,
         }
     }

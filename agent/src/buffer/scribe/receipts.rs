@@ -1,11 +1,13 @@
 //! Receipts, and what they release.
 
-use edgetrail_proto::chain::Receipt;
+use edgetrail_link::outbox::Reconciled;
+use edgetrail_proto::chain::{Cause, Receipt};
 use edgetrail_proto::identity::StreamId;
 
 use super::{Scribe, end_seq};
 use crate::buffer::BufferError;
 use crate::buffer::store::{self, StreamRow};
+use crate::buffer::succession::Plan;
 
 /// Batches that are released in one transaction: 64 MiB of bodies.
 const RELEASE_BATCHES_MAX: u64 = 64;
@@ -31,12 +33,25 @@ impl Scribe {
         Ok(true)
     }
 
-    /// Remembers that a collector holds two branches; the next join opens a successor.
-    pub(in crate::buffer) fn forked(&mut self, stream: StreamId) -> Result<(), BufferError> {
+    /// Remembers that a collector holds two branches. Nothing is opened until this agent has joined again: then it is the
+    /// rightful one, and goes on in a stream of cause 4. Joined already, it goes on now.
+    pub(in crate::buffer) fn forked(&mut self, stream: StreamId, now: u64) -> Result<Reconciled, BufferError> {
+        let current = store::stream_at(&self.desk.store.db, self.line.ordinal)?;
+        let rejoined = current.map(|row| self.desk.opener.joined_since(&row.opening)).transpose()?.unwrap_or(false);
+        if rejoined {
+            self.desk.state.forked = None;
+            let predecessor = Some(self.predecessor());
+            let plan = Plan { cause: Cause::Fork, predecessor, dissolve: Vec::new(), missing: Vec::new() };
+            self.line.unsealed.clear();
+            self.line = self.desk.succeed(plan, now)?;
+            self.seal_backlog(now)?;
+            return Ok(Reconciled::Successor);
+        }
         self.desk.state.forked = Some(stream);
         self.desk.begin()?;
         store::put_state(&self.desk.store.db, &self.desk.state)?;
-        self.desk.commit()
+        self.desk.commit()?;
+        Ok(Reconciled::Continue)
     }
 
     /// Forgets what a stream's receipt covers, a slice at a time: the receipt is stored, so a crash goes on here.

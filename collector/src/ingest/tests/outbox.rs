@@ -112,9 +112,9 @@ impl Outbox for MemoryOutbox {
         Ok(Reconciled::Continue)
     }
 
-    fn forked(&self, stream: StreamId) -> Result<(), OutboxError> {
+    fn forked(&self, stream: StreamId) -> Result<Reconciled, OutboxError> {
         self.state.lock().unwrap().forked.push(stream);
-        Ok(())
+        Ok(Reconciled::Continue)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
