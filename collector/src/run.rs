@@ -23,9 +23,9 @@ use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, INGEST_PORT, ListenerConfig};
 use crate::control::{Agent, Control, TrailConfig};
 use crate::history::{self, History, HistoryOptions};
-use crate::ingest::Ingest;
+use crate::ingest::{self, Ingest};
 use crate::internal::{Home, Internal};
-use crate::ledger::{Ledger, LedgerOptions, Why};
+use crate::ledger::{Ledger, LedgerOptions};
 use crate::pki::{AuthorityOptions, EnrollmentOptions, EnrollmentService, MappedAgent, Pki, PkiOptions};
 use crate::trails::{self, Clock, ReceiptKeySource, Trails, TrailsOptions};
 
@@ -114,14 +114,8 @@ impl Collector {
         let home = Home { account: config.home.account, region: config.home.region.clone(), host: config.home.host.clone() };
         let internal = Internal::open(dir, ledger.clone(), pki.authority(), &home).await;
         let (internal, internal_task) = internal.map_err(open_error("the internal stream"))?;
-        if let Some(restored) = internal_task.restored() {
-            // Before anything is signed: an index that was given out before must not come again under the same key.
-            let former = ledger.signs_as();
-            tracing::error!(stream = %restored.stream, to = restored.to, "the ledger is an older copy: it goes on under a new receipt key");
-            ledger.sign_with(Arc::new(pki.renew_receipt_key().map_err(open_error("the receipt key"))?));
-            let why = Why::CollectorLost { signer: former };
-            ledger.lose(restored.stream, restored.to, why).await.map_err(open_error("the ledger"))?;
-        }
+        let restored = internal_task.restored();
+        ingest::go_on_restored(&ledger, &pki, restored).await.map_err(open_error("the restored ledger"))?;
         let mut recording = Stage::new("internal stream", STAGE_STOP_MAX);
         recording.spawn("internal stream", internal_task.run(recording.stop.clone()));
 

@@ -249,7 +249,9 @@ impl Scribe {
                 dissolve.push((row.ordinal, k));
             }
         }
-        if let Some(unknown) = latest.filter(|&id| holds(id).is_none()) {
+        // One that a stream of this buffer names is known, though the collector has not heard of that stream yet.
+        let names = |id: StreamId| streams.iter().any(|row| row.open.predecessor.is_some_and(|named| named.stream == id));
+        if let Some(unknown) = latest.filter(|&id| holds(id).is_none() && !names(id)) {
             // Restored behind a later stream: that one is succeeded, at the collector's head of it.
             let head = positions.iter().find(|position| position.stream == unknown).and_then(|position| position.head);
             let (k, hash) = head.unwrap_or((Predecessor::NO_BATCH, Hash::ZERO));

@@ -48,7 +48,8 @@ pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
     if !dir.join("ledger.sqlite").exists() {
         bail!("no collector has run on {}: name its configuration with --config", config.state_dir.display());
     }
-    let forks = Forks::open(&Medium::real(), &dir).context("the ledger can't be read; run this as the collector's user or root")?;
+    let forks =
+        Forks::open(&Medium::real(), &dir).context("the ledger can't be read; run this as the collector's user or root")?;
     match command {
         Command::List { output } => list(&forks.list()?, output),
         Command::Export { stream, output } => export(&forks, &stream, &output),
@@ -62,7 +63,7 @@ fn list(forks: &[Fork], output: Output) -> anyhow::Result<()> {
             .map(|fork| {
                 json!({
                     "agent": fork.agent.to_string(), "stream": fork.stream.map(|stream| stream.to_string()), "batch": fork.k,
-                    "batches": fork.batches, "opens": fork.opens, "seen": format_time(fork.t_seen),
+                    "branches": fork.branches, "batches": fork.batches, "opens": fork.opens, "seen": format_time(fork.t_seen),
                 })
             })
             .collect();

@@ -4,13 +4,16 @@
 //! The ledger says what is not reported yet; the record's eventID follows from what is missing, so that a crash between
 //! the record and its mark repeats the very same event.
 
+use std::sync::Arc;
+
 use edgetrail_proto::chain::event_id;
 use edgetrail_proto::facets::{GAP_NAME, GAP_SOURCE};
 use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity, format_time};
 use serde_json::json;
 
-use crate::internal::{Internal, InternalError};
+use crate::internal::{Internal, InternalError, Restored};
 use crate::ledger::{CommitError, Ledger, LedgerError, Missing, StreamInfo, Why};
+use crate::pki::{Pki, PkiError};
 
 /// Reports read at once.
 const REPORTS_MAX: u32 = 256;
@@ -20,6 +23,8 @@ const REPORTS_MAX: u32 = 256;
 pub enum LossError {
     #[error("the ledger can't be read")]
     Ledger(#[from] LedgerError),
+    #[error("no new receipt key can be made")]
+    Pki(#[from] PkiError),
     #[error("the report can't be recorded")]
     Internal(#[from] InternalError),
     #[error("the ledger does not take the report's mark")]
@@ -45,6 +50,17 @@ pub async fn report_losses(ledger: &Ledger, internal: &Internal) -> Result<(), L
             ledger.reported(missing.id).await?;
         }
     }
+}
+
+/// What a collector does first that finds its ledger to be an older copy. Before anything is signed: an index that was
+/// given out before must not come again under the same key.
+pub async fn go_on_restored(ledger: &Ledger, pki: &Pki, restored: Option<Restored>) -> Result<(), LossError> {
+    let Some(Restored { stream, to }) = restored else { return Ok(()) };
+    let why = Why::CollectorLost { signer: ledger.signs_as() };
+    tracing::error!(%stream, to, "the ledger is an older copy: it goes on under a new receipt key");
+    ledger.sign_with(Arc::new(pki.renew_receipt_key()?));
+    ledger.lose(stream, to, why).await?;
+    Ok(())
 }
 
 impl Why {

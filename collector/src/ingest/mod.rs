@@ -48,7 +48,7 @@ use self::events::Events;
 use self::fence::Fence;
 pub use self::limits::IngestLimits;
 use self::limits::Room;
-pub use self::losses::{LossError, report_losses};
+pub use self::losses::{LossError, go_on_restored, report_losses};
 use self::session::Session;
 use crate::control::Control;
 use crate::internal::Internal;

@@ -105,7 +105,12 @@ pub(super) fn is_shut_out(latest: &StreamState, joined_ns: u64) -> bool {
 /// A stream that another party opened behind a head which this agent holds, as one that had been restored. An agent that
 /// really was restored does not hold that head.
 fn lies_behind(held: &[wire::HeldStream], opens: &[Open], streams: &[StreamState]) -> Option<StreamId> {
-    let knows = |id: StreamId| opens.iter().any(|open| open.stream == id || open.predecessor.is_some_and(|p| p.stream == id));
+    // An open of cause 5 that is not on record yet says that its agent was told of the stream it names, no more.
+    let recorded = |open: &Open| streams.iter().any(|state| state.info.stream == open.stream);
+    let follows = |open: &Open, id: StreamId| {
+        (open.cause != Cause::RestoredBehindLater || recorded(open)) && open.predecessor.is_some_and(|p| p.stream == id)
+    };
+    let knows = |id: StreamId| opens.iter().any(|open| open.stream == id || follows(open, id));
     let others = streams
         .iter()
         .rev()

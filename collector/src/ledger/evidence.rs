@@ -3,6 +3,7 @@
 //! Read beside a running collector, on a connection of its own that writes nothing. `edgetrail-verify fork` checks what
 //! comes out with public keys alone. docs/protocol.md §9.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub struct Fork {
     /// Where the branches part; `None` where an open shows the fork, and no batch does.
     pub stream: Option<StreamId>,
     pub k: Option<u64>,
+    pub branches: usize,
     /// What is kept of the later branches.
     pub batches: usize,
     pub opens: usize,
@@ -69,6 +71,7 @@ impl Forks {
             agent,
             stream: first.map(|batch| batch.stream),
             k: first.map(|batch| batch.header.k),
+            branches: batches.iter().map(|batch| (batch.stream, batch.branch)).collect::<BTreeSet<_>>().len(),
             batches: batches.len(),
             opens: opens.len(),
             t_seen: t_seen.unwrap_or(0),

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS evidence_opens (
 #[derive(Clone, Debug)]
 pub(super) struct KeptBatch {
     pub(super) stream: StreamId,
+    /// H of the branch's first header.
     pub(super) branch: Hash,
     pub(super) t_received: u64,
     pub(super) header: Header,

@@ -41,8 +41,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
-pub use evidence::{Fork, Forks};
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
+pub use evidence::{Fork, Forks};
 pub use open::LedgerTask;
 pub use read::IndexEntry;
 pub use take_up::{Evidence, Missing, Role, TakenUp, Waiting, Why};
