@@ -65,8 +65,11 @@ pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement 
     if open.t_opened < latest.info.open.t_opened {
         return OpenJudgement::Late { by: latest.info.stream, bound: None, superseded_at: latest.info.open.t_opened };
     }
+    // A link by the agent's id alone is no successor: only an open that names the same stream makes this one a second.
+    let has_successor =
+        |stream: StreamId| streams.iter().any(|state| state.info.open.predecessor.is_some_and(|named| named.stream == stream));
     if let Some((state, _)) = predecessor
-        && state.superseded_by.is_some()
+        && has_successor(state.info.stream)
         && open.cause != Cause::Fork
     {
         return OpenJudgement::Behind { latest: latest.info.stream };

@@ -116,3 +116,18 @@ async fn a_second_successor_that_a_relay_brings_is_a_fork() {
     assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.is_frozen()));
     bench.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_stream_that_was_followed_by_the_agents_id_alone_may_still_be_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path());
+    let first = TestStream::new(1, 1);
+    bench.ledger.record_open((first.info)()).await.unwrap();
+    // Its buffer lost, the agent names nothing; told of the first stream, it opens a successor of it besides.
+    let linked = TestStream::with(1, 2, |open| open.t_opened = 2000);
+    bench.ledger.record_open((linked.info)()).await.unwrap();
+    let named = TestStream::after(&first, 3, Cause::RestoredBehindLater, 2001);
+    assert!(!bench.ledger.record_open((named.info)()).await.unwrap().superseded);
+    assert_eq!(current(&bench.ledger), [stream_id(3)]);
+    bench.close().await.unwrap();
+}
