@@ -76,6 +76,11 @@ impl Deployment {
         Self::set_up(scopes, sink, "", "")
     }
 
+    /// One agent, with drop-ins of its and the collector's configuration.
+    pub fn with_both_settings(settings: &str, collector_settings: &str) -> Self {
+        Self::set_up(&[HOME], Sink::Directory, settings, collector_settings)
+    }
+
     /// With a drop-in of the collector's configuration: TOML.
     pub fn with_collector_settings(scopes: &[Scope], settings: &str) -> Self {
         Self::set_up(scopes, Sink::Directory, "", settings)

@@ -6,6 +6,7 @@
 
 mod access_keys;
 mod agents;
+mod hashing;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Control {
     connection: Arc<Mutex<Connection>>,
     revoked: Arc<watch::Sender<BTreeSet<AgentId>>>,
+    hashing: hashing::Hashing,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,11 @@ impl Control {
     pub fn open(dir: &Path) -> Result<Self, ControlError> {
         let connection = store::open(&dir.join("control.sqlite"))?;
         let revoked = agents::revoked(&connection)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), revoked: Arc::new(watch::Sender::new(revoked)) })
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            revoked: Arc::new(watch::Sender::new(revoked)),
+            hashing: hashing::Hashing::default(),
+        })
     }
 
     /// Who may not connect any more: changes as soon as a revocation is noticed.

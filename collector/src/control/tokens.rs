@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use data_encoding::BASE32_NOPAD;
 use edgetrail_proto::identity::{AccountId, Region};
 use rusqlite::{OptionalExtension, params};
@@ -42,8 +41,7 @@ impl Control {
     pub fn create_token(&self, new: &NewToken, now_ns: u64) -> Result<Token, ControlError> {
         let id = hex::encode(random::<8>()?);
         let secret = BASE32_NOPAD.encode(&random::<20>()?).to_ascii_lowercase();
-        let hash = Argon2::default().hash_password_with_salt(secret.as_bytes(), &random::<16>()?);
-        let hash = hash.map_err(|_| ControlError::Hash)?.to_string();
+        let hash = self.hashing.hash(secret.as_bytes(), &random::<16>()?)?;
         let ttl = u64::try_from(new.ttl.as_nanos()).unwrap_or(u64::MAX);
         // SQLite's integers end at i64::MAX: a token that lives until then lives for ever.
         let expires_ns = now_ns.saturating_add(ttl).min(i64::MAX.cast_unsigned());
@@ -68,8 +66,9 @@ impl Control {
         };
         let (hash, scopes, gateway) = found.ok_or(ControlError::Token)?;
         // The slow hash is computed without the lock; the use is taken by compare-and-set below.
-        PasswordVerifier::<str>::verify_password(&Argon2::default(), secret.as_bytes(), &hash)
-            .map_err(|_| ControlError::Token)?;
+        if !self.hashing.is_of(&hash, secret.as_bytes()) {
+            return Err(ControlError::Token);
+        }
         let taken = self.lock().execute(
             "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?1 AND uses_left > 0 AND expires > ?2",
             params![id, now_ns.cast_signed()],

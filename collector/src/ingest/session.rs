@@ -153,7 +153,8 @@ impl Session {
             if known.as_ref().is_some_and(|known| issued < known.joined_ns / 1_000_000_000) {
                 return Err(End::Outdated);
             }
-            let version: String = version.chars().take(64).collect();
+            // Shown to operators as it is: nothing in it moves a terminal's cursor.
+            let version: String = version.chars().filter(|c| !c.is_control()).take(64).collect();
             control.seen(agent, &version, now).map_err(End::Control)?;
             // Of a foreign PKI there is no join: a new certificate stands for it.
             Ok(known.map_or_else(|| issued.saturating_mul(1_000_000_000), |known| known.joined_ns))

@@ -31,7 +31,7 @@ pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Largest request, in bytes: a CSR, a certificate and a token take 2 KiB.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// Requests worked on at a time: a token costs an Argon2 hash, some 20 ms and 19 MiB.
+/// Requests worked on at a time: a token costs an Argon2 hash, some 15 ms, one at a time.
 const AT_A_TIME: usize = 2;
 
 /// Requests that may wait for that; further ones are to come again.
@@ -175,7 +175,7 @@ impl Inner {
         let joined = Agent {
             id: agent,
             host: request.host.clone(),
-            version: request.version.chars().take(VERSION_BYTES_MAX).collect(),
+            version: request.version.chars().filter(|c| !c.is_control()).take(VERSION_BYTES_MAX).collect(),
             scopes: scopes.clone(),
             gateway,
             certificate_serial: chain.first().map(serial_of).unwrap_or_default(),
