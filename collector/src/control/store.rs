@@ -3,12 +3,17 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use edgetrail_disk::Medium;
-use edgetrail_disk::database::{self, Tuning};
+use edgetrail_disk::database::{self, DatabaseError, Tuning};
 use rusqlite::Connection;
 
 use super::ControlError;
+
+/// How long somebody else may be at the file; each takes milliseconds.
+const OTHERS_TIME_MAX: Duration = Duration::from_secs(10);
+const OTHERS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Times are Unix nanoseconds; scopes are JSON arrays of [account, region].
 const SCHEMA: &str = "
@@ -37,9 +42,20 @@ pub(super) fn open(path: &Path) -> Result<Connection, ControlError> {
     }
     drop(file);
 
-    let connection = database::open_writer(&Medium::real(), path, &Tuning::default())?;
+    let connection = open_beside_others(path)?;
     connection.execute_batch(SCHEMA)?;
     Ok(connection)
+}
+
+/// Commands and a running collector open the file at the same time: whoever finds the other at it tries again.
+fn open_beside_others(path: &Path) -> Result<Connection, ControlError> {
+    let deadline = Instant::now() + OTHERS_TIME_MAX;
+    loop {
+        match database::open_writer(&Medium::real(), path, &Tuning::default()) {
+            Err(DatabaseError::Busy { .. }) if Instant::now() < deadline => std::thread::sleep(OTHERS_PAUSE),
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// Changes whenever another connection has committed.

@@ -22,7 +22,7 @@ use super::course::{Course, course};
 use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
 use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
-use crate::receipt_keys::{ReceiptKey, ReceiptKeyError, ReceiptKeys};
+use crate::receipt_keys::{RECEIPT_KEYS_MAX, ReceiptKey, ReceiptKeyError, ReceiptKeys};
 use crate::wire::{self, from_agent, from_collector};
 
 /// Most batches in flight, whatever the collector allows: at 100 ms of round trip and full batches, 160 MiB/s.
@@ -36,6 +36,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A stream that the collector does not take up yet is asked for again after this, and up to as much again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Longest text of a refusal that is kept.
+const REFUSAL_CHARS_MAX: usize = 1024;
 
 /// Why a session ended without a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +220,9 @@ impl Session<'_> {
         held: Vec<HeldStream>,
     ) -> Result<Option<(ReceiptKeys, VecDeque<Course>)>, SessionError> {
         let mut keys = self.credentials.receipt_keys.clone();
+        if resumed.receipt_keys.len() > RECEIPT_KEYS_MAX || resumed.streams.len() > 2 * STREAMS_NAMED_MAX {
+            return Err(SessionError::Protocol("an answer is no longer than what was named and what a home has"));
+        }
         for key in &resumed.receipt_keys {
             let taken = ReceiptKey::from_wire(key).and_then(|key| match keys.holds(&key.public_key) {
                 // While the root is being replaced, each key comes with one statement a root.
@@ -470,7 +476,9 @@ impl Session<'_> {
     async fn refused(&self, refusal: wire::Refusal) -> SessionError {
         let reason = refusal.reason();
         if reason != wire::RefusalReason::Fork {
-            return SessionError::Refused { reason, message: refusal.message };
+            // It is logged and shown: a sentence, whatever the collector makes of it.
+            let message = refusal.message.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
+            return SessionError::Refused { reason, message };
         }
         let stream = match stream_from_wire(&refusal.stream) {
             Ok(stream) => stream,

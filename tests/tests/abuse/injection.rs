@@ -135,7 +135,7 @@ fn t14_queries_find_only_what_they_may_and_a_deleted_buffer_shows() {
     host.start(deployment.ingest_port());
     abused.withstands(|| {
         for value in ["' OR 1=1 --", "%", "*", "\"; DROP TABLE events; --"] {
-            let attribute = format!("AttributeKey=EventName,AttributeValue={value}");
+            let attribute = json!([{ "AttributeKey": "EventName", "AttributeValue": value }]).to_string();
             let answer = deployment.aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
             assert_eq!(answer["Events"], json!([]), "{value}");
         }
