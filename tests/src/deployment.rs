@@ -42,6 +42,36 @@ pub enum Sink {
     S3Later,
 }
 
+/// Where the programs run.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// What the collector listens on.
+    pub address: String,
+    /// The network namespace of the agents; none for this one.
+    pub agents_in: Option<String>,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { address: "127.0.0.1".to_owned(), agents_in: None }
+    }
+}
+
+/// What differs from the simplest deployment.
+struct Setup<'a> {
+    sink: Sink,
+    /// Drop-ins of the agents' and the collector's configuration: TOML.
+    agents: &'a str,
+    collector: &'a str,
+    layout: Layout,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { sink: Sink::Directory, agents: "", collector: "", layout: Layout::default() }
+    }
+}
+
 #[derive(Debug)]
 pub struct Deployment {
     collector: Option<Process>,
@@ -49,6 +79,7 @@ pub struct Deployment {
     s3: Option<S3>,
     access_key: String,
     secret: String,
+    layout: Layout,
     ingest_port: u16,
     api_port: u16,
     /// Last: the processes end before their files go.
@@ -69,11 +100,11 @@ impl Deployment {
 
     /// One agent with a drop-in of its configuration: TOML. Without one it captures posted events alone.
     pub fn with_settings(settings: &str) -> Self {
-        Self::set_up(&[HOME], Sink::Directory, settings, "")
+        Self::set_up(&[HOME], Setup { agents: settings, ..Setup::default() })
     }
 
     pub fn new(scopes: &[Scope], sink: Sink) -> Self {
-        Self::set_up(scopes, sink, "", "")
+        Self::set_up(scopes, Setup { sink, ..Setup::default() })
     }
 
     /// One agent, with drop-ins of its and the collector's configuration.
@@ -83,10 +114,16 @@ impl Deployment {
 
     /// With a drop-in of the collector's configuration: TOML.
     pub fn with_collector_settings(scopes: &[Scope], settings: &str) -> Self {
-        Self::set_up(scopes, Sink::Directory, "", settings)
+        Self::set_up(scopes, Setup { collector: settings, ..Setup::default() })
     }
 
-    fn set_up(scopes: &[Scope], sink: Sink, settings: &str, collector_settings: &str) -> Self {
+    /// One agent, with a network between it and the collector.
+    pub fn laid_out(layout: Layout) -> Self {
+        Self::set_up(&[HOME], Setup { layout, ..Setup::default() })
+    }
+
+    fn set_up(scopes: &[Scope], setup: Setup<'_>) -> Self {
+        let Setup { sink, agents: settings, collector: collector_settings, layout } = setup;
         let dir = tempfile::Builder::new().prefix("edgetrail-").tempdir().expect("a temporary directory can be made");
         let s3 = (sink != Sink::Directory).then(|| S3::behind_a_closed_door(dir.path(), BUCKET));
         if sink == Sink::S3 {
@@ -100,10 +137,11 @@ impl Deployment {
                 s3.endpoint()
             ),
         };
+        let address = &layout.address;
         let config = format!(
             "[collector]\naccount = \"{}\"\nregion = \"{}\"\nstate_dir = \"{}\"\n\
-             [ingest]\nlisten = \"127.0.0.1:{ingest_port}\"\nnames = [\"127.0.0.1\"]\n\
-             [api]\nlisten = \"127.0.0.1:{api_port}\"\nnames = [\"127.0.0.1\"]\n\
+             [ingest]\nlisten = \"{address}:{ingest_port}\"\nnames = [\"{address}\"]\n\
+             [api]\nlisten = \"{address}:{api_port}\"\nnames = [\"{address}\"]\n\
              [trail]\nbucket = \"{BUCKET}\"\nlog_interval = \"1s\"\ndigest_interval = \"{DIGEST_INTERVAL_S}s\"\naccelerated = true\n\
              [trail.sink]\n{sink}",
             HOME.account,
@@ -115,7 +153,8 @@ impl Deployment {
         std::fs::write(dir.path().join("collector.d/settings.toml"), collector_settings)
             .expect("the configuration can be written");
         let (access_key, secret) = (String::new(), String::new());
-        let mut deployment = Self { collector: None, agents: Vec::new(), s3, access_key, secret, ingest_port, api_port, dir };
+        let mut deployment =
+            Self { collector: None, agents: Vec::new(), s3, access_key, secret, layout, ingest_port, api_port, dir };
         deployment.start_collector();
         deployment.create_access_key();
         for (number, scope) in scopes.iter().enumerate() {
@@ -145,6 +184,13 @@ impl Deployment {
         std::fs::write(dir.join("agent.toml"), config).expect("the configuration can be written");
         std::fs::create_dir_all(dir.join("agent.d")).expect("a directory can be made");
         std::fs::write(dir.join("agent.d/settings.toml"), settings).expect("the configuration can be written");
+        self.enroll(scope, &dir);
+        self.agents.push(Agent { dir, socket, process: None });
+        self.start_agent(number);
+    }
+
+    /// Makes a token and joins with it.
+    fn enroll(&self, scope: Scope, agent_dir: &Path) {
         let mut create = self.collector_command();
         create.args(["token", "create", "--account", scope.account, "--region", scope.region, "-o", "json"]);
         let output = succeed(&mut create);
@@ -152,9 +198,30 @@ impl Deployment {
         let member = |name: &str| token[name].as_str().unwrap_or_else(|| panic!("no {name} in {token}")).to_owned();
         let mut join = Command::new(binary("edgetrail-agent"));
         join.args(["join", &member("url"), "--token", &member("token"), "--ca-pin", &member("ca_pin"), "--config"]);
-        succeed(join.arg(dir.join("agent.toml")));
-        self.agents.push(Agent { dir, socket, process: None });
+        succeed(join.arg(agent_dir.join("agent.toml")));
+    }
+
+    /// Joins the agent anew, as its rightful operator, and starts it: the first agent of the home account alone.
+    pub fn rejoin_agent(&mut self, number: usize) {
+        self.kill_agent(number);
+        self.enroll(HOME, &self.agents[number].dir);
         self.start_agent(number);
+    }
+
+    /// Copies the state of an agent that does not run to one of another number, which does not run either.
+    pub fn clone_agent(&mut self, number: usize) -> usize {
+        let original = &self.agents[number];
+        assert!(original.process.is_none(), "the agent runs");
+        let clone = self.agents.len();
+        let (dir, socket) = (self.dir.path().join(format!("agent-{clone}")), self.dir.path().join(format!("{clone}.sock")));
+        succeed(Command::new("cp").arg("-a").arg(&original.dir).arg(&dir));
+        let config = std::fs::read_to_string(original.dir.join("agent.toml")).expect("the configuration can be read");
+        let moved = config
+            .replace(&original.dir.display().to_string(), &dir.display().to_string())
+            .replace(&original.socket.display().to_string(), &socket.display().to_string());
+        std::fs::write(dir.join("agent.toml"), moved).expect("the configuration can be written");
+        self.agents.push(Agent { dir, socket, process: None });
+        clone
     }
 
     /// The collector's program with its configuration; the command is still to be given.
@@ -187,28 +254,43 @@ impl Deployment {
         self.collector.as_ref().map(Process::printed).unwrap_or_default()
     }
 
+    fn collector_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("collector.log")).unwrap_or_default()
+    }
+
     /// Lets everybody reach the S3 server, with the trail's bucket in it.
     pub fn open_s3(&self) {
         self.s3.as_ref().expect("the trail goes to S3").open();
     }
 
     pub fn start_collector(&mut self) {
+        let before = self.collector_log().lines().count();
         let process = self.collector.insert(Self::spawn_collector(self.dir.path(), None));
-        let port = self.api_port;
+        let place = (self.layout.address.as_str(), self.api_port);
         wait::until("the collector to listen", Duration::from_secs(60), || {
             assert!(process.running(), "the collector ended: {}", process.printed());
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+            // Not any listener there, but this one.
+            let says_so = process.printed().lines().skip(before).any(|line| line.contains("collector started"));
+            says_so.then(|| std::net::TcpStream::connect(place).ok()).flatten()
         });
     }
 
     pub fn start_agent(&mut self, number: usize) {
         let agent = &mut self.agents[number];
-        let process = agent.process.insert(Self::spawn_agent(&agent.dir, None));
+        let process = agent.process.insert(Self::spawn_agent(&self.layout, &agent.dir, None));
         let socket = agent.socket.clone();
         wait::until("the agent's socket", Duration::from_secs(60), || {
             assert!(process.running(), "the agent ended: {}", process.printed());
             std::os::unix::net::UnixStream::connect(&socket).ok()
         });
+    }
+
+    /// Makes the agent reach the collector by another port, of a proxy, and starts it again.
+    pub fn redirect_agent(&mut self, number: usize, port: u16) {
+        let drop_in = format!("[uplink]\nendpoints = [\"{}:{port}\"]\n", self.layout.address);
+        std::fs::write(self.agents[number].dir.join("agent.d/redirect.toml"), drop_in).expect("the configuration can be written");
+        self.kill_agent(number);
+        self.start_agent(number);
     }
 
     /// Starts the collector to be killed at a crash point (`NAME:N`), and waits until it was. Its own stream, which
@@ -229,7 +311,7 @@ impl Deployment {
     pub fn crash_agent(&mut self, number: usize, point: &str) {
         let agent = &self.agents[number];
         assert!(agent.process.is_none(), "the agent runs");
-        await_crash(Self::spawn_agent(&agent.dir, Some(point)), point, || {});
+        await_crash(Self::spawn_agent(&self.layout, &agent.dir, Some(point)), point, || {});
     }
 
     fn spawn_collector(dir: &Path, crash_point: Option<&str>) -> Process {
@@ -239,8 +321,16 @@ impl Deployment {
         Process::start("collector", &mut command, &dir.join("collector.log"))
     }
 
-    fn spawn_agent(dir: &Path, crash_point: Option<&str>) -> Process {
-        let mut command = Command::new(binary("edgetrail-agent"));
+    fn spawn_agent(layout: &Layout, dir: &Path, crash_point: Option<&str>) -> Process {
+        let program = binary("edgetrail-agent");
+        let mut command = match &layout.agents_in {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", namespace]).arg(program);
+                inside
+            }
+        };
         command.arg("run").arg("--config").arg(dir.join("agent.toml"));
         command.envs(crash_point.map(|point| (CRASH_POINT, point)));
         Process::start("agent", &mut command, &dir.join("agent.log"))
@@ -290,7 +380,7 @@ impl Deployment {
 
     pub fn aws_in(&self, region: &str) -> Client {
         Client {
-            endpoint: format!("https://127.0.0.1:{}", self.api_port),
+            endpoint: format!("https://{}:{}", self.layout.address, self.api_port),
             s3_endpoint: self.s3.as_ref().map(S3::endpoint),
             region: region.to_owned(),
             access_key: self.access_key.clone(),
@@ -326,7 +416,10 @@ impl Deployment {
                 .env("AWS_SECRET_ACCESS_KEY", "test")
                 .env("AWS_REGION", "us-east-1"),
         };
-        command.args(["--keys", &format!("https://127.0.0.1:{}/v1/keys", self.api_port), "--ca"]).arg(self.ca()).args(arguments);
+        command
+            .args(["--keys", &format!("https://{}:{}/v1/keys", self.layout.address, self.api_port), "--ca"])
+            .arg(self.ca())
+            .args(arguments);
         command.output().expect("edgetrail-verify starts")
     }
 

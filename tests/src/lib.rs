@@ -7,6 +7,7 @@ pub mod aws;
 pub mod chance;
 pub mod delivered;
 pub mod deployment;
+pub mod load;
 pub mod port;
 pub mod posting;
 pub mod process;
