@@ -3,7 +3,7 @@
 //! the verdict of `edgetrail-verify` is integrity.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -18,7 +18,10 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Load {
     generator: Child,
+    socket: PathBuf,
     notes: PathBuf,
+    /// How often a generator was started.
+    runs: u32,
 }
 
 /// What became of what was answered.
@@ -27,18 +30,27 @@ pub struct Outcome {
     pub answered: usize,
     pub delivered: usize,
     pub lost: Vec<String>,
+    /// In more than one record.
     pub twice: Vec<String>,
+    /// Of these, in records of more than one eventID: no reader could tell that they are one event.
+    pub unlike: Vec<String>,
 }
 
 impl Load {
     pub fn start(deployment: &Deployment) -> Self {
-        let notes = deployment.dir().join("answered.txt");
-        let generator = Command::new(binary("generator"))
-            .args([deployment.socket().as_os_str(), notes.as_os_str(), "load".as_ref()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the generator starts");
-        Self { generator, notes }
+        let (socket, notes) = (deployment.socket().to_owned(), deployment.dir().join("answered.txt"));
+        Self { generator: generate(&socket, &notes, 0), socket, notes, runs: 1 }
+    }
+
+    /// Posts nothing more until [`Load::go_on`]; what was answered is noted.
+    pub fn rest(&mut self) {
+        drop(self.generator.stdin.take());
+        assert!(self.generator.wait().expect("our own child can be awaited").success(), "the generator failed");
+    }
+
+    pub fn go_on(&mut self) {
+        self.generator = generate(&self.socket, &self.notes, self.runs);
+        self.runs += 1;
     }
 
     /// How many events were answered so far.
@@ -54,8 +66,7 @@ impl Load {
 
     /// Ends the load, waits until all of it is delivered and digested, and judges.
     pub fn finish(mut self, deployment: &Deployment) -> Outcome {
-        drop(self.generator.stdin.take());
-        assert!(self.generator.wait().expect("our own child can be awaited").success(), "the generator failed");
+        self.rest();
         let noted = self.noted();
         assert!(!noted.is_empty(), "nothing was answered");
         wait::until("all answered events in log files", Duration::from_secs(180), || {
@@ -73,7 +84,8 @@ impl Load {
             answered: noted.len(),
             delivered: counts.len(),
             lost: noted.into_iter().filter(|id| !counts.contains_key(id)).collect(),
-            twice: counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id.clone()).collect(),
+            twice: counts.iter().filter(|(_, ids)| ids.len() > 1).map(|(id, _)| id.clone()).collect(),
+            unlike: counts.iter().filter(|(_, ids)| ids.iter().any(|id| *id != ids[0])).map(|(id, _)| id.clone()).collect(),
         }
     }
 
@@ -83,6 +95,13 @@ impl Load {
         let whole = notes.rfind('\n').map_or("", |end| &notes[..end]);
         whole.lines().map(str::to_owned).collect()
     }
+}
+
+/// Posts until its standard input ends. Ids of one run are not those of another.
+fn generate(socket: &Path, notes: &Path, run: u32) -> Child {
+    let mut command = Command::new(binary("generator"));
+    command.arg(socket).arg(notes).arg(format!("load-{run}")).stdin(Stdio::piped());
+    command.spawn().expect("the generator starts")
 }
 
 impl Drop for Load {
@@ -96,19 +115,31 @@ impl Drop for Load {
 impl Outcome {
     /// Prints the figures and fails on any loss or duplicate.
     pub fn judge(&self, seed: u64) {
-        let Self { answered, delivered, lost, twice } = self;
+        let Self { answered, delivered, lost, twice, .. } = self;
         eprintln!("{answered} answered, {delivered} delivered; lost {}, twice {}", lost.len(), twice.len());
         assert!(lost.is_empty() && twice.is_empty(), "lost {lost:?}, twice {twice:?}, EDGETRAIL_SEED={seed}");
     }
+
+    /// The same where records were rehomed: they may be delivered again, but as the same event.
+    pub fn judge_rehomed(&self, seed: u64) {
+        let Self { answered, delivered, lost, twice, unlike } = self;
+        eprintln!(
+            "{answered} answered, {delivered} delivered; lost {}, again {}, unlike {}",
+            lost.len(),
+            twice.len(),
+            unlike.len()
+        );
+        assert!(lost.is_empty() && unlike.is_empty(), "lost {lost:?}, unlike {unlike:?}, EDGETRAIL_SEED={seed}");
+    }
 }
 
-/// How often each generated id stands in log files.
-fn generated(deployment: &Deployment) -> BTreeMap<String, u32> {
-    let mut counts = BTreeMap::new();
+/// The eventIDs of the records that each generated id stands in.
+fn generated(deployment: &Deployment) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (_, record) in delivered::records(&deployment.trail()) {
         if let Some(id) = record["requestParameters"]["generated"].as_str() {
-            *counts.entry(id.to_owned()).or_default() += 1;
+            found.entry(id.to_owned()).or_default().push(record["eventID"].to_string());
         }
     }
-    counts
+    found
 }

@@ -30,12 +30,13 @@ fn a_restored_snapshot_goes_on_and_loses_nothing_that_was_delivered() {
     for _ in 0..number("EDGETRAIL_CLONES", CYCLES).div_ceil(2) {
         let mut deployment = Deployment::with_one_agent();
         let snapshot = deployment.dir().join("snapshot");
-        let load = Load::start(&deployment);
+        let mut load = Load::start(&deployment);
         load.wait_for(3 + usize::try_from(chance.below(40)).unwrap());
         deployment.kill_agent(0);
         copy(&deployment.agent_state(0), &snapshot);
         deployment.start_agent(0);
         load.wait_for(3 + usize::try_from(chance.below(60)).unwrap());
+        load.rest();
         let sealed = deployment.status(0)["buffer"]["head"]["k"].as_u64().map(|k| k + 1);
         // What the agent has receipts for is safe from here on; what it has none for goes with the disk, and is reported.
         wait::until("receipts for everything", Duration::from_secs(60), || {
@@ -45,8 +46,9 @@ fn a_restored_snapshot_goes_on_and_loses_nothing_that_was_delivered() {
         deployment.kill_agent(0);
         copy(&snapshot, &deployment.agent_state(0));
         deployment.start_agent(0);
+        load.go_on();
         load.wait_for(5);
-        load.finish(&deployment).judge(seed);
+        load.finish(&deployment).judge_rehomed(seed);
         let printed = deployment.agent_printed(0);
         assert!(!printed.contains("two branches"), "a restored agent is no clone: {printed}");
     }
@@ -76,6 +78,6 @@ fn a_clone_freezes_both_and_loses_nothing_of_the_original() {
         deployment.kill_agent(clone);
         deployment.rejoin_agent(0);
         load.wait_for(3);
-        load.finish(&deployment).judge(seed);
+        load.finish(&deployment).judge_rehomed(seed);
     }
 }
