@@ -109,7 +109,7 @@ impl Deployment {
 
     /// One agent, with drop-ins of its and the collector's configuration.
     pub fn with_both_settings(settings: &str, collector_settings: &str) -> Self {
-        Self::set_up(&[HOME], Sink::Directory, settings, collector_settings)
+        Self::set_up(&[HOME], Setup { agents: settings, collector: collector_settings, ..Setup::default() })
     }
 
     /// With a drop-in of the collector's configuration: TOML.
