@@ -1,5 +1,7 @@
 //! What an agent holds, compared with what the ledger holds: where the agent goes on.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::wire;
@@ -38,6 +40,8 @@ pub(super) struct Answered {
     /// The agent is told that it lies behind this stream, which another party opened as one restored: whatever it does
     /// from here on is a second party's doing.
     pub(super) behind: Option<StreamId>,
+    /// Streams that the agent holds anything of.
+    pub(super) named: HashSet<StreamId>,
 }
 
 /// Answers with the agent's latest stream, and for each named one head, bound and the receipt for the greatest named
@@ -94,7 +98,8 @@ pub(super) fn answer(
         receipt_keys: receipt_keys.iter().map(ReceiptKey::to_wire).collect(),
         window: u32::try_from(WINDOW).unwrap_or(1),
     };
-    Ok(Answered { resumed, behind })
+    let named = opens.iter().map(|open| open.stream).collect();
+    Ok(Answered { resumed, behind, named })
 }
 
 /// Whether the agent is frozen and has not joined again since: whoever holds its state takes part in the fork.

@@ -4,7 +4,7 @@
 //! inside its transaction. After the first thing that is refused the session ends: what the agent sent behind it is not
 //! read, and it resumes from what the ledger really holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use edgetrail_link::body::Decoder;
 use edgetrail_link::tls::Peer;
 use edgetrail_link::wire::{self, from_agent, from_collector};
-use edgetrail_proto::chain::{BatchKind, Verifier, verify_seal};
+use edgetrail_proto::chain::{BatchKind, Predecessor, Verifier, verify_seal};
 use edgetrail_proto::identity::StreamId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -30,13 +30,16 @@ use super::receipts::{Haste, Receipts};
 use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
 use super::{Context, WINDOW, take_up};
-use crate::ledger::{Act, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting};
+use crate::ledger::{Act, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Whether the certificate has ended is looked at this often.
 const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a forked agent has sent already is read for this long.
+const BRANCH_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// A session reads streams of one agent: its current one, and older ones on the way out.
 const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
@@ -59,6 +62,8 @@ pub(super) struct Session {
     behind: Option<StreamId>,
     /// When the agent joined last, Unix nanoseconds.
     joined_ns: u64,
+    /// Streams that the agent holds anything of.
+    named: HashSet<StreamId>,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
 }
@@ -91,6 +96,7 @@ impl Session {
             receipts: Receipts::default(),
             behind: None,
             joined_ns: 0,
+            named: HashSet::new(),
             decoder: None,
         }
     }
@@ -107,7 +113,35 @@ impl Session {
             () = expired => End::Expired,
             () = context.stop.cancelled() => End::Stopping,
         };
+        if matches!(&end, End::Commit { source: CommitError::Fork { .. }, .. }) {
+            // Bounded in time as in number: what is on the way is evidence, what would come is not waited for.
+            drop(tokio::time::timeout(BRANCH_TIME_MAX, self.keep_branch(&mut inbound)).await);
+        }
         self.finish(end).await;
+    }
+
+    /// Batches that were sent behind the one that forked: nothing of them is committed, all of them are kept.
+    async fn keep_branch(&mut self, inbound: &mut Streaming<wire::FromAgent>) {
+        for _ in 0..WINDOW {
+            let Ok(from_agent::Message::Batch(batch)) = next_message(inbound).await else { return };
+            let Ok(received) = Received::read(batch) else { return };
+            self.keep(received).await;
+        }
+    }
+
+    /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept.
+    async fn keep(&mut self, received: Received) {
+        let (stream, agent, ledger) = (received.header.stream, self.peer.identity.agent, self.context.ledger.clone());
+        let incoming = blocking(move || {
+            let state = ledger.stream(stream).map_err(End::Ledger)?;
+            let info = state.filter(|state| state.info.agent == agent).ok_or(End::OtherAgent { stream })?.info;
+            let mut decoder = Decoder::new().map_err(|_| End::Verification)?;
+            let refused = |source| End::Batch { stream: Some(stream), source };
+            received.verify_alone(&info.binding, &mut decoder).map_err(refused)
+        });
+        if let Ok(incoming) = incoming.await {
+            drop(self.context.ledger.commit(incoming).await);
+        }
     }
 
     /// Until something ends it; never returns otherwise.
@@ -132,7 +166,8 @@ impl Session {
                 },
             };
             if let Err(end) = step {
-                return end;
+                // What was sent before it counts before it: a fork, above all.
+                return self.settle().await.err().unwrap_or(end);
             }
         }
     }
@@ -163,8 +198,8 @@ impl Session {
         self.joined_ns = joined_ns;
         let (ledger, keys) = (self.context.ledger.clone(), self.context.pki.receipt_keys());
         let answered = blocking(move || resume::answer(&ledger, agent, &resume, &keys, joined_ns).map_err(End::Resume)).await?;
-        let resume::Answered { resumed, behind } = answered;
-        self.behind = behind;
+        let resume::Answered { resumed, behind, named } = answered;
+        (self.behind, self.named) = (behind, named);
         tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
         self.answer(from_collector::Message::Resumed(resumed)).await
     }
@@ -204,7 +239,7 @@ impl Session {
             opening::verify(&opening, &peer, agent.as_ref(), &context.authority).map_err(End::Opening)
         })
         .await?;
-        let (stream, agent) = (info.stream, info.agent);
+        let (stream, agent, predecessor) = (info.stream, info.agent, info.open.predecessor);
         let ledger = self.context.ledger.clone();
         let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
         let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
@@ -218,9 +253,28 @@ impl Session {
         let opened = recorded.map_err(|source| End::Commit { stream, source })?;
         // Whatever was known of the agent's streams may have changed: read anew what is used next.
         self.streams.clear();
+        self.note_unheld(predecessor).await?;
+        self.named.insert(stream);
         tracing::info!(agent = %self.peer.identity.agent, %stream, superseded = opened.superseded, "stream opened");
         let opened = wire::Opened { stream: stream_bytes(stream), superseded: opened.superseded };
         self.answer(from_collector::Message::Opened(opened)).await
+    }
+
+    /// An open that names a batch which neither the ledger nor the agent holds: what lies between is gone, and reported by
+    /// its exact range.
+    async fn note_unheld(&mut self, predecessor: Option<Predecessor>) -> Result<(), End> {
+        let Some(Predecessor { stream, k, .. }) = predecessor.filter(|named| named.k != Predecessor::NO_BATCH) else {
+            return Ok(());
+        };
+        // Of an agent that may have named only its newest streams nothing is concluded.
+        if self.named.contains(&stream) || self.named.len() >= STREAMS_MAX {
+            return Ok(());
+        }
+        let lost = self.context.ledger.lose(stream, k, Why::NotReceived).await;
+        if lost.map_err(|source| End::Commit { stream, source })? {
+            self.context.report_losses().await;
+        }
+        Ok(())
     }
 
     /// The stream goes on behind batches that are missing here, or waits: either way the session does too.
@@ -306,9 +360,17 @@ impl Session {
             None => Decoder::new().map_err(|_| End::Verification)?,
         };
 
-        // Beyond the next one: nothing can be said of it. At or below the head: the ledger knows whether it is the same.
-        if k > verifier.next_k() {
-            return Err(End::Expect(Box::new(verifier.head().clone())));
+        // Beyond the next one, or of another chain: nothing can be said of it, and no forgery is shown; the agent is told
+        // where to go on. At or below the head: the ledger knows whether it is the same.
+        let head = verifier.head();
+        if k > verifier.next_k() || (k == verifier.next_k() && received.header.previous != head.hash) {
+            let expect = End::Expect(Box::new(head.clone()));
+            // Unless it follows a fork that is not answered yet.
+            let Err(earlier) = self.settle().await else { return Err(expect) };
+            if matches!(&earlier, End::Commit { source: CommitError::Fork { .. }, .. }) {
+                self.keep(received).await;
+            }
+            return Err(earlier);
         }
         let past = k < verifier.next_k();
         let ledger = self.context.ledger.clone();
@@ -317,10 +379,6 @@ impl Session {
                 check_past(&ledger, &info, &received)?;
                 let incoming = received.verify_alone(&info.binding, &mut decoder).map_err(refused(Some(stream)))?;
                 return Ok((decoder, None, incoming));
-            }
-            // A batch that links to another head than this one is no forgery yet: the agent is told where to go on.
-            if received.header.previous != verifier.head().hash {
-                return Err(End::Expect(Box::new(verifier.head().clone())));
             }
             let verified = received.verify(&verifier, &info.binding, &mut decoder).map_err(refused(Some(stream)))?;
             Ok((decoder, Some(verified.0), verified.1))

@@ -12,6 +12,7 @@ use crate::ledger::{Entry, LedgerOptions};
 struct Bench {
     ledger: Ledger,
     internal: Internal,
+    restored: Option<Restored>,
     stop: CancellationToken,
     ledger_stop: CancellationToken,
     tasks: tokio::task::JoinSet<()>,
@@ -33,10 +34,11 @@ impl Bench {
         let ledger_run = ledger_task.run(ledger_stop.clone());
         ledger_tasks.spawn(async move { ledger_run.await.unwrap() });
         let (internal, task) = Internal::open(dir, ledger.clone(), &authority, &home).await.unwrap();
+        let restored = task.restored();
         let mut tasks = tokio::task::JoinSet::new();
         let run = task.run(stop.clone());
         tasks.spawn(async move { run.await.unwrap() });
-        Self { ledger, internal, stop, ledger_stop, tasks, ledger_tasks }
+        Self { ledger, internal, restored, stop, ledger_stop, tasks, ledger_tasks }
     }
 
     async fn close(mut self) {
@@ -158,5 +160,31 @@ async fn a_second_collector_on_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let bench = Bench::open(dir.path()).await;
     assert!(matches!(KeyFile::open(&Medium::real(), &dir.path().join("internal.key")), Err(KeyFileError::Locked { .. })));
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_an_older_copy_is_noticed_before_anything_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("A")).await.unwrap();
+    bench.kill().await;
+    let older = tempfile::tempdir().unwrap();
+    let copy = |from: &Path, to: &Path| {
+        let copied = std::process::Command::new("cp").arg("-a").arg(from.join("ledger")).arg(to).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(dir.path(), older.path());
+    let bench = Bench::open(dir.path()).await;
+    let stream = bench.ledger.internal_streams().unwrap()[0].info.stream;
+    bench.internal.record(record("B")).await.unwrap();
+    bench.internal.record(record("C")).await.unwrap();
+    bench.kill().await;
+    std::fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+    copy(older.path(), dir.path());
+
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!(bench.restored, Some(Restored { stream, to: 2 }));
+    assert_eq!(causes(&bench.ledger), [Cause::Join, Cause::Rollback]);
     bench.close().await;
 }

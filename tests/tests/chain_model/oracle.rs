@@ -18,6 +18,8 @@ pub(crate) struct Expected {
     at_risk: BTreeSet<String>,
     /// With a receipt of a collector that went back behind it.
     withdrawn: BTreeSet<String>,
+    /// With a receipt of which the host's proof is gone: if the collector's store goes too, nobody is left to prove it.
+    unproven: BTreeSet<String>,
     /// Due and at risk as the kept image knows them.
     kept: BTreeSet<String>,
     collector_kept: BTreeSet<String>,
@@ -45,6 +47,7 @@ impl Expected {
     /// The host's state went back to the kept one: what the image held is due again, what came after may be gone.
     pub(crate) fn restored(&mut self) {
         self.at_risk.append(&mut self.due);
+        self.forget_proofs();
         let receipted = &self.receipted;
         self.due = self.kept.iter().filter(|name| !receipted.contains(*name)).cloned().collect();
         self.at_risk.retain(|name| !self.due.contains(name));
@@ -57,6 +60,11 @@ impl Expected {
 
     pub(crate) fn host_lost(&mut self) {
         self.at_risk.append(&mut self.due);
+        self.forget_proofs();
+    }
+
+    fn forget_proofs(&mut self) {
+        self.unproven.extend(self.receipted.iter().chain(&self.withdrawn).cloned());
     }
 
     pub(crate) fn collector_kept(&mut self, collector: &Collector) {
@@ -129,7 +137,8 @@ impl Expected {
             let covering = causes(&["buffer-rollback", "buffer-damaged", "unclean-restart", "collector-lost"]);
             assert!(!covering.is_empty(), "{gone} events of the host are gone without a gap: {schedule}");
         }
-        let gone = u64::try_from(self.withdrawn.iter().filter(|name| !seen.contains_key(*name)).count()).unwrap();
+        let provable = self.withdrawn.difference(&self.unproven);
+        let gone = u64::try_from(provable.filter(|name| !seen.contains_key(*name)).count()).unwrap();
         if gone > 0 {
             let covering = causes(&["collector-lost", "not-received", "buffer-rollback", "buffer-damaged"]);
             let bounded = covering.iter().any(Option::is_none) || covering.iter().flatten().sum::<u64>() >= gone;

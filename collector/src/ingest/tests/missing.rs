@@ -163,3 +163,53 @@ async fn evidence_by_a_stranger_or_for_another_batch_takes_nothing_up() {
         TakenUp::GoesOn { missing: None, .. }
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_batch_that_nobody_holds_is_reported_by_its_exact_range() {
+    let rig = Rig::recording().await;
+    let agent = rig.join(1).await;
+    let mut first = agent.stream(1);
+    let mut conversation = rig.opened(&agent, &first).await;
+    conversation.batch(first.batch(&["A"])).await;
+    conversation.receipt().await;
+    // Three more were sealed; then the buffer was lost, and the key file remained.
+    (0..3).for_each(|_| drop(first.seal(&[])));
+    let second = agent.stream_with(2, |open| {
+        open.cause = Cause::BufferOrKeyLost;
+        open.t_opened = 2000;
+        open.predecessor = Some(Predecessor { stream: first.open.stream, k: 3, hash: first.writer.head() });
+    });
+    drop(rig.opened(&agent, &second).await);
+    until(&rig, |rig| names(rig).contains(&"ReportGap".to_owned())).await;
+    let gap = gap(&rig);
+    assert_eq!((gap["cause"].as_str(), gap["count"].as_u64()), (Some("not-received"), None));
+    assert_eq!((gap["fromBatch"].as_u64(), gap["toBatch"].as_u64()), (Some(1), Some(3)));
+    // Somebody had them after all.
+    let mut again = agent.stream(1);
+    drop(again.batch(&["A"]));
+    let mut conversation = rig.resumed(&agent).await;
+    conversation.batch(again.batch(&[])).await;
+    assert_eq!(conversation.receipt().await.k, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_behind_a_fork_is_kept_whole() {
+    let rig = Rig::start().await;
+    let agent = rig.join(1).await;
+    let mut stream = agent.stream(1);
+    let mut clone = stream.clone();
+    let mut conversation = rig.opened(&agent, &stream).await;
+    conversation.batch(stream.batch(&["A"])).await;
+    conversation.receipt().await;
+    for name in ["X", "Y", "Z"] {
+        conversation.batch(clone.batch(&[name])).await;
+    }
+    assert_eq!(conversation.refusal().await.reason(), wire::RefusalReason::Fork);
+    let forks = crate::ledger::Forks::open(&edgetrail_disk::Medium::real(), &rig.directory().join("ledger")).unwrap();
+    let [fork] = forks.list().unwrap().try_into().unwrap();
+    assert_eq!((fork.branches, fork.batches, fork.k), (1, 3, Some(0)));
+    let evidence = forks.export(agent.agent).unwrap().unwrap();
+    assert_eq!((evidence.committed.len(), evidence.later.len(), evidence.opens.len()), (1, 3, 1));
+    let record = String::from_utf8(evidence.later[2].records.as_ref().unwrap()[0].0.clone()).unwrap();
+    assert!(record.contains("\"Z\""), "{record}");
+}

@@ -83,6 +83,10 @@ impl Rig {
         Self { ledger, control, pki, endpoint, _tasks: tasks, _directory: directory }
     }
 
+    pub(super) fn directory(&self) -> &std::path::Path {
+        self._directory.path()
+    }
+
     /// An agent that redeemed a token.
     pub(super) async fn join(&self, number: u8) -> TestAgent {
         self.join_as(AgentId::from_bytes([number; 16])).await
