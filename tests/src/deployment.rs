@@ -405,8 +405,13 @@ impl Deployment {
 
     /// `edgetrail-verify trail` of the whole trail, with the collector's own keys and CA.
     pub fn verify(&self, arguments: &[&str]) -> Output {
+        self.verify_by(&["trail"], arguments)
+    }
+
+    /// Another command of `edgetrail-verify`, over the same trail.
+    pub fn verify_by(&self, command_line: &[&str], arguments: &[&str]) -> Output {
         let mut command = Command::new(binary("edgetrail-verify"));
-        command.arg("trail");
+        command.args(command_line);
         match &self.s3 {
             None => command.arg("--dir").arg(self.trail()),
             Some(s3) => command

@@ -13,7 +13,8 @@ use crate::opening::{self, Statement};
 use crate::receipt_keys::ReceiptKeys;
 use crate::steps::Steps;
 
-/// A branch's batches as far as they could be read.
+/// Batches that each name the one before.
+#[derive(Default)]
 struct Branch {
     batches: Vec<(Header, Seal)>,
     records: u64,
@@ -23,8 +24,8 @@ struct Branch {
 pub fn check(evidence: &Evidence, roots: &[Vec<u8>]) -> Steps {
     let mut steps = Steps::default();
     let opens = opens(evidence, roots, &mut steps);
-    let committed = branch("first branch", &evidence.committed, &mut steps);
-    let later = branch("later branch", &evidence.later, &mut steps);
+    let committed = branches("committed", &evidence.committed, &mut steps);
+    let later = branches("later", &evidence.later, &mut steps);
     receipts(evidence, roots, &mut steps);
     steps.note("fork", proven(evidence, &opens, &committed, &later));
     steps
@@ -60,113 +61,137 @@ fn opens(evidence: &Evidence, roots: &[Vec<u8>], steps: &mut Steps) -> Vec<Open>
     opens
 }
 
-/// Reads a branch: batches linked to each other, each sealed under the key that the one before names, records under roots.
-fn branch(name: &'static str, batches: &[EvidenceBatch], steps: &mut Steps) -> Branch {
-    let mut read = Branch { batches: Vec::new(), records: 0 };
-    let found = read_branch(batches, &mut read);
-    let said = |read: &Branch| match (read.batches.first(), read.batches.last()) {
-        (Some((first, _)), Some((last, _))) => format!(
-            "batches {} to {} of stream {}, {} records at hand\nsealed {} to {}",
+/// Sorts batches into branches: each sealed under the key that the one before names, records under roots. The seal of a
+/// branch's first batch is checked where its key is known.
+fn branches(name: &'static str, batches: &[EvidenceBatch], steps: &mut Steps) -> Vec<Branch> {
+    let mut all: Vec<Branch> = Vec::new();
+    for batch in batches {
+        if let Err(why) = add(batch, &mut all) {
+            steps.note(name, Err(why));
+        }
+    }
+    for Branch { batches, records } in &all {
+        let (Some((first, _)), Some((last, _))) = (batches.first(), batches.last()) else { continue };
+        let found = format!(
+            "batches {} to {} of stream {}, {records} records at hand\nsealed {} to {}",
             first.k,
             last.k,
             first.stream,
-            read.records,
             format_time(first.t_sealed),
             format_time(last.t_sealed)
-        ),
-        _ => "no batch".to_owned(),
-    };
-    steps.note(name, found.map(|()| said(&read)));
-    read
+        );
+        steps.note(name, Ok(found));
+    }
+    all
 }
 
-fn read_branch(batches: &[EvidenceBatch], read: &mut Branch) -> Result<(), String> {
-    let mut verifier: Option<Verifier> = None;
-    for batch in batches {
-        let header = Header::decode(&batch.header.0).map_err(|error| error.to_string())?;
-        let seal =
-            <[u8; 64]>::try_from(batch.seal.0.as_slice()).map(Seal).map_err(|_| "a seal is not 64 bytes long".to_owned())?;
-        let head = match &verifier {
-            // The first one's seal is checked under the key of the batch that both branches have.
-            None => Head::after(&header, header.hash()),
-            Some(verifier) => verifier.check_header(&header, &seal).map_err(|error| error.to_string())?,
-        };
-        if let Some(records) = &batch.records {
-            let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(&record.0)).collect();
-            Verifier::check_leaves(&header, &leaves).map_err(|error| error.to_string())?;
-            read.records += leaves.len() as u64;
+fn add(batch: &EvidenceBatch, all: &mut Vec<Branch>) -> Result<(), String> {
+    let header = Header::decode(&batch.header.0).map_err(|error| error.to_string())?;
+    let seal = <[u8; 64]>::try_from(batch.seal.0.as_slice()).map(Seal).map_err(|_| "a seal is not 64 bytes long".to_owned())?;
+    if let Some(records) = &batch.records {
+        let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(&record.0)).collect();
+        Verifier::check_leaves(&header, &leaves).map_err(|error| error.to_string())?;
+    }
+    let follows = |branch: &&mut Branch| branch.batches.last().is_some_and(|(last, _)| last.hash() == header.previous);
+    let count = batch.records.as_ref().map_or(0, |records| records.len() as u64);
+    match all.iter_mut().find(follows) {
+        Some(branch) => {
+            if let Some((last, _)) = branch.batches.last() {
+                let verifier = Verifier::resume(Head::after(last, last.hash()));
+                verifier.check_header(&header, &seal).map_err(|error| error.to_string())?;
+            }
+            branch.records += count;
+            branch.batches.push((header, seal));
         }
-        verifier = Some(Verifier::resume(head));
-        read.batches.push((header, seal));
+        None => all.push(Branch { batches: vec![(header, seal)], records: count }),
     }
     Ok(())
 }
 
+/// A receipt adds who was told what; without its key it says nothing, and the fork does not hang on it.
 fn receipts(evidence: &Evidence, roots: &[Vec<u8>], steps: &mut Steps) {
     let keys = ReceiptKeys::stated(&evidence.receipt_keys, roots);
     for bytes in &evidence.receipts {
         let found = Receipt::decode(&bytes.0).map_err(|error| error.to_string()).and_then(|receipt| {
             let says = format!("batch {} of stream {}, received {}", receipt.k, receipt.stream, format_time(receipt.t_received));
-            if keys.vouch_for(&receipt) { Ok(says) } else { Err(format!("no key that a root vouches for made it: {says}")) }
+            match (keys.vouch_for(&receipt), keys.hashes().any(|key| *key == receipt.key)) {
+                (true, _) => Ok(says),
+                (false, true) => Err(format!("its key did not make it: {says}")),
+                (false, false) => Ok(format!("{says}\nnot checked: no trusted key in the file is the one it names")),
+            }
         });
         steps.note("receipt", found);
     }
 }
 
 /// What the evidence proves, or why it proves nothing.
-fn proven(evidence: &Evidence, opens: &[Open], committed: &Branch, later: &Branch) -> Result<String, String> {
-    if let (Some((first, first_seal)), Some((other, other_seal))) = (committed.batches.first(), later.batches.first())
-        && (first.stream, first.k) == (other.stream, other.k)
-    {
-        if first.hash() == other.hash() {
-            return Err(format!("both branches have the same batch {}: it was only sent twice", first.k));
+fn proven(evidence: &Evidence, opens: &[Open], committed: &[Branch], later: &[Branch]) -> Result<String, String> {
+    let mut why = None;
+    for (header, seal) in later.iter().filter_map(|branch| branch.batches.first()) {
+        let against =
+            committed.iter().flat_map(|branch| &branch.batches).find(|(it, _)| (it.stream, it.k) == (header.stream, header.k));
+        let found = against.map(|(first, first_seal)| two_batches(evidence, opens, (first, first_seal), (header, seal)));
+        match found.unwrap_or_else(|| sealed_behind_the_end(evidence, opens, header, seal)) {
+            Ok(proven) => return Ok(proven),
+            Err(not) => why = Some(not),
         }
-        let key = key_of(evidence, opens, first).ok_or_else(|| {
-            format!("neither an open nor the common batch names the key of batch {}: the seals can't be checked", first.k)
-        })?;
-        for (name, header, seal) in [("first", first, first_seal), ("later", other, other_seal)] {
-            if !verify_seal(&key, &header.hash(), seal) {
-                return Err(format!("the {name} branch's batch {} is not sealed by the stream's key", header.k));
-            }
-        }
-        return Ok(format!(
-            "PROVEN: two different batches {} of stream {} carry a seal by one key that is used once:\n{}\n{}\ntwo parties held this agent's state",
-            first.k,
-            first.stream,
-            first.hash(),
-            other.hash()
-        ));
     }
+    two_successors(opens).ok_or_else(|| why.unwrap_or_else(|| "no later batch and no second successor is in it".to_owned()))
+}
+
+/// Two different batches of one number under one key, which is used once.
+fn two_batches(evidence: &Evidence, opens: &[Open], first: (&Header, &Seal), later: (&Header, &Seal)) -> Result<String, String> {
+    let (k, stream) = (first.0.k, first.0.stream);
+    if first.0.hash() == later.0.hash() {
+        return Err(format!("the same batch {k} was only sent twice"));
+    }
+    let key = key_of(evidence, opens, first.0)
+        .ok_or_else(|| format!("neither an open nor the common batch names the key of batch {k}: the seals can't be checked"))?;
+    for (name, (header, seal)) in [("committed", first), ("later", later)] {
+        if !verify_seal(&key, &header.hash(), seal) {
+            return Err(format!("the {name} batch {k} is not sealed by the stream's key"));
+        }
+    }
+    let (one, other) = (first.0.hash(), later.0.hash());
+    Ok(format!(
+        "PROVEN: two different batches {k} of stream {stream} carry a seal by one key that is used once:\n{one}\n{other}\n\
+         two parties held this agent's state"
+    ))
+}
+
+/// A batch of a stream, sealed after its own agent had opened the next one.
+fn sealed_behind_the_end(evidence: &Evidence, opens: &[Open], header: &Header, seal: &Seal) -> Result<String, String> {
+    let Header { k, stream, .. } = header;
+    let next = opens.iter().find(|open| open.predecessor.is_some_and(|before| before.stream == *stream));
+    let next = next.ok_or_else(|| format!("no other batch {k} of stream {stream} and no open behind it is in the file"))?;
+    if header.t_sealed <= next.t_opened {
+        return Err(format!("batch {k} of stream {stream} was sealed before the next stream was opened: it is tail"));
+    }
+    let key = key_of(evidence, opens, header)
+        .ok_or_else(|| format!("nothing names the key of batch {k}: its seal can't be checked"))?;
+    if !verify_seal(&key, &header.hash(), seal) {
+        return Err(format!("batch {k} is not sealed by the stream's key"));
+    }
+    let (sealed, opened) = (format_time(header.t_sealed), format_time(next.t_opened));
+    Ok(format!(
+        "PROVEN: batch {k} of stream {stream} was sealed {sealed},\nafter the agent had opened {} behind that stream at {opened}",
+        next.stream
+    ))
+}
+
+/// Two streams that say they follow the same one, both signed by the agent's certificate.
+fn two_successors(opens: &[Open]) -> Option<String> {
     for (at, one) in opens.iter().enumerate() {
         let Some(before) = one.predecessor else { continue };
-        if let Some(other) =
-            opens.iter().skip(at + 1).find(|other| other.stream != one.stream && same_predecessor(other, &before))
-        {
-            return Ok(format!(
+        let other = opens.iter().skip(at + 1).find(|other| other.stream != one.stream && same_predecessor(other, &before));
+        if let Some(other) = other {
+            return Some(format!(
                 "PROVEN: stream {} has two successors, {} and {},\nboth signed by the agent's certificate: two parties held its state",
                 before.stream, one.stream, other.stream
             ));
         }
     }
-    for (header, _) in &later.batches {
-        let superseding = opens.iter().find(|open| open.predecessor.is_some_and(|before| before.stream == header.stream));
-        if let Some(open) = superseding.filter(|open| header.t_sealed > open.t_opened) {
-            let key = key_of(evidence, opens, header);
-            let sealed = later.batches.iter().find(|(other, _)| other.k == header.k).map(|(_, seal)| seal);
-            if key.zip(sealed).is_some_and(|(key, seal)| verify_seal(&key, &header.hash(), seal)) {
-                return Ok(format!(
-                    "PROVEN: batch {} of stream {} was sealed {}, after the agent had opened {} behind that stream at {}",
-                    header.k,
-                    header.stream,
-                    format_time(header.t_sealed),
-                    open.stream,
-                    format_time(open.t_opened)
-                ));
-            }
-        }
-    }
-    Err("nothing in it shows two parties: no two batches of one number, no two successors, no batch sealed behind its stream's end"
-        .to_owned())
+    None
 }
 
 fn same_predecessor(open: &Open, before: &edgetrail_proto::chain::Predecessor) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::record::format_time;
 
 use crate::account::{HOUR, Hour, StreamAccount, cause_text};
@@ -43,10 +43,7 @@ impl fmt::Display for TrailPage<'_> {
         let report = self.report;
         write_verdicts(f, report)?;
         let Seen { digests, log_files, proofs, records, records_proven, streams, batches } = &report.seen;
-        writeln!(
-            f,
-            "\nRead: {digests} digests, {log_files} log files, {proofs} proofs of {streams} streams and {batches} batches"
-        )?;
+        writeln!(f, "\nRead: {digests} digests, {log_files} log files, {proofs} proofs; streams: {streams}, batches: {batches}")?;
         writeln!(f, "      {records} records, {records_proven} of them followed to their host's seal")?;
         let hosts = report.accounts.hosts();
         let mut table = Table::new(hour_columns([("HOST", Align::Left), ("STREAMS", Align::Right), ("HOURS", Align::Right)]));
@@ -81,37 +78,44 @@ impl fmt::Display for TrailPage<'_> {
         if more > 0 {
             writeln!(f, "  … and {more} more: --hours shows all")?;
         }
-        write_findings(f, report, |_| true)
+        write_findings(f, report)
     }
 }
 
 impl fmt::Display for StreamPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_verdicts(f, self.report)?;
-        let mut agent = None;
+        let mut by_agent = BTreeMap::<AgentId, Vec<_>>::new();
         for (id, account) in self.streams {
-            if agent != Some(account.agent) {
-                agent = Some(account.agent);
-                writeln!(f, "\nAgent {} on host {}, bound to {}", account.agent, account.host, account.scopes.join(", "))?;
-            }
-            write_stream(f, *id, account)?;
+            by_agent.entry(account.agent).or_default().push((*id, *account));
         }
-        let mut hours = BTreeMap::<u64, Hour>::new();
-        for (_, account) in self.streams {
-            for (start, hour) in &account.hours {
-                hours.entry(*start).or_default().add(hour);
-            }
+        for (agent, streams) in by_agent {
+            write_agent(f, agent, &streams)?;
         }
-        let mut table = Table::new(hour_columns([("HOUR", Align::Left), ("BATCHES", Align::Right)]));
-        for (start, hour) in span(&hours).into_iter().take(HOURS_MAX) {
-            let batches = hour.batches.to_string();
-            table.row(hour_cells([hour_name(start), batches], &hour));
-        }
-        if !table.is_empty() {
-            write!(f, "\nHours\n{table}")?;
-        }
-        write_findings(f, self.report, |_| true)
+        write_findings(f, self.report)
     }
+}
+
+fn write_agent(f: &mut fmt::Formatter<'_>, agent: AgentId, streams: &[(StreamId, &StreamAccount)]) -> fmt::Result {
+    let Some((_, first)) = streams.first() else { return Ok(()) };
+    let who = if first.internal { "Collector" } else { "Agent" };
+    writeln!(f, "\n{who} {agent} on host {}, bound to {}", first.host, first.scopes.join(", "))?;
+    let mut hours = BTreeMap::<u64, Hour>::new();
+    for (id, account) in streams {
+        write_stream(f, *id, account)?;
+        for (start, hour) in &account.hours {
+            hours.entry(*start).or_default().add(hour);
+        }
+    }
+    let mut table = Table::new(hour_columns([("HOUR", Align::Left), ("BATCHES", Align::Right)]));
+    for (start, hour) in span(&hours).into_iter().take(HOURS_MAX) {
+        let batches = hour.batches.to_string();
+        table.row(hour_cells([hour_name(start), batches], &hour));
+    }
+    if !table.is_empty() {
+        write!(f, "\n{table}")?;
+    }
+    Ok(())
 }
 
 fn write_stream(f: &mut fmt::Formatter<'_>, id: StreamId, account: &StreamAccount) -> fmt::Result {
@@ -130,7 +134,7 @@ fn write_stream(f: &mut fmt::Formatter<'_>, id: StreamId, account: &StreamAccoun
             let begun = if account.taken_up { ", begun on the word of a receipt for the one before" } else { "" };
             writeln!(
                 f,
-                "    sealed   {range}, {} of them heartbeats, {} records so far{begun}",
+                "    sealed   {range}; heartbeats among them: {}; records so far: {}{begun}",
                 account.heartbeats, account.next_seq
             )?;
         }
@@ -163,7 +167,7 @@ fn write_verdicts(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
 }
 
 /// Findings by check, what speaks against a verdict first.
-fn write_findings(f: &mut fmt::Formatter<'_>, report: &Report, wanted: impl Fn(&Finding) -> bool) -> fmt::Result {
+fn write_findings(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     for (verdict, title) in [
         (Verdict::Integrity, "Altered"),
         (Verdict::Completeness, "Missing"),
@@ -171,7 +175,7 @@ fn write_findings(f: &mut fmt::Formatter<'_>, report: &Report, wanted: impl Fn(&
         (Verdict::Note, "Worth knowing"),
     ] {
         let mut by_check = BTreeMap::<Check, Vec<&Finding>>::new();
-        for finding in report.findings.iter().filter(|finding| finding.verdict == verdict && wanted(finding)) {
+        for finding in report.findings.iter().filter(|finding| finding.verdict == verdict) {
             by_check.entry(finding.check).or_default().push(finding);
         }
         if by_check.is_empty() {
@@ -212,9 +216,13 @@ fn hour_cells(first: impl IntoIterator<Item = String>, hour: &Hour) -> Vec<Strin
     let number = |n: u64| if n == 0 { "-".to_owned() } else { n.to_string() };
     let mut gaps = String::new();
     for (cause, sum) in &hour.gaps {
-        let (comma, more) = (if gaps.is_empty() { "" } else { ", " }, if sum.unbounded { "+?" } else { "" });
+        let comma = if gaps.is_empty() { "" } else { ", " };
         // Writing to a string does not fail.
-        let _infallible = write!(gaps, "{comma}{cause} {}{more}", sum.count);
+        let _infallible = match (sum.count, sum.unbounded) {
+            (0, true) => write!(gaps, "{comma}{cause} ?"),
+            (count, true) => write!(gaps, "{comma}{cause} {count}+?"),
+            (count, false) => write!(gaps, "{comma}{cause} {count}"),
+        };
     }
     let rest = [
         hour.events.to_string(),

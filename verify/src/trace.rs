@@ -217,10 +217,14 @@ async fn follow(
             .find(|file| file.s3_bucket == record.place.bucket && file.s3_object == record.place.key);
         if let Some(listed) = lists {
             let same = listed.hash_value == record.file_hash.to_hex();
-            let says = format!("{} with SHA-256 {}", record.place, record.file_hash);
+            let says = format!("{}\nSHA-256 {}, as its digest lists it", record.place, record.file_hash);
             steps.note(
                 "log file",
-                if same { Ok(says) } else { Err(format!("{says}, but its digest lists {}", listed.hash_value)) },
+                if same {
+                    Ok(says)
+                } else {
+                    Err(format!("{}\nSHA-256 {}, but its digest lists {}", record.place, record.file_hash, listed.hash_value))
+                },
             );
             let against = report.findings.iter().find(|finding| finding.verdict == Verdict::Integrity);
             steps.note(
@@ -282,7 +286,10 @@ impl Window<'_> {
         let (header, t_received) = header.into_iter().find(|(header, _)| (header.stream, header.k) == (id, k))?;
         steps.note(
             "leaf",
-            Ok(format!("seq {seq}, in batch {k} of stream {id}\nwhose {} leaves hash to its root {}", header.count, header.root)),
+            Ok(format!(
+                "seq {seq}, in batch {k} of stream {id}\nleaves that hash to its root {1}: {0}",
+                header.count, header.root
+            )),
         );
         let against = |checks: &[Check]| {
             let found = self.of_streams.findings.iter().find(|found| {
@@ -317,7 +324,8 @@ impl Window<'_> {
         steps.note(
             "seal",
             match stream.broken {
-                false => Ok(format!("of {sealed}, under a key that the batch before it names and that is used once")),
+                false if k == 0 => Ok(format!("of {sealed}, under the key that the open names, used once")),
+                false => Ok(format!("of {sealed}, under the key that the batch before it names, used once")),
                 true => Err("its key can't be known: the chain is broken".to_owned()),
             },
         );
