@@ -2,8 +2,9 @@
 //!
 //! [`store`] reads objects, [`keys`] what the auditor brings, [`digests`] and [`logs`] check what CloudTrail's own format
 //! promises, [`opening`], [`receipt_keys`] and [`streams`] follow each record back to the host that sealed it, [`trail`] walks it
-//! all, [`lanes`] judges what only all accounts and regions together tell, and [`report`] says two things: whether anything
-//! was altered, and whether anything is missing. It shares no code with the collector but `proto`.
+//! all, [`lanes`] judges what only all accounts and regions together tell, [`account`] counts hour by hour, and [`report`] says
+//! two things: whether anything was altered, and whether anything is missing. [`trace`] takes one record back to its host,
+//! [`fork`] checks exported evidence, [`page`] is what a human reads. It shares no code with the collector but `proto`.
 
 pub mod store;
 
