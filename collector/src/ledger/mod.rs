@@ -146,9 +146,11 @@ struct Consumers {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("the ledger's database can't be read or written")]
+    #[error(
+        "the ledger's database can't be read or written: check the disk's free space and health; restore a damaged one from a copy"
+    )]
     Sqlite(#[from] rusqlite::Error),
-    #[error("{} can't be read or written", path.display())]
+    #[error("{} can't be read or written: check its permissions and the disk", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     /// What is on disk is unknown now: the process must end and recover.
     #[error("{} could not be synced to disk; the collector stops and recovers at the next start", path.display())]
@@ -157,7 +159,9 @@ pub enum LedgerError {
     Damaged { what: &'static str, path: PathBuf },
     #[error("the {what} in row {row} of the ledger's database is damaged: restore the ledger directory from a copy")]
     DamagedRow { what: &'static str, row: i64 },
-    #[error("the bodies at ledger index {index} were released: every consumer had passed them")]
+    #[error(
+        "the bodies at ledger index {index} are gone: released, as every consumer had passed them; else restore the ledger from a copy"
+    )]
     Released { index: u64 },
     #[error("a body of {bytes} bytes does not fit a frame")]
     TooLong { bytes: usize },

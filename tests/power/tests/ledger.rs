@@ -11,6 +11,7 @@ use edgetrail_collector::ledger::{
 };
 use edgetrail_collector::pki::Authority;
 use edgetrail_power::collector::is_unbroken;
+use edgetrail_power::damage::{DAMAGES, damage};
 use edgetrail_power::rng::Rng;
 use edgetrail_power::{Disk, FAULTS, seeds};
 use edgetrail_proto::chain::{
@@ -379,4 +380,82 @@ fn what_was_answered_outlives_a_failing_call_a_restart_and_a_power_cut() {
             assert_unbroken(&house.end().await);
         });
     });
+}
+
+/// What an operator is told of a ledger that can't be used must say what to do.
+fn assert_helpful(error: &dyn std::error::Error, case: &str) {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    assert!(["restore", "move it away", "check", "start"].iter().any(|word| text.contains(word)), "{case}: {text}");
+}
+
+/// Each answered batch is there as it was, or reading it is an error, or the stream's head lies before it: then the
+/// agent, which holds the receipt, says so at its next resume.
+fn assert_not_silent(house: &House, ledger: &Ledger, case: &str) {
+    for committed in &house.committed {
+        match (ledger.committed(committed.stream, committed.k), ledger.stream(committed.stream)) {
+            (Ok(Some(found)), _) => assert_eq!(&found, committed, "{case}"),
+            (Ok(None), Ok(state)) => {
+                let head = state.and_then(|state| state.head.k);
+                assert!(head.is_none_or(|head| head < committed.k), "{case}: {committed:?} is gone below its head");
+            }
+            (Err(error), _) | (_, Err(error)) => assert_helpful(&error, case),
+        }
+    }
+    let mut index = 0;
+    while index < ledger.next_index() {
+        match ledger.read(index, 1) {
+            Err(error) => assert_helpful(&error, case),
+            Ok(entries) => {
+                let entry = entries.first().unwrap_or_else(|| panic!("{case}: index {index} is skipped"));
+                assert_eq!(entry.index, index, "{case}");
+                let sender = house.senders.iter().find(|sender| sender.open.stream == entry.stream.stream);
+                if let Some((sealed, records)) = sender.map(|sender| &sender.batches[entry.header.k as usize]) {
+                    let bytes: Vec<&Bytes> = entry.records.iter().map(|record| &record.bytes).collect();
+                    assert_eq!((entry.hash, bytes), (sealed.hash, records.iter().collect()), "{case}: altered");
+                    assert_eq!(entry.header.hash(), entry.hash, "{case}: altered");
+                }
+            }
+        }
+        index += 1;
+    }
+}
+
+fn damaged_ledger(seed: u64) {
+    block_on(async {
+        let mut house = House::new(seed);
+        let dir = house.disk.path("collector");
+        let (first, second) = (house.rng.below(12), 2 + house.rng.below(12));
+        house.run(first, false).await;
+        let files = ["ledger/ledger.sqlite", "ledger/ledger.sqlite-wal", "internal.key", "segment"];
+        let name = match files[house.rng.below(files.len())] {
+            "segment" => format!("ledger/segments/{:08}.seg", 1 + house.rng.below(3)),
+            name => name.to_owned(),
+        };
+        let file = dir.join(name);
+        let stale = house.disk.content(&file);
+        let process = Process::start(&house.disk, &dir).await.unwrap();
+        for sender in &house.senders {
+            process.ledger.record_open(sender.info()).await.unwrap();
+        }
+        for _ in 0..second {
+            house.step(&process).await;
+        }
+        house.disk.kill();
+        process.stop(false).await;
+        let kind = DAMAGES[seed as usize % DAMAGES.len()];
+        let case = format!("{}: {}", file.display(), damage(&house.disk, &file, kind, stale, &mut house.rng));
+        match Process::start(&house.disk, &dir).await {
+            Err(error) => assert_helpful(&*error, &case),
+            Ok(process) => {
+                assert_not_silent(&house, &process.ledger, &case);
+                process.stop(false).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_damaged_ledger_is_never_silently_wrong() {
+    seeds::each("ledger, damaged files", seeds::chosen(140), 2, damaged_ledger);
 }
