@@ -106,6 +106,7 @@ struct BufferShape {
     max_bytes: Size,
     reserve_bytes: Size,
     min_free_bytes: Size,
+    max_age: Option<Span>,
     seal_interval: Span,
 }
 
@@ -162,11 +163,12 @@ impl Default for AgentShape {
 
 impl Default for BufferShape {
     fn default() -> Self {
-        let Limits { max_bytes, reserve_bytes, min_free_bytes, seal_interval } = Limits::default();
+        let Limits { max_bytes, reserve_bytes, min_free_bytes, max_age, seal_interval } = Limits::default();
         Self {
             max_bytes: Size(max_bytes),
             reserve_bytes: Size(reserve_bytes),
             min_free_bytes: Size(min_free_bytes),
+            max_age: max_age.map(Span),
             seal_interval: Span(seal_interval),
         }
     }
@@ -203,6 +205,7 @@ impl Config {
                 max_bytes: buffer.max_bytes.0,
                 reserve_bytes: buffer.reserve_bytes.0,
                 min_free_bytes: buffer.min_free_bytes.0,
+                max_age: buffer.max_age.map(|age| age.0),
                 seal_interval: buffer.seal_interval.0,
             },
             uplink: document.section("uplink"),
@@ -222,6 +225,9 @@ impl Config {
         let Limits { max_bytes, reserve_bytes, seal_interval, .. } = &self.buffer;
         if *max_bytes < reserve_bytes.saturating_mul(4) {
             document.error("buffer.max_bytes", format!("{max_bytes} is less than four times buffer.reserve_bytes: raise it"));
+        }
+        if self.buffer.max_age.is_some_and(|age| age < Duration::from_secs(3600)) {
+            document.error("buffer.max_age", "give at least 1h, or leave it out: a shorter cut of the uplink would stop capture");
         }
         if *seal_interval > edgetrail_proto::limits::SEAL_INTERVAL || seal_interval.is_zero() {
             document.error("buffer.seal_interval", "give a duration above 0 and up to 1s: what is not sealed can be rewritten");

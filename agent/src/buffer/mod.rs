@@ -13,6 +13,7 @@
 //! damage asks for; [`open`] signs what begins a stream. The [`outbox`] is what the uplink sees.
 
 mod addition;
+mod ballast;
 mod check;
 mod open;
 mod outbox;
@@ -64,6 +65,14 @@ impl BufferError {
     /// Whether the database's content is at fault: the same file would fail again and again.
     fn is_damage(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_damage())
+    }
+
+    fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_disk_full(),
+            Self::KeyFile(KeyFileError::Io { source, .. }) => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
     }
 }
 

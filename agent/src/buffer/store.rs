@@ -19,7 +19,7 @@ use edgetrail_proto::identity::StreamId;
 use rusqlite::{Connection, params};
 
 pub(super) use batches::{BatchRow, batch, batches, delete_batches, first_batch, insert_batch, names};
-pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, put_chunk, read_body};
+pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, oldest, put_chunk, read_body};
 use columns::{Bytes, Tally, Unsigned};
 pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, stream, stream_at, streams};
 
@@ -34,6 +34,12 @@ const SCHEMA_VERSION: i64 = 1;
 /// SQLite's extended codes of reads that the disk refused.
 const UNREADABLE: [i32; 3] =
     [rusqlite::ffi::SQLITE_IOERR_READ, rusqlite::ffi::SQLITE_IOERR_SHORT_READ, rusqlite::ffi::SQLITE_IOERR_FSTAT];
+
+/// Free pages up to this stay in the file beside what the rows take: a busy hour takes them again, bytes.
+const SHRINK_ABOVE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// 1,024 pages, 8 MiB, at a time: some ten milliseconds.
+const SHRINK: &str = "PRAGMA incremental_vacuum(1024)";
 
 const TUNING: Tuning = Tuning {
     // Bodies are up to 1 MiB, and larger pages make shorter overflow chains.
@@ -149,6 +155,18 @@ impl StoreError {
         }
     }
 
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Sqlite(error) | Self::Open(DatabaseError::Sqlite(error)) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Self::File(error) | Self::Open(DatabaseError::Create { source: error, .. }) => {
+                error.kind() == std::io::ErrorKind::StorageFull
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the disk did not give what the file holds. It may be a broken sector, or pass.
     pub(super) fn is_unreadable(&self) -> bool {
         let (Self::Sqlite(error) | Self::Open(DatabaseError::Sqlite(error))) = self else { return false };
@@ -194,9 +212,23 @@ impl Store {
         Ok((self.bytes_of("page_count")?).saturating_sub(self.reusable_bytes()?))
     }
 
-    /// What the database file holds and rows may take again: it grows by need and never shrinks.
+    /// What the database file holds and rows may take again: it grows by need, and [`Store::shrink`] gives back.
     pub(super) fn reusable_bytes(&self) -> Result<u64, StoreError> {
         self.bytes_of("freelist_count")
+    }
+
+    /// Gives free pages back to the disk, a bounded piece of them, where they are more than the rows take by much, or the
+    /// disk needs each.
+    pub(super) fn shrink(&self, needed: bool) -> Result<(), StoreError> {
+        let kept = if needed { 0 } else { self.used_bytes()?.saturating_add(SHRINK_ABOVE_BYTES) };
+        if self.reusable_bytes()? <= kept {
+            return Ok(());
+        }
+        let mut pages = self.db.prepare_cached(SHRINK)?;
+        // Each row is one page given back.
+        let mut rows = pages.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
     }
 
     fn bytes_of(&self, pages: &str) -> Result<u64, StoreError> {

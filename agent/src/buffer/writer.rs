@@ -19,6 +19,7 @@ use edgetrail_proto::limits::{COMMIT_INTERVAL, HEARTBEAT_INTERVAL, SEAL_INTERVAL
 use tokio::sync::watch;
 
 use super::addition::{Addition, Caller, Counted};
+use super::ballast::Ballast;
 use super::open::Opener;
 use super::outbox::Shelf;
 use super::scribe::{Opening, Place, Published, Scribe};
@@ -41,6 +42,9 @@ const COMMANDS_MAX: usize = 4;
 /// How long after an error the buffer is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
+/// What could not be committed is tried again after this.
+const REFUSED_AFTER: Duration = Duration::from_millis(500);
+
 /// What callers are told to wait when there is no room, seconds.
 pub(crate) const RETRY_AFTER_S: u64 = 5;
 
@@ -56,6 +60,8 @@ pub struct Limits {
     pub reserve_bytes: u64,
     /// The file system keeps this much free, bytes.
     pub min_free_bytes: u64,
+    /// Nothing more is taken while a record has waited this long for its receipt; `None`: however long.
+    pub max_age: Option<Duration>,
     /// A batch is sealed this long after its first commit, at most [`SEAL_INTERVAL`].
     pub seal_interval: Duration,
 }
@@ -105,6 +111,7 @@ impl Default for Limits {
             max_bytes: 2 * 1024 * 1024 * 1024,
             reserve_bytes: 4 * 1024 * 1024,
             min_free_bytes: 256 * 1024 * 1024,
+            max_age: None,
             seal_interval: SEAL_INTERVAL,
         }
     }
@@ -131,6 +138,7 @@ impl Buffer {
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let (room_sender, room) = watch::channel(Room::Open);
         let shelf = Shelf::open(medium, dir, commands.clone(), published)?;
+        let ballast = Ballast::new(medium, dir, limits.reserve_bytes);
         let mut writer = Writer {
             place,
             limits,
@@ -144,6 +152,7 @@ impl Buffer {
             sealed_at: Instant::now(),
             retry_at: Instant::now(),
             condemned: false,
+            ballast,
             space_at: None,
             steps: StepWatch::default(),
             closed: false,
@@ -219,6 +228,7 @@ struct Writer {
     retry_at: Instant,
     /// It was the database's content that failed: it is put aside when the buffer is opened again.
     condemned: bool,
+    ballast: Ballast,
     space_at: Option<Instant>,
     steps: StepWatch,
     closed: bool,
@@ -276,6 +286,7 @@ impl Writer {
                     self.answer_up_to(receipt.stream, receipt.k);
                 }
                 self.measure(false);
+                self.shrink();
                 // A caller that has gone away has its answer from the database at its next resume.
                 drop(reply.send(stored));
             }
@@ -326,6 +337,7 @@ impl Writer {
             self.watch_clock();
             self.seal();
             self.measure(true);
+            self.shrink();
             // The cache of a busy hour goes back to the system.
             let shrunk = self.scribe.as_ref().map(|scribe| scribe.desk.store.db.execute_batch("PRAGMA shrink_memory"));
             if let Some(Err(error)) = shrunk {
@@ -337,7 +349,12 @@ impl Writer {
     /// Makes what is staged durable and answers its callers.
     fn flush(&mut self) {
         let Some(mut staged) = self.staged.take() else { return };
-        let Some(scribe) = &mut self.scribe else {
+        // What the ballast left is for receipts: they make the room that records need.
+        if self.ballast.is_spent() {
+            self.measure(true);
+        }
+        let Some(scribe) = self.scribe.as_mut().filter(|_| !self.ballast.is_spent()) else {
+            staged.refuse();
             self.staged = Some(staged);
             return;
         };
@@ -358,9 +375,7 @@ impl Writer {
             }
             Err(error) => {
                 self.in_doubt = Some(before);
-                for caller in staged.addition.callers.drain(..) {
-                    caller.tell(Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
-                }
+                staged.refuse();
                 self.staged = Some(staged);
                 self.fail(&error);
             }
@@ -400,7 +415,8 @@ impl Writer {
         self.scribe = None;
         self.condemned |= error.is_damage();
         self.unsealed_since = None;
-        self.retry_at = Instant::now() + REOPEN_AFTER;
+        let room_made = error.is_disk_full() && self.ballast.drop_it();
+        self.retry_at = if room_made { Instant::now() } else { Instant::now() + REOPEN_AFTER };
         self.room.send_replace(Room::Full);
     }
 
@@ -455,8 +471,13 @@ impl Writer {
             space = Space::of(&self.place.medium, &self.place.dir);
         }
         let reusable = scribe.desk.store.reusable_bytes().unwrap_or(0);
+        self.ballast.lay(space.free, self.limits.min_free_bytes);
+        let oldest = store::oldest(&scribe.desk.store.db).unwrap_or(None);
+        let age = Duration::from_nanos(oldest.map_or(0, |oldest| unix_ns().saturating_sub(oldest)));
         let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes)
-            || space.is_full(reusable, self.limits.min_free_bytes);
+            || space.is_full(reusable, self.limits.min_free_bytes)
+            || self.ballast.is_spent()
+            || self.limits.max_age.is_some_and(|max| age > max);
         let free = space.free;
         let room = if full { Room::Full } else { Room::Open };
         if self.room.send_replace(room) != room {
@@ -464,10 +485,19 @@ impl Writer {
                 Room::Full => tracing::error!(
                     used,
                     free,
-                    "the buffer is full: restore the uplink, free space on its disk, or raise buffer.max_bytes"
+                    age_s = age.as_secs(),
+                    "the buffer is full: restore the uplink, free space on its disk, or raise buffer.max_bytes or max_age"
                 ),
                 Room::Open => tracing::info!(used, free, "the buffer has room again"),
             }
+        }
+    }
+
+    /// Gives room that a backlog took back to the disk, a bounded piece at a time.
+    fn shrink(&mut self) {
+        let Some(scribe) = &self.scribe else { return };
+        if let Err(error) = scribe.desk.store.shrink(self.ballast.is_spent()) {
+            self.fail(&error.into());
         }
     }
 
@@ -504,6 +534,14 @@ impl Writer {
 }
 
 impl Staged {
+    /// Tells who waits to come back; the records stay.
+    fn refuse(&mut self) {
+        for caller in self.addition.callers.drain(..) {
+            caller.tell(Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
+        }
+        self.since = Instant::now() + REFUSED_AFTER;
+    }
+
     /// Somebody waits, and nobody is behind: every command that was ready has been taken.
     fn urgent(&self) -> bool {
         !self.addition.callers.is_empty()

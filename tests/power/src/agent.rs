@@ -81,7 +81,8 @@ fn wait(mut answered: oneshot::Receiver<Outcome>) -> Option<Outcome> {
 
 impl Agent {
     pub fn start(disk: &Disk) -> Result<Self, BufferError> {
-        Self::start_with(disk, Limits::default())
+        // No ballast: laying it would be most of what the disk does.
+        Self::start_with(disk, Limits { reserve_bytes: 0, ..Limits::default() })
     }
 
     pub fn start_with(disk: &Disk, limits: Limits) -> Result<Self, BufferError> {

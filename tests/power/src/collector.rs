@@ -141,6 +141,16 @@ impl Collector {
         last
     }
 
+    /// Gives a receipt for the head of every stream that the agent holds.
+    pub fn confirm(&self, shelf: &Shelf) -> Result<(), OutboxError> {
+        for held in shelf.held()? {
+            if let Some((k, _)) = held.unreceipted.last().filter(|(k, hash)| self.head_at(held.stream, *k) == Some(*hash)) {
+                shelf.store_receipt(&self.receipt(held.stream, *k))?;
+            }
+        }
+        Ok(())
+    }
+
     fn has_all(&self, held: &HeldStream) -> bool {
         held.unreceipted.iter().all(|&(k, hash)| self.head_at(held.stream, k) == Some(hash))
     }

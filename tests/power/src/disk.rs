@@ -222,8 +222,7 @@ impl Disk {
 
     /// Bytes that files take.
     pub fn used(&self) -> u64 {
-        let state = self.state();
-        state.names.values().filter_map(|id| state.files.get(id)).map(|file| file.current.len() as u64).sum()
+        self.state().used()
     }
 
     /// What a file holds, as a reader sees it.
@@ -257,6 +256,11 @@ impl Disk {
 }
 
 impl State {
+    /// A file without a name takes nothing.
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|id| self.files.get(id)).map(|file| file.current.len() as u64).sum()
+    }
+
     /// Counts a call that changes something and says what becomes of it.
     fn step(&mut self, epoch: u64) -> Result<Verdict, i32> {
         if !self.powered || epoch != self.epoch {
@@ -321,9 +325,7 @@ impl State {
     /// Gives how many bytes were written.
     pub(crate) fn write(&mut self, id: FileId, epoch: u64, offset: usize, bytes: &[u8]) -> Result<usize, i32> {
         let verdict = self.step(epoch)?;
-        let free = self
-            .capacity
-            .map(|capacity| capacity.saturating_sub(self.files.values().map(|file| file.current.len() as u64).sum()));
+        let free = self.capacity.map(|capacity| capacity.saturating_sub(self.used()));
         let Some(file) = self.files.get_mut(&id) else { return Err(EIO) };
         let grows = (offset + bytes.len()).saturating_sub(file.current.len()) as u64;
         if free.is_some_and(|free| grows > free) {

@@ -1,7 +1,7 @@
 //! `chunk` and `body` rows: what one commit wrote, up to a batch's limits. A chunk never crosses a batch.
 
 use edgetrail_proto::chain::Counters;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::columns::{Tally, Unsigned};
@@ -109,4 +109,10 @@ pub(in crate::buffer) fn depth(db: &Connection) -> Result<(u64, u64, Option<u64>
     Ok(db.query_row("SELECT ifnull(sum(count), 0), ifnull(sum(bytes), 0), min(committed) FROM chunk", [], |row| {
         Ok((row.get::<_, Unsigned>(0)?.0, row.get::<_, Unsigned>(1)?.0, row.get::<_, Option<Unsigned>>(2)?.map(|t| t.0)))
     })?)
+}
+
+/// When the first of the records without a receipt was committed, Unix nanoseconds.
+pub(in crate::buffer) fn oldest(db: &Connection) -> Result<Option<u64>, StoreError> {
+    let mut first = db.prepare_cached("SELECT committed FROM chunk ORDER BY stream, first_seq LIMIT 1")?;
+    Ok(first.query_row([], |row| row.get::<_, Unsigned>(0)).optional()?.map(|committed| committed.0))
 }
