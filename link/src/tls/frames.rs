@@ -217,7 +217,7 @@ mod tests {
         peer.write_all(&flood).await.unwrap();
         ours.read_exact(&mut vec![0; flood.len()]).await.unwrap();
         peer.write_all(&frame(6, 8)).await.unwrap();
-        ours.read_exact(&mut vec![0; HEAD_BYTES + 8]).await.unwrap();
+        ours.read_exact(&mut [0; HEAD_BYTES + 8]).await.unwrap();
         // 600 at once, 100 of them free, the next one after the rest was waited for.
         assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
     }
