@@ -1,16 +1,20 @@
-//! Verifies what the buffer holds as a collector would: order, previous heads, roots, seals, counters.
+//! Verifies what the buffer holds as a collector would: order, previous heads, roots, seals, counters; and that the key
+//! file stands where the buffer does.
 //!
 //! Read-only, in one snapshot, so that a running agent is not in the way.
 
 use std::path::Path;
 
-use edgetrail_disk::Medium;
+use edgetrail_disk::{KeyFile, Medium};
 use edgetrail_proto::chain::{BatchKind, Head, Header, Verifier};
 use serde::Serialize;
 
 use super::scribe::end_seq;
 use super::store::{self, StreamRow};
-use super::{BufferError, addition};
+use super::{BufferError, KEY_FILE, addition};
+
+/// How often a key file that differs from a running agent's buffer is looked at again.
+const KEY_FILE_LOOKS: usize = 5;
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,6 +28,44 @@ pub struct Checked {
 
 /// Checks the buffer in `dir`.
 pub fn check(dir: &Path) -> Result<Checked, BufferError> {
+    let mut checked = rows(dir)?;
+    // A running agent moves between two looks: what differs each time is a finding.
+    let mut finding = None;
+    for _ in 0..KEY_FILE_LOOKS {
+        finding = key_file(dir)?;
+        if finding.is_none() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    checked.findings.extend(finding);
+    Ok(checked)
+}
+
+/// Compares the key file with the database's head, as a start would. docs/protocol.md §3.5.
+fn key_file(dir: &Path) -> Result<Option<String>, BufferError> {
+    let slot = KeyFile::peek(&Medium::real(), &dir.join(KEY_FILE))?;
+    let db = store::open_reader(&Medium::real(), dir)?;
+    let current = store::state(&db)?.current.map(|ordinal| store::stream_at(&db, ordinal)).transpose()?.flatten();
+    let Some(row) = current else { return Ok(None) };
+    let stream = row.open.stream;
+    let (due, head) = row.head.as_ref().map_or((0, row.open.hash()), |(header, _)| (header.k.saturating_add(1), header.hash()));
+    Ok(match slot {
+        None => Some(format!("the key file holds no whole slot: the next start opens a successor of stream {stream}")),
+        Some(slot) if slot.stream != stream => {
+            Some(format!("the key file is of stream {}, the buffer of {stream}: the next start opens a successor", slot.stream))
+        }
+        Some(slot) if slot.next_k == due && slot.head == head => None,
+        Some(slot) if slot.next_k.checked_add(1) == Some(due) => None,
+        Some(slot) => Some(format!(
+            "the key file is before batch {} of stream {stream}, the buffer before {due}: batches are gone or one of both is \
+             an old copy; the next start reports it and opens a successor",
+            slot.next_k
+        )),
+    })
+}
+
+fn rows(dir: &Path) -> Result<Checked, BufferError> {
     let db = store::open_reader(&Medium::real(), dir)?;
     db.execute_batch("BEGIN")?;
     let mut checked = Checked::default();

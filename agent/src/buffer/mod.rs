@@ -15,6 +15,7 @@
 mod addition;
 mod ballast;
 mod check;
+mod export;
 mod open;
 mod outbox;
 mod recovery;
@@ -31,6 +32,7 @@ mod writer;
 pub use addition::{Addition, Caller, Counted};
 pub use check::{Checked, check};
 pub use edgetrail_disk::KeyFileError;
+pub use export::export;
 pub use open::{Opener, OpenerError};
 pub use outbox::Shelf;
 pub use status::{Status, status};

@@ -1,4 +1,4 @@
-//! `buffer check`: verifies every batch that the buffer holds, as a collector would.
+//! `buffer check` and `buffer export`: verifies, or writes out, what the buffer holds.
 
 use std::process::ExitCode;
 
@@ -18,10 +18,21 @@ enum Command {
         after_help = "Examples:\n  edgetrail-agent buffer check\n  edgetrail-agent buffer check -o json\n\nExit code 1 if anything is damaged. A running agent repairs by itself: what can't be sent becomes a gap."
     )]
     Check,
+    /// Write every record without a receipt as a JSON line with its stream, seq and state; changes nothing
+    #[command(
+        after_help = "Examples:\n  edgetrail-agent buffer export > records.jsonl\n  edgetrail-agent buffer export --dir /mnt/old/edgetrail-agent\n\nExit code 1 if records could not be read; they are counted on standard error."
+    )]
+    Export {
+        /// The state directory to read, instead of the configured one
+        #[arg(long)]
+        dir: Option<std::path::PathBuf>,
+    },
 }
 
 pub(super) fn execute(arguments: &Arguments, config: &Config, output: Output) -> anyhow::Result<ExitCode> {
-    let Command::Check = arguments.command;
+    if let Command::Export { dir } = &arguments.command {
+        return export(dir.as_deref().unwrap_or(&config.state_dir));
+    }
     let report = crate::buffer::check(&config.state_dir)?;
     match output {
         Output::Json => println!("{}", serde_json::to_string(&report)?),
@@ -38,4 +49,12 @@ pub(super) fn execute(arguments: &Arguments, config: &Config, output: Output) ->
         }
     }
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn export(dir: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let (written, unreadable) = crate::buffer::export(dir, &mut out)?;
+    std::io::Write::flush(&mut out)?;
+    eprintln!("{written} records written, {unreadable} could not be read");
+    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod host_root;
 mod key_cases;
+mod offline;
 mod outbox;
 mod random;
 
