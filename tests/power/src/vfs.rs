@@ -197,7 +197,7 @@ unsafe extern "C" fn x_close(file: *mut sqlite3_file) -> c_int {
     // SAFETY: see `opened`.
     let open = unsafe { opened(file) };
     unlock(open, ffi::SQLITE_LOCK_NONE);
-    unmap(open, false);
+    unmap(open);
     // SAFETY: the box that x_open leaked; SQLite does not use it again.
     unsafe {
         drop(Box::from_raw((*file.cast::<Slot>()).file));
@@ -457,7 +457,7 @@ unsafe extern "C" fn x_shm_barrier(_file: *mut sqlite3_file) {
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
 
-fn unmap(open: &mut OpenFile, delete: bool) {
+fn unmap(open: &mut OpenFile) {
     let Place::Disk { common, .. } = &open.place else { return };
     let mut locks = common.locks();
     for at in 0..SHM_LOCKS {
@@ -472,14 +472,14 @@ fn unmap(open: &mut OpenFile, delete: bool) {
         locks.mapped -= 1;
     }
     // The first connection after the last one finds no index and builds it from the log.
-    if locks.mapped == 0 || delete && locks.mapped == 0 {
+    if locks.mapped == 0 {
         locks.regions.clear();
     }
 }
 
-unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, delete: c_int) -> c_int {
+unsafe extern "C" fn x_shm_unmap(file: *mut sqlite3_file, _delete: c_int) -> c_int {
     // SAFETY: see `opened`.
-    unmap(unsafe { opened(file) }, delete != 0);
+    unmap(unsafe { opened(file) });
     ffi::SQLITE_OK
 }
 

@@ -61,7 +61,7 @@ impl Life {
                 false
             }
             choice => {
-                let most = if self.rng.one_in(20) { 1500 } else { 6 };
+                let most = if self.rng.one_in(60) { 1500 } else { 6 };
                 let count = 1 + self.rng.below(most);
                 let records = self.promises.make(count);
                 let answered = agent.commit(&records, choice == 1);
