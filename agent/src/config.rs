@@ -71,11 +71,13 @@ pub struct Audit {
 }
 
 /// `[uplink]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Uplink {
     /// `host:port` of ingest, in order of preference, instead of those that join gave.
-    pub endpoints: Vec<String>,
+    pub collectors: Vec<String>,
+    /// How long a preferred collector must have been reachable before the agent returns to it.
+    pub return_after: Span,
 }
 
 /// All that is wrong with a configuration.
@@ -145,6 +147,12 @@ impl IdentityShape {
 impl Default for Audit {
     fn default() -> Self {
         Self { enabled: true, log: None }
+    }
+}
+
+impl Default for Uplink {
+    fn default() -> Self {
+        Self { collectors: Vec::new(), return_after: Span(edgetrail_link::uplink::RETURN_AFTER) }
     }
 }
 
@@ -250,13 +258,13 @@ impl Config {
         if let Err(error) = self.select.validate() {
             document.error("select.advanced", error);
         }
-        if self.identity.is_some() && self.uplink.endpoints.is_empty() {
+        if self.identity.is_some() && self.uplink.collectors.is_empty() {
             document
-                .error("uplink.endpoints", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
+                .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
-        for endpoint in &self.uplink.endpoints {
-            if let Err(error) = endpoint.parse::<edgetrail_link::uplink::Endpoint>() {
-                document.error("uplink.endpoints", format!("`{endpoint}`: {error}"));
+        for collector in &self.uplink.collectors {
+            if let Err(error) = collector.parse::<edgetrail_link::uplink::Endpoint>() {
+                document.error("uplink.collectors", format!("`{collector}`: {error}"));
             }
         }
     }

@@ -64,9 +64,22 @@ pub struct SourceStatus {
 pub struct UplinkStatus {
     /// The collector, while connected.
     pub connected: Option<String>,
+    /// Since when, Unix nanoseconds.
+    pub since: Option<u64>,
+    /// Collectors that would be preferred to it.
+    pub passed_over: Vec<PassedOver>,
     pub in_flight: usize,
     pub trouble: Option<String>,
     pub forked: bool,
+}
+
+/// A collector that would be preferred, and why it is not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    pub collector: String,
+    pub error: String,
+    /// Unix nanoseconds.
+    pub since: u64,
 }
 
 /// Gives the status of now; may block on disk.

@@ -8,7 +8,7 @@ mod roster;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::outbox::Outbox;
 use edgetrail_link::uplink;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{self, Buffer, BufferError, BufferTask, Opener, Room};
 use crate::clock::unix_ns;
 use crate::config::Config;
-use crate::control::{Control, Status, StatusOf, UplinkStatus};
+use crate::control::{Control, PassedOver, Status, StatusOf, UplinkStatus};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
 use crate::normalize::names::Names;
 use crate::normalize::{Host, Normalizer, audit};
@@ -99,13 +99,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let (sources_stop, uplink_stop) = (stop.child_token(), CancellationToken::new());
     let mut later = JoinSet::new();
     let mut identity = enrollment.identity.clone();
-    if !config.uplink.endpoints.is_empty() {
-        identity.endpoints.clone_from(&config.uplink.endpoints);
+    if !config.uplink.collectors.is_empty() {
+        identity.endpoints.clone_from(&config.uplink.collectors);
     }
     let (renewal, credentials) = Renewal::new(enrollment)?;
     let renewal = renewal.from_files(config.identity.clone());
     let outbox: Arc<dyn Outbox> = Arc::new(shelf);
-    let (uplink, uplink_status) = crate::uplink::uplink(&identity, credentials, outbox)
+    let (uplink, uplink_status) = crate::uplink::uplink(&identity, config.uplink.return_after.0, credentials, outbox)
         .map_err(|error| RunError::Config(format!("an endpoint of the collector can't be used: {error}")))?;
     later.spawn(uplink.run(uplink_stop.clone()));
     later.spawn(renewal.run(uplink_stop.clone()));
@@ -184,6 +184,8 @@ fn status_of(config: &Config, roster: &Roster, room: watch::Receiver<Room>, upli
             buffer: buffer::status(&dir)?,
             uplink: UplinkStatus {
                 connected: link.connected.map(|endpoint| endpoint.to_string()),
+                since: link.connected_since.map(clock_of),
+                passed_over: link.passed_over.into_iter().map(passed_over).collect(),
                 in_flight: link.in_flight,
                 trouble: link.trouble.map(|trouble| trouble.error),
                 forked: link.forked,
@@ -191,6 +193,15 @@ fn status_of(config: &Config, roster: &Roster, room: watch::Receiver<Room>, upli
             certificate_ends: certificate_ends(&dir),
         })
     })
+}
+
+fn passed_over(passed: uplink::PassedOver) -> PassedOver {
+    PassedOver { collector: passed.endpoint.to_string(), error: passed.error, since: clock_of(passed.since) }
+}
+
+/// Unix nanoseconds.
+fn clock_of(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// When the certificate ends, Unix seconds; `None` where none can be read.

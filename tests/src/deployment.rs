@@ -287,7 +287,7 @@ impl Deployment {
 
     /// Makes the agent reach the collector by another port, of a proxy, and starts it again.
     pub fn redirect_agent(&mut self, number: usize, port: u16) {
-        let drop_in = format!("[uplink]\nendpoints = [\"{}:{port}\"]\n", self.layout.address);
+        let drop_in = format!("[uplink]\ncollectors = [\"{}:{port}\"]\n", self.layout.address);
         std::fs::write(self.agents[number].dir.join("agent.d/redirect.toml"), drop_in).expect("the configuration can be written");
         self.kill_agent(number);
         self.start_agent(number);

@@ -55,6 +55,7 @@ fn ask(config: &Config) -> anyhow::Result<Option<Value>> {
 fn print(status: &Value, is_running: bool) {
     let number = |path: &str| status.pointer(path).and_then(Value::as_u64);
     let text = |path: &str| status.pointer(path).and_then(Value::as_str).unwrap_or("none").to_owned();
+    let time = |path: &str| number(path).map_or_else(|| "?".to_owned(), edgetrail_proto::record::format_time);
     println!("agent        {}", if is_running { "running" } else { "not running: start it with `edgetrail-agent run`" });
     for source in status["sources"].as_array().into_iter().flatten() {
         let name = source["source"].as_str().unwrap_or_default();
@@ -65,9 +66,14 @@ fn print(status: &Value, is_running: bool) {
     }
     match (status.pointer("/uplink/connected").and_then(Value::as_str), status.pointer("/uplink/trouble").and_then(Value::as_str))
     {
-        (Some(endpoint), _) => println!("uplink       connected to {endpoint}"),
+        (Some(endpoint), _) => println!("uplink       connected to {endpoint} since {}", time("/uplink/since")),
         (None, Some(trouble)) => println!("uplink       not connected: {trouble}"),
         (None, None) => println!("uplink       not connected"),
+    }
+    for passed in status.pointer("/uplink/passed_over").and_then(Value::as_array).into_iter().flatten() {
+        let since = passed["since"].as_u64().map_or_else(String::new, edgetrail_proto::record::format_time);
+        let text = |name: &str| passed[name].as_str().unwrap_or_default().to_owned();
+        println!("preferred    {} not used since {since}: {}", text("collector"), text("error"));
     }
     println!("stream       {}", text("/buffer/stream"));
     match number("/buffer/head/k") {

@@ -7,6 +7,7 @@
 mod backoff;
 mod connect;
 mod course;
+mod preference;
 mod session;
 
 use std::error::Error;
@@ -18,18 +19,22 @@ use edgetrail_proto::identity::StreamId;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use connect::{ConnectError, Endpoint, EndpointError, channel};
 pub use session::SessionError;
 
-use self::backoff::Backoff;
+use self::preference::Preference;
 use self::session::{Session, SessionEnd};
 use crate::outbox::Outbox;
 use crate::receipt_keys::ReceiptKeys;
 use crate::tls;
 
-/// After a stop, what is sealed may still go out for this long.
+/// How long a preferred collector must have been reachable before the uplink returns to it, where nothing else is set.
+pub const RETURN_AFTER: Duration = Duration::from_secs(30);
+
+/// After a stop, and before a change of collector, what is sealed may still go out for this long.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the sender shows and what it trusts. Replaced as a whole at renewal and re-join.
@@ -55,6 +60,8 @@ impl Credentials {
 pub struct UplinkOptions {
     /// In order of preference; the first that answers is taken.
     pub endpoints: Vec<Endpoint>,
+    /// How long a preferred one must have been reachable before it is returned to.
+    pub return_after: Duration,
     pub credentials: watch::Receiver<Arc<Credentials>>,
     pub agent_version: String,
 }
@@ -64,6 +71,10 @@ pub struct UplinkOptions {
 pub struct Status {
     /// The endpoint that a session is open with.
     pub connected: Option<Endpoint>,
+    /// Since when that session is open.
+    pub connected_since: Option<SystemTime>,
+    /// The preferred endpoints that are not used, and why.
+    pub passed_over: Vec<PassedOver>,
     pub last_receipt: Option<ReceiptSeen>,
     /// Batches sent and without a receipt.
     pub in_flight: usize,
@@ -102,6 +113,15 @@ pub struct Trouble {
     pub since: SystemTime,
 }
 
+/// A collector that would be preferred and is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    pub endpoint: Endpoint,
+    /// With its causes, outermost first.
+    pub error: String,
+    pub since: SystemTime,
+}
+
 /// The sending end; [`Uplink::run`] is its one task.
 pub struct Uplink {
     outbox: Arc<dyn Outbox>,
@@ -132,73 +152,120 @@ impl Uplink {
             () = self.sessions(&stop) => {}
             () = deadline => tracing::warn!("stopped with batches that have no receipt; they go out at the next start"),
         }
-        self.status.send_modify(|status| status.connected = None);
+        self.status.send_modify(|status| (status.connected, status.connected_since) = (None, None));
     }
 
     /// One session after another until stopped.
     async fn sessions(&mut self, stop: &CancellationToken) {
-        let mut backoff = Backoff::default();
-        let mut preference = 0;
+        let mut preference = Preference::new(self.options.endpoints.clone(), self.options.return_after);
         while !stop.is_cancelled() {
-            let Some(endpoint) = self.options.endpoints.get(preference).cloned() else {
-                // All endpoints have failed, or there is none.
-                preference = 0;
+            let next = preference.next(Instant::now());
+            if next.is_none_or(|(_, from)| from > Instant::now()) {
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.next_wait()) => {}
+                    () = until(next.map(|(_, from)| from)) => {}
                     () = stop.cancelled() => {}
-                    // New credentials may be just what was missing. Without a sender there will be none: wait.
-                    Ok(()) = self.options.credentials.changed() => backoff.reset(),
+                    // Without a sender there will be none: wait.
+                    Ok(()) = self.options.credentials.changed() => preference.begin_anew(),
                 }
                 continue;
-            };
+            }
+            let Some((index, _)) = next else { continue };
+            let Some(endpoint) = preference.endpoint(index).cloned() else { continue };
             let credentials = Arc::clone(&self.options.credentials.borrow_and_update());
+            let passed_over = preference.passed_over(index);
+            self.status.send_modify(|status| status.passed_over = passed_over);
+            let leave = stop.child_token();
             let session = Session {
                 outbox: &self.outbox,
                 credentials: &credentials,
                 renewals: &self.options.credentials,
                 agent_version: &self.options.agent_version,
                 status: &self.status,
-                stop,
+                stop: &leave,
             };
-            let progress = session::Progress::default();
-            let ended = session.run(&endpoint, &progress).await;
+            let (progress, begun) = (session::Progress::default(), Instant::now());
+            let ended = tokio::select! {
+                ended = session.run(&endpoint, &progress) => ended,
+                () = left(&mut preference, index, &self.options.credentials, &self.status, &leave) => Ok(SessionEnd::Resume),
+            };
             self.status.send_modify(|status| {
-                status.connected = None;
+                (status.connected, status.connected_since) = (None, None);
                 status.in_flight = 0;
                 status.waiting.clear();
             });
             if progress.made() {
-                backoff.reset();
+                preference.worked(index);
             }
-            // Past the last endpoint stands the pause; after it the first is tried again.
-            let pause = self.options.endpoints.len();
-            preference = match ended {
-                Ok(SessionEnd::Drained) => return,
+            match ended {
+                Ok(SessionEnd::Drained) if stop.is_cancelled() => return,
+                // Left for one that is preferred: it is ready.
+                Ok(SessionEnd::Drained) => {}
+                Ok(SessionEnd::Resume) => preference.ended(index),
                 // Another key: a new connection to the same collector, at once. What was in flight is named again.
-                Ok(SessionEnd::HandOver) => {
-                    tracing::info!(%endpoint, "credentials replaced, connecting anew");
-                    preference
-                }
-                Ok(SessionEnd::Resume) => pause,
+                Ok(SessionEnd::HandOver) => tracing::info!(%endpoint, "credentials replaced, connecting anew"),
                 Err(error) => {
-                    self.report(&endpoint, &error);
+                    let text = self.report(&endpoint, &error);
                     if matches!(error, SessionError::Forked { .. }) {
-                        backoff.rest();
+                        preference.rest(index);
+                    } else {
+                        preference.failed(index, &text, if progress.made() { Duration::ZERO } else { begun.elapsed() });
                     }
-                    if progress.made() || matches!(error, SessionError::Forked { .. }) { pause } else { preference + 1 }
                 }
-            };
+            }
         }
     }
 
-    fn report(&self, endpoint: &Endpoint, error: &SessionError) {
+    /// Logs and shows why a session ended; gives the text.
+    fn report(&self, endpoint: &Endpoint, error: &SessionError) -> String {
         let text = with_causes(error);
         tracing::warn!(%endpoint, error = text, "uplink session ended");
         self.status.send_modify(|status| {
             status.forked |= matches!(error, SessionError::Forked { .. });
             let since = status.trouble.as_ref().map_or_else(SystemTime::now, |trouble| trouble.since);
-            status.trouble = Some(Trouble { error: text, since });
+            status.trouble = Some(Trouble { error: text.clone(), since });
         });
+        text
+    }
+}
+
+/// Probes the collectors that are preferred to the one in use. Once one is to be returned to, the session is told to
+/// end in order; returns if it has not after a few seconds.
+async fn left(
+    preference: &mut Preference,
+    index: usize,
+    credentials: &watch::Receiver<Arc<Credentials>>,
+    status: &watch::Sender<Status>,
+    leave: &CancellationToken,
+) {
+    'probing: loop {
+        let Some(wait) = preference.probe_wait(index) else { return std::future::pending().await };
+        tokio::time::sleep(wait).await;
+        for preferred in 0..index {
+            let Some(endpoint) = preference.endpoint(preferred).cloned() else { continue };
+            let tls = Arc::clone(&credentials.borrow().tls);
+            let connected = channel(&endpoint, tls).await;
+            let found = connected.map(drop).map_err(|error| with_causes(&error));
+            let to_return = preference.probed(preferred, found);
+            let passed_over = preference.passed_over(index);
+            status.send_if_modified(|status| {
+                let changed = status.passed_over != passed_over;
+                status.passed_over = passed_over;
+                changed
+            });
+            if to_return {
+                tracing::info!(%endpoint, "a preferred collector is reachable again: returning to it");
+                break 'probing;
+            }
+        }
+    }
+    leave.cancel();
+    tokio::time::sleep(DRAIN_TIME_MAX).await;
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -156,6 +156,7 @@ impl Session<'_> {
         let window = usize::try_from(resumed.window).unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX);
         self.status.send_modify(|status| {
             status.connected = Some(endpoint.clone());
+            status.connected_since = Some(SystemTime::now());
             status.trouble = None;
             status.forked = false;
         });

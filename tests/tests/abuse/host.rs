@@ -29,7 +29,7 @@ impl Host {
         let dir = self.directory.path();
         let config = format!(
             "[agent]\nstate_dir = \"{}\"\nhost = \"host\"\n[sources.api]\npath = \"{}\"\n[sources.audit]\nenabled = false\n\
-             [sources.journal]\nenabled = false\n[uplink]\nendpoints = [\"127.0.0.1:{port}\"]\n",
+             [sources.journal]\nenabled = false\n[uplink]\ncollectors = [\"127.0.0.1:{port}\"]\n",
             dir.join("state").display(),
             self.socket().display(),
         );

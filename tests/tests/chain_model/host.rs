@@ -12,7 +12,7 @@ use edgetrail_agent::report::Reporter;
 use edgetrail_agent::sources::api::AnswerAfter;
 use edgetrail_disk::Medium;
 use edgetrail_link::outbox::Outbox;
-use edgetrail_link::uplink::{Uplink, UplinkOptions};
+use edgetrail_link::uplink::{RETURN_AFTER, Uplink, UplinkOptions};
 use edgetrail_proto::chain::Binding;
 use edgetrail_proto::identity::AgentId;
 use tokio::sync::{oneshot, watch};
@@ -124,7 +124,12 @@ impl Host {
     async fn uplink(&self, collector: &Collector, patience: Duration, done: impl Fn(&Collector) -> bool) -> Result<(), String> {
         let (sender, credentials) = watch::channel(collector.credentials(self.path()));
         let outbox: Arc<dyn Outbox> = Arc::clone(&self.running.as_ref().unwrap().shelf) as Arc<dyn Outbox>;
-        let options = UplinkOptions { endpoints: vec![collector.endpoint()], credentials, agent_version: "1".to_owned() };
+        let options = UplinkOptions {
+            endpoints: vec![collector.endpoint()],
+            return_after: RETURN_AFTER,
+            credentials,
+            agent_version: "1".to_owned(),
+        };
         let (uplink, status) = Uplink::new(outbox, options);
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();

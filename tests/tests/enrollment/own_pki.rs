@@ -69,7 +69,7 @@ fn foreign_certificates_work_on_both_sides_and_are_replaced_without_restart() {
     let deployment = Deployment::with_collector_settings(&[], &settings);
     let config = format!(
         "[agent]\nstate_dir = \"{}\"\nhost = \"web-1\"\n[sources.api]\npath = \"{}\"\n[sources.audit]\nenabled = false\n\
-         [sources.journal]\nenabled = false\n[uplink]\nendpoints = [\"127.0.0.1:{}\"]\n\
+         [sources.journal]\nenabled = false\n[uplink]\ncollectors = [\"127.0.0.1:{}\"]\n\
          [identity]\ncertificate = \"{}\"\nkey = \"{}\"\nroots = [\"{}\", \"{}\"]\naccount = \"444455556666\"\nregion = \"dc-osaka-1\"\n",
         at("state"),
         at("api.sock"),

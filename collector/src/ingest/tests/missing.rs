@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edgetrail_link::outbox::Outbox;
-use edgetrail_link::uplink::{Credentials, Status, Uplink, UplinkOptions};
+use edgetrail_link::uplink::{Credentials, RETURN_AFTER, Status, Uplink, UplinkOptions};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{Cause, Hash, Predecessor, ReceiptSigner};
 use edgetrail_proto::merkle;
@@ -33,7 +33,12 @@ fn receipted_by(signer: &ReceiptSigner, outbox: &MemoryOutbox) {
 
 fn run(rig: &Rig, credentials: Arc<Credentials>, outbox: &Arc<MemoryOutbox>) -> (watch::Receiver<Status>, JoinSet<()>) {
     let (sender, credentials) = watch::channel(credentials);
-    let options = UplinkOptions { endpoints: vec![rig.endpoint.clone()], credentials, agent_version: "1".to_owned() };
+    let options = UplinkOptions {
+        endpoints: vec![rig.endpoint.clone()],
+        return_after: RETURN_AFTER,
+        credentials,
+        agent_version: "1".to_owned(),
+    };
     let (uplink, status) = Uplink::new(outbox.clone(), options);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {

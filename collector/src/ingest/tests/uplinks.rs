@@ -1,6 +1,7 @@
 //! The real uplink against the real ingest: everything once, in order, whatever the connection does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use edgetrail_link::uplink::{Credentials, Endpoint, Status, Uplink, UplinkOptions};
 use edgetrail_proto::chain::{Cause, Predecessor};
@@ -23,7 +24,8 @@ struct Running {
 impl Running {
     fn start(rig: &Rig, agent: &TestAgent, outbox: &Arc<MemoryOutbox>, endpoints: Vec<Endpoint>) -> Self {
         let (sender, credentials) = watch::channel(rig.credentials(agent));
-        let options = UplinkOptions { endpoints, credentials, agent_version: "1".to_owned() };
+        let options =
+            UplinkOptions { endpoints, return_after: Duration::from_millis(300), credentials, agent_version: "1".to_owned() };
         let (uplink, status) = Uplink::new(outbox.clone(), options);
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let stopped = stop.clone();
@@ -151,6 +153,43 @@ async fn the_next_endpoint_is_tried_when_the_preferred_one_is_down() {
     let running = Running::start(&rig, &agent, &outbox, vec![dead, rig.endpoint.clone()]);
     receipted(&outbox, &running.status).await;
     assert_eq!(running.status.borrow().connected, Some(rig.endpoint.clone()));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_preferred_endpoint_is_returned_to_once_it_is_reachable_again() {
+    let rig = Rig::start().await;
+    let agent = rig.join(1).await;
+    let outbox = MemoryOutbox::new(agent.stream(1));
+    outbox.seal(&names(0, 1));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let preferred = Endpoint { host: "127.0.0.1".to_owned(), port: address.port() };
+    let mut running = Running::start(&rig, &agent, &outbox, vec![preferred.clone(), rig.endpoint.clone()]);
+    receipted(&outbox, &running.status).await;
+    let status = running.status.borrow().clone();
+    assert_eq!(status.connected, Some(rig.endpoint.clone()));
+    assert_eq!(status.passed_over.first().map(|passed| &passed.endpoint), Some(&preferred), "{status:?}");
+
+    // The preferred one stands before the same collector: what was sent by the other way is known there.
+    let listener = TcpListener::bind(address).await.unwrap();
+    let behind = (rig.endpoint.host.clone(), rig.endpoint.port);
+    let mut passing = JoinSet::new();
+    passing.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (agent_side, _) = listener.accept().await.unwrap();
+            let collector_side = TcpStream::connect((behind.0.as_str(), behind.1)).await.unwrap();
+            connections.spawn(pass(agent_side, collector_side, usize::MAX));
+        }
+    });
+    let returned = running.status.wait_for(|status| status.connected.as_ref() == Some(&preferred));
+    let returned = tokio::time::timeout(PATIENCE, returned).await.expect("it returns").unwrap().clone();
+    assert!(returned.passed_over.is_empty() && returned.connected_since.is_some());
+    outbox.seal(&names(1, 1));
+    receipted(&outbox, &running.status).await;
+    assert_eq!(committed(&rig), ["B0R0", "B1R0"]);
     running.stop().await;
 }
 
