@@ -6,7 +6,7 @@ CARGO  ?= cargo
 DIR    ?= .edgetrail
 export PATH := $(VENV)/bin:$(PATH)
 
-.PHONY: help build run test check unit e2e bench setup clean deny
+.PHONY: help build run test check torture bench setup clean deny
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: setup build ## the short tier of all tests
 	$(PYTHON) -m unittest discover -s tests/chain
 	tests/run-tests
 	tests/fuzz/run --seconds 10
+
+torture: setup ## the long tier: hours; goes on where it was stopped, and adds to docs/reliability.md
+	tests/torture
 
 bench: ## whole journey and micro-benchmarks; the figures stand in docs/performance.md
 	$(CARGO) build --locked --profile dist --workspace --bins

@@ -1,7 +1,9 @@
 //! What each event costs in proto, on one core: `cargo bench -p edgetrail-proto`. Figures stand in docs/performance.md.
 
 use divan::{Bencher, counter::BytesCount, counter::ItemsCount};
-use edgetrail_proto::chain::{BatchKind, Cause, Counters, Hash, Open, Ratchet, SealInput, Seed, Verifier, Writer, event_id};
+use edgetrail_proto::chain::{
+    BatchKind, Cause, Counters, Hash, Open, Ratchet, ReceiptSigner, SealInput, Seed, Verifier, Writer, event_id,
+};
 use edgetrail_proto::facets::Facets;
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::merkle;
@@ -71,6 +73,11 @@ fn record(i: u64) -> Record {
 
 fn batch() -> Vec<Vec<u8>> {
     (0..BATCH as u64).map(|i| record(i).to_json()).collect()
+}
+
+/// Records of exactly 1 KiB: hashing looks at no more than their length.
+fn kib_batch() -> Vec<Vec<u8>> {
+    (0..BATCH).map(|i| vec![u8::try_from(i % 251).unwrap_or(0); 1024]).collect()
 }
 
 fn stream() -> (Open, Ratchet) {
@@ -157,6 +164,39 @@ fn verify_of_256(bencher: Bencher) {
     bencher.counter(ItemsCount::new(BATCH)).bench(|| {
         let mut verifier = verifier.clone();
         verifier.accept(&sealed.header, &sealed.seal, &leaves).is_ok()
+    });
+}
+
+/// Agent, everything under a hash for a batch of 256 records of 1 KiB: leaf hashes, root, ratchet, seal; and its receipt
+/// verified and hashed for the next header. One receipt a batch is the most there is.
+#[divan::bench]
+fn agents_side_of_256_kib(bencher: Bencher) {
+    let records = kib_batch();
+    let (open, ratchet) = stream();
+    let writer = Writer::begin(&open, ratchet);
+    let signer = ReceiptSigner::from_seed(&[7; 32]);
+    let key = signer.public_key();
+    let receipt = signer.sign(open.stream, 0, Hash::ZERO, 0, 0);
+    bencher.counter(ItemsCount::new(BATCH)).bench(|| {
+        let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
+        let sealed = writer.seal(&input(&leaves));
+        (sealed, receipt.verify(&key).is_ok(), receipt.message_hash())
+    });
+}
+
+/// Collector, the same batch: leaf hashes, root, header and seal checked, a receipt signed.
+#[divan::bench]
+fn collectors_side_of_256_kib(bencher: Bencher) {
+    let records = kib_batch();
+    let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
+    let (open, ratchet) = stream();
+    let (sealed, _) = Writer::begin(&open, ratchet).seal(&input(&leaves));
+    let verifier = Verifier::begin(&open);
+    let signer = ReceiptSigner::from_seed(&[7; 32]);
+    bencher.counter(ItemsCount::new(BATCH)).bench(|| {
+        let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
+        let accepted = verifier.clone().accept(&sealed.header, &sealed.seal, &leaves).is_ok();
+        (accepted, signer.sign(open.stream, 0, sealed.hash, 0, 0))
     });
 }
 
