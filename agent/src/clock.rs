@@ -1,5 +1,6 @@
 //! The host's clocks: wall time for records, and a second one that tells when the first was set.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -8,6 +9,9 @@ use rustix::time::{ClockId, clock_gettime};
 pub fn unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
+
+/// Wall time, Unix nanoseconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// A step of the wall clock smaller than this is a daemon's slewing or this thread's waiting, nanoseconds.
 const STEP_NS_MIN: u64 = 2_000_000_000;
@@ -19,23 +23,21 @@ pub struct StepWatch {
     offset: i128,
 }
 
-impl Default for StepWatch {
-    fn default() -> Self {
-        Self { offset: offset() }
-    }
-}
-
 impl StepWatch {
+    pub fn new(now: u64) -> Self {
+        Self { offset: offset(now) }
+    }
+
     /// By how many nanoseconds the wall clock was set since the last call, if it was.
-    pub fn step(&mut self) -> Option<i128> {
-        let now = offset();
-        let step = now - self.offset;
-        self.offset = now;
+    pub fn step(&mut self, now: u64) -> Option<i128> {
+        let offset = offset(now);
+        let step = offset - self.offset;
+        self.offset = offset;
         (step.unsigned_abs() >= u128::from(STEP_NS_MIN)).then_some(step)
     }
 }
 
-fn offset() -> i128 {
+fn offset(now: u64) -> i128 {
     let boot = clock_gettime(ClockId::Boottime);
-    i128::from(unix_ns()) - (i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec))
+    i128::from(now) - (i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec))
 }

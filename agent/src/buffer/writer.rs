@@ -25,7 +25,7 @@ use super::outbox::Shelf;
 use super::scribe::{Opening, Place, Published, Scribe};
 use super::space::Space;
 use super::{BufferError, store};
-use crate::clock::{StepWatch, unix_ns};
+use crate::clock::{Clock, StepWatch, unix_ns};
 use crate::observation::{Cursor, Loss, Outcome};
 use crate::report::Reporter;
 use crate::sources::api::AnswerAfter;
@@ -126,6 +126,18 @@ impl Buffer {
         reporter: Reporter,
         limits: Limits,
     ) -> Result<(Self, BufferTask, Shelf), BufferError> {
+        Self::open_by(Arc::new(unix_ns), medium, dir, opener, reporter, limits)
+    }
+
+    /// As [`Buffer::open`], by another wall clock than the host's.
+    pub fn open_by(
+        clock: Clock,
+        medium: &Medium,
+        dir: &Path,
+        opener: Opener,
+        reporter: Reporter,
+        limits: Limits,
+    ) -> Result<(Self, BufferTask, Shelf), BufferError> {
         let published = Arc::new(Published::new());
         let place = Place {
             medium: medium.clone(),
@@ -134,7 +146,7 @@ impl Buffer {
             reporter,
             published: Arc::clone(&published),
         };
-        let (scribe, _) = Scribe::open(&place, Opening::Start, unix_ns())?;
+        let (scribe, _) = Scribe::open(&place, Opening::Start, clock())?;
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
         let (room_sender, room) = watch::channel(Room::Open);
         let shelf = Shelf::open(medium, dir, commands.clone(), published)?;
@@ -154,7 +166,8 @@ impl Buffer {
             condemned: false,
             ballast,
             space_at: None,
-            steps: StepWatch::default(),
+            steps: StepWatch::new(clock()),
+            clock,
             closed: false,
         };
         // The start itself may have committed a gap.
@@ -231,6 +244,7 @@ struct Writer {
     ballast: Ballast,
     space_at: Option<Instant>,
     steps: StepWatch,
+    clock: Clock,
     closed: bool,
 }
 
@@ -258,6 +272,10 @@ impl Writer {
             }
             self.act();
         }
+    }
+
+    fn now(&self) -> u64 {
+        (self.clock)()
     }
 
     /// When something is due that no command brings.
@@ -294,7 +312,8 @@ impl Writer {
             Command::Reconcile { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),
             Command::Reconcile { latest, positions, reply } => {
                 self.flush();
-                let done = self.with(|scribe| scribe.reconcile(latest, &positions, unix_ns()));
+                let now = self.now();
+                let done = self.with(|scribe| scribe.reconcile(latest, &positions, now));
                 if matches!(done, Ok(Reconciled::Successor)) {
                     self.settle();
                     self.follow_successor();
@@ -305,7 +324,8 @@ impl Writer {
             Command::Forked { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),
             Command::Forked { stream, reply } => {
                 self.flush();
-                let done = self.with(|scribe| scribe.forked(stream, unix_ns()));
+                let now = self.now();
+                let done = self.with(|scribe| scribe.forked(stream, now));
                 if matches!(done, Ok(Reconciled::Successor)) {
                     self.settle();
                     self.follow_successor();
@@ -360,7 +380,7 @@ impl Writer {
         };
         let before = scribe.desk.state.commits;
         let waits = staged.addition.callers.iter().any(|caller| caller.after == AnswerAfter::Receipt);
-        match scribe.commit(&staged.addition, waits, unix_ns()) {
+        match scribe.commit(&staged.addition, waits, (self.clock)()) {
             Ok(()) => {
                 // From here on a crash keeps every record of the addition: callers may be answered.
                 let (stream, last) = (scribe.line.stream, scribe.line.writer.next_k().saturating_sub(1));
@@ -383,7 +403,8 @@ impl Writer {
     }
 
     fn seal(&mut self) {
-        if self.with(|scribe| scribe.seal_open(unix_ns())).is_ok() {
+        let now = self.now();
+        if self.with(|scribe| scribe.seal_open(now)).is_ok() {
             self.settle();
         }
     }
@@ -422,7 +443,7 @@ impl Writer {
 
     fn reopen(&mut self) {
         let why = if self.condemned { Opening::Condemned } else { Opening::Again };
-        match Scribe::open(&self.place, why, unix_ns()) {
+        match Scribe::open(&self.place, why, self.now()) {
             Ok((scribe, commits)) => {
                 tracing::info!("the buffer is open again");
                 self.condemned = false;
@@ -473,7 +494,7 @@ impl Writer {
         let reusable = scribe.desk.store.reusable_bytes().unwrap_or(0);
         self.ballast.lay(space.free, self.limits.min_free_bytes);
         let oldest = store::oldest(&scribe.desk.store.db).unwrap_or(None);
-        let age = Duration::from_nanos(oldest.map_or(0, |oldest| unix_ns().saturating_sub(oldest)));
+        let age = Duration::from_nanos(oldest.map_or(0, |oldest| self.now().saturating_sub(oldest)));
         let full = used >= self.limits.max_bytes.saturating_sub(self.limits.reserve_bytes)
             || space.is_full(reusable, self.limits.min_free_bytes)
             || self.ballast.is_spent()
@@ -503,8 +524,8 @@ impl Writer {
 
     /// A clock that was set is noted in the stream: order is by seq, but times before and after don't compare.
     fn watch_clock(&mut self) {
-        let Some(step) = self.steps.step() else { return };
-        let now = unix_ns();
+        let now = self.now();
+        let Some(step) = self.steps.step(now) else { return };
         let loss = Loss {
             cause: "clock-step",
             count: Some(0),
@@ -527,7 +548,8 @@ impl Writer {
             // The buffer could not take it: the next start finds no orderly stop and says so.
             return Err(BufferError::Stopped);
         }
-        self.with(|scribe| scribe.close(unix_ns()))?;
+        let now = self.now();
+        self.with(|scribe| scribe.close(now))?;
         self.closed = true;
         Ok(())
     }

@@ -32,11 +32,11 @@ use std::time::Duration;
 
 use edgetrail_link::receipt_keys::ReceiptKeys;
 use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming};
+use edgetrail_link::transport::Listen;
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
 use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -174,7 +174,7 @@ impl Ingest {
     }
 
     /// Serves until stopped; then each session answers what is committed, and ends.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Result<(), IngestError> {
+    pub async fn serve(self, listener: impl Listen, stop: CancellationToken) -> Result<(), IngestError> {
         let address = listener.local_addr().ok();
         let service = IngestServer::new(Service(Arc::clone(&self.context)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)

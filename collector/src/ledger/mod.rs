@@ -206,6 +206,11 @@ impl Ledger {
         open::open(dir, options)
     }
 
+    /// Whether no batch waits for its commit: for simulations, whose time passes only then.
+    pub fn is_idle(&self) -> bool {
+        self.queue.available_permits() == self.queue_permits as usize && self.requests.capacity() == self.requests.max_capacity()
+    }
+
     pub fn stream(&self, id: StreamId) -> Result<Option<StreamState>, LedgerError> {
         Ok(store::stream(&self.shared.reader(), id)?.map(|row| self.shared.known(row.state)))
     }

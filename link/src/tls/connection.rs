@@ -1,5 +1,6 @@
 //! A connection whose handshake succeeded.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
@@ -16,11 +16,11 @@ use super::ALPN_H2;
 use super::crowd::{AgentPlace, Place};
 use super::frames::{FrameAllowance, Metered};
 use super::peer::Peer;
+use crate::transport::Transport;
 
 /// An accepted connection: its frames are counted, and it ends when newer ones of its agent need its place.
-#[derive(Debug)]
 pub struct Connection {
-    tls: Metered<TlsStream<TcpStream>>,
+    tls: Metered<TlsStream<Transport>>,
     info: ConnectionInfo,
     displaced: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// Left when the connection is dropped.
@@ -38,9 +38,15 @@ pub struct ConnectionInfo {
     pub cipher: Option<&'static str>,
 }
 
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
 impl Connection {
     pub(super) fn new(
-        tls: TlsStream<TcpStream>,
+        tls: TlsStream<Transport>,
         frames: FrameAllowance,
         address: SocketAddr,
         peer: Option<Arc<Peer>>,

@@ -5,6 +5,7 @@
 //! each connection, so that a rotation or revocation counts from the next handshake on. Dropping the stream ends
 //! listening and unfinished handshakes.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
@@ -25,6 +25,7 @@ use super::connection::Connection;
 use super::crowd::{AgentPlaces, Crowd, CrowdLimits, Place, Room};
 use super::frames::{AGENT_FRAMES, FrameAllowance};
 use super::peer::{Admission, Peer, PeerError};
+use crate::transport::{Listen, Transport};
 
 /// A handshake takes two round trips; a peer that needs longer than this comes again.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -40,9 +41,8 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(50);
 const REFUSAL_LOGGED: Duration = Duration::from_millis(600);
 
 /// The stream of accepted connections; never ends by itself and never yields an error.
-#[derive(Debug)]
 pub struct Incoming {
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     config: watch::Receiver<Arc<ServerConfig>>,
     admission: Option<Arc<dyn Admission>>,
     frames: FrameAllowance,
@@ -80,11 +80,17 @@ enum HandshakeError {
     Admission(#[source] rustls::Error),
 }
 
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("crowd", &self.crowd).finish_non_exhaustive()
+    }
+}
+
 impl Incoming {
-    pub fn new(listener: TcpListener, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
+    pub fn new(listener: impl Listen, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
         let (crowd, handshakes) = (Crowd::new(CrowdLimits::default()), JoinSet::new());
         Self {
-            listener,
+            listener: Box::new(listener),
             config,
             admission: None,
             frames: AGENT_FRAMES,
@@ -148,7 +154,7 @@ impl Incoming {
                 continue;
             }
             match std::task::ready!(self.listener.poll_accept(context)) {
-                Ok((tcp, address)) => self.begin(tcp, address),
+                Ok((transport, address)) => self.begin(transport, address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     self.pause = Some(Box::pin(tokio::time::sleep(ACCEPT_PAUSE)));
@@ -157,7 +163,7 @@ impl Incoming {
         }
     }
 
-    fn begin(&mut self, tcp: TcpStream, address: SocketAddr) {
+    fn begin(&mut self, transport: Transport, address: SocketAddr) {
         let now = Instant::now();
         if self.crowd.arrive(address.ip(), now) == Room::Refused {
             self.refusals.note_crowded(address);
@@ -170,7 +176,7 @@ impl Incoming {
             place: self.crowd.place(address.ip()),
             agents: self.crowd.agents(),
         };
-        let shaken = async move { handshake.run(tcp, address).await.map_err(|error| Refused { address, error }) };
+        let shaken = async move { handshake.run(transport, address).await.map_err(|error| Refused { address, error }) };
         let abort = self.handshakes.spawn(shaken);
         self.crowd.begin(address.ip(), now, abort);
     }
@@ -186,12 +192,8 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn run(self, tcp: TcpStream, address: SocketAddr) -> Result<Connection, HandshakeError> {
-        // Small messages (receipts) go out at once; failing to set it costs latency only.
-        if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "nodelay was not set");
-        }
-        let accepted = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(self.config).accept(tcp));
+    async fn run(self, transport: Transport, address: SocketAddr) -> Result<Connection, HandshakeError> {
+        let accepted = tokio::time::timeout(HANDSHAKE_TIME_MAX, TlsAcceptor::from(self.config).accept(transport));
         let tls = accepted.await.map_err(|_| HandshakeError::TimedOut)?.map_err(HandshakeError::Tls)?;
         let chain = tls.get_ref().1.peer_certificates();
         let chain: Option<Vec<_>> = chain.map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect());

@@ -9,9 +9,10 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::Channel;
+
+use crate::transport::{Dial, Tcp};
 
 /// TCP and TLS together; a healthy collector answers in two round trips.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -51,16 +52,17 @@ pub enum ConnectError {
 
 /// Connects; the channel carries gRPC and pings so that silence is noticed.
 pub async fn channel(endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Result<Channel, ConnectError> {
+    channel_over(&Tcp::dialer(), endpoint, tls).await
+}
+
+/// As [`channel`], over another network.
+pub async fn channel_over(dial: &Arc<dyn Dial>, endpoint: &Endpoint, tls: Arc<ClientConfig>) -> Result<Channel, ConnectError> {
     let bad_host = || ConnectError::Host(endpoint.host.clone());
     let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| bad_host())?;
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    let (dial, to) = (Arc::clone(dial), endpoint.clone());
     let connector = tower::service_fn(move |_: Uri| {
-        let (host, name, tls) = (host.clone(), name.clone(), TlsConnector::from(Arc::clone(&tls)));
-        async move {
-            let tcp = TcpStream::connect((host.as_str(), port)).await?;
-            tcp.set_nodelay(true)?;
-            Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, tcp).await?))
-        }
+        let (dialing, name, tls) = (dial.dial(&to), name.clone(), TlsConnector::from(Arc::clone(&tls)));
+        async move { Ok::<_, std::io::Error>(TokioIo::new(tls.connect(name, dialing.await?).await?)) }
     });
     // The scheme is plain to tonic because the connector above already speaks TLS.
     let channel = Channel::from_shared(format!("http://{endpoint}"))

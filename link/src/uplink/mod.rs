@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use connect::{ConnectError, Endpoint, EndpointError, channel};
+pub use connect::{ConnectError, Endpoint, EndpointError, channel, channel_over};
 pub use session::SessionError;
 
 use self::preference::Preference;
@@ -30,6 +30,7 @@ use self::session::{Session, SessionEnd};
 use crate::outbox::Outbox;
 use crate::receipt_keys::ReceiptKeys;
 use crate::tls;
+use crate::transport::{Dial, Tcp};
 
 /// How long a preferred collector must have been reachable before the uplink returns to it, where nothing else is set.
 pub const RETURN_AFTER: Duration = Duration::from_secs(30);
@@ -126,6 +127,7 @@ pub struct PassedOver {
 pub struct Uplink {
     outbox: Arc<dyn Outbox>,
     options: UplinkOptions,
+    dial: Arc<dyn Dial>,
     status: watch::Sender<Status>,
 }
 
@@ -138,7 +140,13 @@ impl std::fmt::Debug for Uplink {
 impl Uplink {
     pub fn new(outbox: Arc<dyn Outbox>, options: UplinkOptions) -> (Self, watch::Receiver<Status>) {
         let (status, receiver) = watch::channel(Status::default());
-        (Self { outbox, options, status }, receiver)
+        (Self { outbox, options, dial: Tcp::dialer(), status }, receiver)
+    }
+
+    /// Over another network than the host's.
+    pub fn over(mut self, dial: Arc<dyn Dial>) -> Self {
+        self.dial = dial;
+        self
     }
 
     /// Sends until stopped; then what is sealed goes out for at most a few seconds more, if a session is open.
@@ -177,6 +185,7 @@ impl Uplink {
             let leave = stop.child_token();
             let session = Session {
                 outbox: &self.outbox,
+                dial: &self.dial,
                 credentials: &credentials,
                 renewals: &self.options.credentials,
                 agent_version: &self.options.agent_version,
@@ -186,7 +195,7 @@ impl Uplink {
             let (progress, begun) = (session::Progress::default(), Instant::now());
             let ended = tokio::select! {
                 ended = session.run(&endpoint, &progress) => ended,
-                () = left(&mut preference, index, &self.options.credentials, &self.status, &leave) => Ok(SessionEnd::Resume),
+                () = left(&mut preference, index, &self.dial, &self.options.credentials, &self.status, &leave) => Ok(SessionEnd::Resume),
             };
             self.status.send_modify(|status| {
                 (status.connected, status.connected_since) = (None, None);
@@ -233,6 +242,7 @@ impl Uplink {
 async fn left(
     preference: &mut Preference,
     index: usize,
+    dial: &Arc<dyn Dial>,
     credentials: &watch::Receiver<Arc<Credentials>>,
     status: &watch::Sender<Status>,
     leave: &CancellationToken,
@@ -243,7 +253,7 @@ async fn left(
         for preferred in 0..index {
             let Some(endpoint) = preference.endpoint(preferred).cloned() else { continue };
             let tls = Arc::clone(&credentials.borrow().tls);
-            let connected = channel(&endpoint, tls).await;
+            let connected = channel_over(dial, &endpoint, tls).await;
             let found = connected.map(drop).map_err(|error| with_causes(&error));
             let to_return = preference.probed(preferred, found);
             let passed_over = preference.passed_over(index);

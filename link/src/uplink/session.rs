@@ -23,6 +23,7 @@ use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStr
 use crate::body::Encoder;
 use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
 use crate::receipt_keys::{RECEIPT_KEYS_MAX, ReceiptKey, ReceiptKeyError, ReceiptKeys};
+use crate::transport::Dial;
 use crate::wire::{self, from_agent, from_collector};
 
 /// Most batches in flight, whatever the collector allows: at 100 ms of round trip and full batches, 160 MiB/s.
@@ -96,6 +97,7 @@ impl Progress {
 #[derive(Clone, Copy)]
 pub(super) struct Session<'a> {
     pub(super) outbox: &'a Arc<dyn Outbox>,
+    pub(super) dial: &'a Arc<dyn Dial>,
     pub(super) credentials: &'a Credentials,
     /// What replaces `credentials` while the session runs; the version of now is seen.
     pub(super) renewals: &'a watch::Receiver<Arc<Credentials>>,
@@ -126,7 +128,7 @@ type Wire = mpsc::Sender<wire::FromAgent>;
 
 impl Session<'_> {
     pub(super) async fn run(self, endpoint: &Endpoint, progress: &Progress) -> Result<SessionEnd, SessionError> {
-        let connecting = connect::channel(endpoint, Arc::clone(&self.credentials.tls));
+        let connecting = connect::channel_over(self.dial, endpoint, Arc::clone(&self.credentials.tls));
         let channel = tokio::select! {
             channel = connecting => channel.map_err(SessionError::Connect)?,
             () = self.stop.cancelled() => return Ok(SessionEnd::Drained),

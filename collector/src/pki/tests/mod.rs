@@ -1,5 +1,3 @@
-//! The authority, enrolment over gRPC, and files that are replaced on disk.
-
 mod authority;
 mod enrollment;
 mod replaced;
