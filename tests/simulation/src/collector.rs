@@ -1,0 +1,101 @@
+//! The simulated host on which the collector runs: control store, PKI, ledger, internal stream, ingest.
+
+use std::sync::{Arc, Mutex};
+
+use edgetrail_collector::control::Control;
+use edgetrail_collector::ingest::{Ingest, go_on_restored};
+use edgetrail_collector::internal::{Home, Internal};
+use edgetrail_collector::ledger::{Entry, Ledger, LedgerOptions, LedgerTask};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::WallClock;
+use crate::image::{ACCOUNT, Image, REGION, open_pki};
+use crate::network::Port;
+
+pub(crate) const PORT: u16 = 7443;
+
+/// What outlives a crash, and the ledger while there is one.
+pub(crate) struct Site {
+    pub(crate) directory: TempDir,
+    pub(crate) clock: WallClock,
+    ledger: Mutex<Option<Ledger>>,
+    /// Why the ledger ended, where it should not have.
+    failed: Mutex<Option<String>>,
+}
+
+/// Ends the ledger's thread when its host crashes, so that the next start finds the files alone. What waits for the
+/// writer is committed: as if the crash had come a moment later.
+struct LedgerThread {
+    site: Arc<Site>,
+    task: Option<LedgerTask>,
+}
+
+impl Drop for LedgerThread {
+    fn drop(&mut self) {
+        drop(self.site.ledger.lock().unwrap().take());
+        let stop = CancellationToken::new();
+        stop.cancel();
+        if let Some(Err(error)) = self.task.take().map(|task| futures::executor::block_on(task.run(stop))) {
+            *self.site.failed.lock().unwrap() = Some(error.to_string());
+        }
+    }
+}
+
+impl Site {
+    pub(crate) fn new(image: &Image) -> Arc<Self> {
+        let (clock, ledger, failed) = (WallClock::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { directory: image.collector(), clock, ledger, failed })
+    }
+
+    /// The host's software: until it crashes.
+    pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
+        let directory = self.directory.path();
+        let control = Control::open(directory)?;
+        let pki = open_pki(directory, &control);
+        let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+        options.former_keys = pki.own_receipt_keys();
+        options.clock = self.clock.reader();
+        let (ledger, task) = Ledger::open(&directory.join("ledger"), options)?;
+        let _thread = LedgerThread { site: Arc::clone(&self), task: Some(task) };
+        *self.ledger.lock().unwrap() = Some(ledger.clone());
+        let home = Home { account: ACCOUNT.parse()?, region: REGION.parse()?, host: "collector".to_owned() };
+        let (internal, internal_task) = Internal::open(directory, ledger.clone(), pki.authority(), &home).await?;
+        go_on_restored(&ledger, &pki, internal_task.restored()).await?;
+        let ingest = Ingest::new(ledger, control, &pki, Some(internal));
+        let (port, stop) = (Port::bind(PORT).await?, CancellationToken::new());
+        let ended = tokio::select! {
+            ended = ingest.serve(port, stop.clone()) => format!("{ended:?}"),
+            ended = internal_task.run(stop.clone()) => format!("{ended:?}"),
+        };
+        Err(format!("the collector ended by itself: {ended}").into())
+    }
+
+    pub(crate) fn ledger(&self) -> Option<Ledger> {
+        self.ledger.lock().unwrap().clone()
+    }
+
+    /// Waits until everything put to the ledger is durable: the disk takes none of the simulated time.
+    pub(crate) fn settle(&self) {
+        let ledger = self.ledger.lock().unwrap();
+        let mut looks = 0;
+        while ledger.as_ref().is_some_and(|ledger| !ledger.is_idle()) {
+            looks += 1;
+            if looks < 50 { std::thread::yield_now() } else { std::thread::sleep(std::time::Duration::from_micros(50)) }
+        }
+        if let Some(error) = self.failed.lock().unwrap().as_ref() {
+            panic!("the ledger failed: {error}");
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let ledger = self.ledger().expect("the collector runs");
+        let (mut all, mut from) = (Vec::new(), 0);
+        loop {
+            let entries = ledger.read(from, 1 << 20).unwrap();
+            let Some(last) = entries.last() else { return all };
+            from = last.index + 1;
+            all.extend(entries);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A simulated host on which an agent runs: buffer and uplink, and a caller that commits records.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use edgetrail_agent::buffer::{Addition, Buffer, BufferTask, Caller, Counted, Limits, Opener, Shelf};
+use edgetrail_agent::normalize;
+use edgetrail_agent::observation::{Answer, Outcome};
+use edgetrail_agent::report::Reporter;
+use edgetrail_agent::sources::api::AnswerAfter;
+use edgetrail_disk::Medium;
+use edgetrail_link::outbox::Outbox;
+use edgetrail_link::uplink::{Credentials, Endpoint, Status, Uplink, UplinkOptions};
+use edgetrail_power::rng::Rng;
+use edgetrail_proto::chain::Binding;
+use edgetrail_proto::identity::AgentId;
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::WallClock;
+use crate::collector::PORT;
+use crate::image::{ACCOUNT, COLLECTOR, Image, REGION, agent};
+use crate::network::Network;
+
+/// Real time in which a commit is sealed on a machine that is not stuck.
+const SEALED_MAX: Duration = Duration::from_secs(10);
+
+/// Longest pause between two commits, simulated milliseconds.
+const PAUSE_MAX_MS: usize = 1_500;
+
+/// What outlives a crash, and what the oracle is told.
+pub(crate) struct Site {
+    pub(crate) directory: TempDir,
+    pub(crate) agent: AgentId,
+    pub(crate) clock: WallClock,
+    number: usize,
+    seed: u64,
+    credentials: Arc<Credentials>,
+    /// Starts so far: each commits by chance of its own.
+    starts: AtomicU64,
+    next: AtomicU64,
+    /// Numbers of the records whose commit returned.
+    answered: Mutex<BTreeSet<u64>>,
+    quiet: AtomicBool,
+    running: Mutex<Option<(Arc<Shelf>, watch::Receiver<Status>)>>,
+}
+
+/// The buffer while the host runs. Dropped by a crash: nothing is closed, its thread ends as a kill would end it.
+struct Running {
+    site: Arc<Site>,
+    buffer: Buffer,
+    shelf: Arc<Shelf>,
+    task: Option<BufferTask>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.site.running.lock().unwrap().take());
+        self.task.take().map(BufferTask::end).transpose().expect("the buffer's thread does not panic");
+    }
+}
+
+impl Site {
+    pub(crate) fn new(
+        image: &Image,
+        number: usize,
+        seed: u64,
+        credentials: impl Fn(&std::path::Path) -> Arc<Credentials>,
+    ) -> Arc<Self> {
+        let directory = image.host(number);
+        Arc::new(Self {
+            credentials: credentials(directory.path()),
+            directory,
+            agent: agent(number),
+            clock: WallClock::default(),
+            number,
+            seed,
+            starts: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            answered: Mutex::default(),
+            quiet: AtomicBool::new(false),
+            running: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn name(number: usize) -> String {
+        format!("host-{number}")
+    }
+
+    /// The host's software: until it crashes.
+    pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        let host = normalize::Host {
+            agent: self.agent,
+            name: "host".to_owned(),
+            account: ACCOUNT.parse()?,
+            region: REGION.parse()?,
+            partition: "aws".to_owned(),
+            keep_raw: false,
+        };
+        let opener = Opener::new(self.agent, Binding::one(host.account, host.region.clone(), "host")?, self.directory.path())?;
+        // Free space is the machine's, not the schedule's; a seal follows its commit at once.
+        let limits = Limits { seal_interval: Duration::ZERO, min_free_bytes: 0, reserve_bytes: 0, ..Limits::default() };
+        let (clock, medium, reporter) = (self.clock.reader(), Medium::real(), Reporter::new(host));
+        let (buffer, task, shelf) = Buffer::open_by(clock, &medium, self.directory.path(), opener, reporter, limits)?;
+        let shelf = Arc::new(shelf);
+        let running = Running { site: Arc::clone(&self), buffer, shelf: Arc::clone(&shelf), task: Some(task) };
+        let (_renew, credentials) = watch::channel(Arc::clone(&self.credentials));
+        let options = UplinkOptions {
+            endpoints: vec![Endpoint { host: COLLECTOR.to_owned(), port: PORT }],
+            return_after: Duration::from_secs(60),
+            credentials,
+            agent_version: "1".to_owned(),
+        };
+        let (uplink, status) = Uplink::new(Arc::clone(&shelf) as Arc<dyn Outbox>, options);
+        *self.running.lock().unwrap() = Some((shelf, status));
+        let mut rng = Rng::new(self.seed ^ (start << 32) ^ ((self.number as u64 + 1) << 48));
+        tokio::select! {
+            () = uplink.over(Arc::new(Network)).run(CancellationToken::new()) => Err("the uplink ended by itself".into()),
+            done = self.commits(&running, &mut rng) => done,
+        }
+    }
+
+    async fn commits(&self, running: &Running, rng: &mut Rng) -> turmoil::Result {
+        loop {
+            tokio::time::sleep(Duration::from_millis(1 + rng.below(PAUSE_MAX_MS) as u64)).await;
+            if self.quiet.load(Ordering::Relaxed) {
+                continue;
+            }
+            let count = 1 + rng.below(4) as u64;
+            let first = self.next.fetch_add(count, Ordering::Relaxed);
+            // Some crash before the seal: their records are sealed at the next start.
+            let commit = Commit {
+                site: Arc::clone(&running.site),
+                buffer: running.buffer.clone(),
+                shelf: Arc::clone(&running.shelf),
+                numbers: first..first + count,
+                await_seal: !rng.one_in(8),
+            };
+            // The simulated clock stands until it returns.
+            tokio::task::spawn_blocking(move || commit.run()).await??;
+        }
+    }
+
+    pub(crate) fn fall_quiet(&self) {
+        self.quiet.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn answered(&self) -> BTreeSet<u64> {
+        self.answered.lock().unwrap().clone()
+    }
+
+    /// Whether everything sealed has its receipt.
+    pub(crate) fn is_receipted(&self) -> bool {
+        let running = self.running.lock().unwrap();
+        let held = running.as_ref().and_then(|(shelf, _)| shelf.held().ok());
+        held.is_some_and(|held| held.iter().all(|stream| stream.unreceipted.is_empty()))
+    }
+
+    pub(crate) fn trouble(&self) -> String {
+        self.running.lock().unwrap().as_ref().map_or("not running".to_owned(), |(_, status)| format!("{:?}", *status.borrow()))
+    }
+
+    /// The name of a record's event, and its number again.
+    pub(crate) fn event_name(&self, number: u64) -> String {
+        format!("H{}N{number}", self.number)
+    }
+
+    pub(crate) fn number_of(&self, event_name: &str) -> Option<u64> {
+        event_name.strip_prefix(&format!("H{}N", self.number))?.parse().ok()
+    }
+}
+
+/// One addition of a caller that waits for its commit.
+struct Commit {
+    site: Arc<Site>,
+    buffer: Buffer,
+    shelf: Arc<Shelf>,
+    numbers: std::ops::Range<u64>,
+    await_seal: bool,
+}
+
+impl Commit {
+    fn run(self) -> Result<(), String> {
+        let mut changes = self.shelf.changes();
+        changes.mark_unchanged();
+        let mut addition = Addition::default();
+        for number in self.numbers.clone() {
+            addition.record(record(&self.site.event_name(number)).as_bytes(), Counted::Observed);
+        }
+        let (answer, answered) = oneshot::channel();
+        let outcome = Outcome::Committed { event_ids: Vec::new() };
+        addition.caller(Caller { answer: Answer(answer), outcome, after: AnswerAfter::Commit });
+        self.buffer.append(addition).map_err(|error| error.to_string())?;
+        match answered.blocking_recv() {
+            Ok(Outcome::Committed { .. }) => self.site.answered.lock().unwrap().extend(self.numbers),
+            other => return Err(format!("a commit was not answered: {other:?}")),
+        }
+        let until = Instant::now() + SEALED_MAX;
+        while self.await_seal && !changes.has_changed().unwrap_or(true) {
+            if Instant::now() > until {
+                return Err("a commit was not sealed".to_owned());
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(())
+    }
+}
+
+fn record(name: &str) -> String {
+    format!(
+        r#"{{"eventVersion":"1.11","userIdentity":{{"type":"Root"}},"eventTime":"2026-01-02T03:04:05Z","eventSource":"sudo.linux","eventName":"{name}","awsRegion":"{REGION}","eventCategory":"Management","eventType":"AwsApiCall","recipientAccountId":"{ACCOUNT}"}}"#
+    )
+}

@@ -1,0 +1,55 @@
+//! What must hold once everything is healed. No state of any host was destroyed or copied, so the rule is strict: each
+//! host has one stream, whole, and nobody is accused of anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use edgetrail_collector::ledger::Entry;
+use edgetrail_proto::chain::{Hash, Verifier};
+use edgetrail_proto::identity::StreamId;
+
+use crate::collector;
+use crate::host;
+
+/// Panics at the first thing that does not hold.
+pub(crate) fn check(collector: &collector::Site, hosts: &[Arc<host::Site>]) {
+    let entries = collector.entries();
+    chains(&entries);
+    let ledger = collector.ledger().expect("the collector runs");
+    for host in hosts {
+        let streams = ledger.streams_of(host.agent).unwrap();
+        assert!(streams.iter().all(|state| !state.is_frozen()), "{} is accused of a fork, and was not cloned", host.agent);
+        assert!(streams.len() <= 1, "{} lost nothing and has {} streams", host.agent, streams.len());
+        once_and_in_order(&entries, host);
+    }
+}
+
+/// Sequence, previous heads, roots, seals and counters, by the verifier that auditors use.
+fn chains(entries: &[Arc<Entry>]) {
+    let mut streams: BTreeMap<StreamId, Verifier> = BTreeMap::new();
+    for entry in entries {
+        let stream = entry.stream_id();
+        let verifier = streams.entry(stream).or_insert_with(|| Verifier::begin(&entry.stream.open));
+        let leaves: Vec<Hash> = entry.records.iter().map(|record| record.leaf).collect();
+        let head = verifier.accept(&entry.header, &entry.seal, &leaves);
+        let head = head.unwrap_or_else(|error| panic!("batch {} of {stream}: {error}", entry.header.k));
+        assert!(head.counters.balance(head.next_seq), "counters of {stream} at {}: {:?}", entry.header.k, head.counters);
+    }
+}
+
+/// Records are numbered in the order of their commits. One that was not answered may be there, or not.
+fn once_and_in_order(entries: &[Arc<Entry>], host: &host::Site) {
+    let of_host = entries.iter().filter(|entry| entry.stream.agent == host.agent);
+    let mut names = Vec::new();
+    for record in of_host.flat_map(|entry| &entry.records) {
+        let facets = record.facets.as_ref().expect("no record is quarantined");
+        assert!(facets.name != "ReportRehomed", "{} lost nothing and was rehomed", host.agent);
+        names.extend(host.number_of(&facets.name));
+    }
+    for pair in names.windows(2) {
+        assert!(pair[0] < pair[1], "record {} of {} follows record {}", pair[1], host.agent, pair[0]);
+    }
+    for number in host.answered() {
+        assert!(names.binary_search(&number).is_ok(), "the commit of record {number} of {} returned: it is lost", host.agent);
+    }
+}
