@@ -3,11 +3,15 @@
 //! A value of these types is valid: they are made only by parsing. Nothing here trusts a payload; the identity of a
 //! peer comes from its certificate alone.
 
+mod relay;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use relay::{RelayIdentity, RelayName};
 
 /// Twelve decimal digits. Source: CloudTrail's account ids; the AWS CLI checks `\d{12}`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +60,10 @@ pub enum IdentityError {
     Uuid(String),
     #[error("`{0}` is not of the form spiffe://TRUST/account/A/region/R/agent/ID")]
     Spiffe(String),
+    #[error("`{0}` is not a relay's name: give a lower-case DNS label such as `relay-tokyo-1`")]
+    RelayName(String),
+    #[error("`{0}` is not of the form spiffe://TRUST/relay/NAME")]
+    Relay(String),
 }
 
 impl AccountId {

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use edgetrail_disk::database::DatabaseError;
-use edgetrail_proto::identity::AgentId;
+use edgetrail_link::tls::PeerId;
+use edgetrail_proto::identity::{AgentId, RelayName};
 use rusqlite::Connection;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +37,15 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Control {
     connection: Arc<Mutex<Connection>>,
-    revoked: Arc<watch::Sender<BTreeSet<AgentId>>>,
+    revoked: Arc<watch::Sender<Revoked>>,
     hashing: hashing::Hashing,
+}
+
+/// Which agents and relays may not connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    pub agents: BTreeSet<AgentId>,
+    pub relays: BTreeSet<RelayName>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +72,20 @@ pub enum ControlError {
     NoAccessKey { id: String },
 }
 
+impl Revoked {
+    pub fn contains(&self, peer: &PeerId) -> bool {
+        match peer {
+            PeerId::Agent(agent) => self.agents.contains(agent),
+            PeerId::Relay(name) => self.relays.contains(name),
+        }
+    }
+}
+
 impl Control {
     /// Opens or creates `control.sqlite` in the state directory.
     pub fn open(dir: &Path) -> Result<Self, ControlError> {
         let connection = store::open(&dir.join("control.sqlite"))?;
-        let revoked = agents::revoked(&connection)?;
+        let revoked = revoked(&connection)?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             revoked: Arc::new(watch::Sender::new(revoked)),
@@ -77,7 +94,7 @@ impl Control {
     }
 
     /// Who may not connect any more: changes as soon as a revocation is noticed.
-    pub fn revoked(&self) -> watch::Receiver<BTreeSet<AgentId>> {
+    pub fn revoked(&self) -> watch::Receiver<Revoked> {
         self.revoked.subscribe()
     }
 
@@ -98,7 +115,7 @@ impl Control {
     }
 
     fn publish_revoked(&self) -> Result<(), ControlError> {
-        let revoked = agents::revoked(&self.lock())?;
+        let revoked = revoked(&self.lock())?;
         self.revoked.send_if_modified(|known| {
             let changed = *known != revoked;
             *known = revoked;
@@ -116,6 +133,10 @@ impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Control")
     }
+}
+
+fn revoked(connection: &Connection) -> Result<Revoked, ControlError> {
+    Ok(Revoked { agents: agents::revoked(connection)?, relays: BTreeSet::new() })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ControlError> {

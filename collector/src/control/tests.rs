@@ -95,12 +95,12 @@ async fn a_revocation_by_another_process_is_noticed() {
     tasks.spawn(control.clone().run(stop.clone()));
 
     Control::open(dir.path()).unwrap().revoke_agent(agent(1).id, 5).unwrap();
-    let noticed = revoked.wait_for(|revoked| revoked.contains(&agent(1).id));
+    let noticed = revoked.wait_for(|revoked| revoked.agents.contains(&agent(1).id));
     tokio::time::timeout(Duration::from_secs(5), noticed).await.expect("within 5 s").unwrap();
     assert_eq!(control.agent(agent(1).id).unwrap().unwrap().revoked_ns, Some(5));
 
     control.upsert_agent(&agent(1)).unwrap();
-    assert!(revoked.borrow().is_empty(), "a join with a token lifts it");
+    assert!(revoked.borrow().agents.is_empty(), "a join with a token lifts it");
     stop.cancel();
     tasks.join_next().await.unwrap().unwrap().unwrap();
 }

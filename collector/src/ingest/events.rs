@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use edgetrail_link::tls::Peer;
-use edgetrail_proto::identity::AgentId;
+use edgetrail_proto::identity::{AgentId, AgentIdentity};
 use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -61,10 +60,10 @@ impl Events {
     }
 
     /// Writes an event about `count` of what was noticed, or keeps the count for the next one.
-    pub(super) async fn notice(&self, noticed: Noticed, peer: &Peer, address: &str, count: u64, reason: &str, details: Value) {
+    pub(super) async fn notice(&self, noticed: Noticed, identity: &AgentIdentity, address: &str, count: u64, reason: &str, details: Value) {
         let Some(internal) = &self.internal else { return };
-        let Some(count) = self.due(peer.identity.agent, noticed, count, Instant::now()) else { return };
-        let record = event(noticed, peer, address, count, reason, details);
+        let Some(count) = self.due(identity.agent, noticed, count, Instant::now()) else { return };
+        let record = event(noticed, identity, address, count, reason, details);
         if let Err(error) = internal.record(record).await {
             tracing::warn!(%error, event = noticed.name(), "a security event could not be recorded");
         }
@@ -96,8 +95,7 @@ impl Events {
     }
 }
 
-fn event(noticed: Noticed, peer: &Peer, address: &str, count: u64, reason: &str, details: Value) -> Record {
-    let identity = &peer.identity;
+fn event(noticed: Noticed, identity: &AgentIdentity, address: &str, count: u64, reason: &str, details: Value) -> Record {
     let mut parameters = json!({ "agent": identity.agent.to_string(), "count": count, "reason": reason });
     if let (Some(parameters), Value::Object(details)) = (parameters.as_object_mut(), details) {
         parameters.extend(details);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgetrail_link::receipt_keys::ReceiptKeys;
-use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming};
+use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming, PeerIdentity};
 use edgetrail_link::transport::Listen;
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
@@ -229,11 +229,20 @@ impl wire::ingest_server::Ingest for Service {
         let (Some(connection), Some(peer)) = (connection, peer) else {
             return Err(Status::unauthenticated("a client certificate is needed"));
         };
+        let PeerIdentity::Agent(identity) = peer.identity.clone() else {
+            return Err(Status::unimplemented("this collector takes nothing from relays yet"));
+        };
         let (answers, outbound) = mpsc::channel(ANSWERS);
-        let session = Session::new(Arc::clone(&self.0), peer, connection.address, answers);
+        let session = Session::new(Arc::clone(&self.0), peer, identity, connection.address, answers);
         let inbound = request.into_inner();
         drop(self.0.sessions.spawn(session.run(inbound)));
         Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+
+    type FollowStream = ReceiverStream<Result<wire::HomeState, Status>>;
+
+    async fn follow(&self, _: Request<wire::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        Err(Status::unimplemented("this collector takes nothing from relays yet"))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edgetrail_link::tls::{self, Peer};
+use edgetrail_link::tls;
 use edgetrail_link::wire;
 use edgetrail_proto::chain::{Binding, BindingError, Hash, Open, OpenError};
 use edgetrail_proto::identity::{AgentId, AgentIdentity};
@@ -52,7 +52,7 @@ pub(super) enum OpeningError {
 /// Checks an open whole and gives what the ledger records. `agent` is what the agent's token bound it to.
 pub(super) fn verify(
     opening: &wire::Opening,
-    peer: &Peer,
+    expected: &AgentIdentity,
     agent: Option<&Agent>,
     authority: &Authority,
 ) -> Result<StreamInfo, OpeningError> {
@@ -80,11 +80,11 @@ pub(super) fn verify(
         return Err(OpeningError::Signature);
     }
 
-    if open.agent != peer.identity.agent {
-        return Err(OpeningError::OtherAgent { expected: peer.identity.agent, found: open.agent });
+    if open.agent != expected.agent {
+        return Err(OpeningError::OtherAgent { expected: expected.agent, found: open.agent });
     }
-    if identity != peer.identity {
-        let (expected, found) = (Box::new(peer.identity.clone()), Box::new(identity));
+    if identity != *expected {
+        let (expected, found) = (Box::new(expected.clone()), Box::new(identity));
         return Err(OpeningError::OtherIdentity { expected, found });
     }
     if !within_scopes(&binding, &identity, agent) {
@@ -137,16 +137,15 @@ mod tests {
         ) {
             let directory = tempfile::tempdir().unwrap();
             let authority = Authority::open(directory.path(), "edgetrail.internal".parse().unwrap()).unwrap();
-            let server = authority.issue_server(&[], SystemTime::now()).unwrap();
             let identity = "spiffe://edgetrail.internal/account/111122223333/region/r/agent/0190b2a4-0000-7000-8000-000000000001";
-            let peer = Peer { identity: identity.parse().unwrap(), chain: server.chain, not_after: 0 };
+            let identity = identity.parse().unwrap();
             let certificate_chain = vec![other.clone().into(), open.clone().into()];
             let (binding, signature) = (other.clone().into(), other.clone().into());
             let opening = wire::Opening { open: open.clone().into(), binding, signature, certificate_chain };
-            prop_assert!(verify(&opening, &peer, None, &authority).is_err());
+            prop_assert!(verify(&opening, &identity, None, &authority).is_err());
             let (header, seal, body) = (open.into(), other.clone().into(), other.into());
             let encoding = i32::try_from(number % 5).unwrap();
-            let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, caller_waits: false };
+            let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, caller_waits: false, named_receipts: Vec::new() };
             prop_assert!(Received::read(batch).is_err());
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn verify(renewed: &wire::Renewed, peer: &Peer, authority: &Authority
         return Err(RenewalError::TooLong);
     }
     let chain: Vec<CertificateDer<'static>> = certificates.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let identity = authority.agent_of(&chain, SystemTime::now()).map_err(RenewalError::Chain)?;
+    let identity = authority.peer_of(&chain, SystemTime::now()).map_err(RenewalError::Chain)?;
     let key = |chain: &[CertificateDer<'_>]| chain.first().and_then(|leaf| tls::public_key_of(leaf).ok());
     let (Some(shown), Some(held)) = (key(&chain), key(&peer.chain)) else { return Err(RenewalError::Other) };
     if identity != peer.identity || shown != held {

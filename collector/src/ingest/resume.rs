@@ -163,6 +163,7 @@ fn position(ledger: &Ledger, state: &StreamState, receipt: Bytes) -> Result<wire
         bound: if state.is_frozen() { state.head.k } else { state.bound },
         superseded: state.is_frozen() || state.superseded_by.is_some(),
         receipt,
+        frozen: state.is_frozen(),
         missing: missing.into_iter().map(|(from, to)| wire::BatchRange { from, to }).collect(),
     })
 }

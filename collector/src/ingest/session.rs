@@ -13,7 +13,7 @@ use edgetrail_link::body::Decoder;
 use edgetrail_link::tls::Peer;
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{BatchKind, Predecessor, Verifier, verify_seal};
-use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::identity::{AgentIdentity, StreamId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -47,6 +47,7 @@ const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
 pub(super) struct Session {
     context: Arc<Context>,
     peer: Arc<Peer>,
+    agent: AgentIdentity,
     address: SocketAddr,
     answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     /// Streams on record, with the head that the next batch must follow.
@@ -80,6 +81,7 @@ impl Session {
     pub(super) fn new(
         context: Arc<Context>,
         peer: Arc<Peer>,
+        agent: AgentIdentity,
         address: SocketAddr,
         answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     ) -> Self {
@@ -89,6 +91,7 @@ impl Session {
             paced: Instant::now(),
             context,
             peer,
+            agent,
             address,
             answers,
             streams: HashMap::new(),
@@ -102,14 +105,14 @@ impl Session {
     }
 
     pub(super) async fn run(mut self, mut inbound: Streaming<wire::FromAgent>) {
-        let agent = self.peer.identity.agent;
+        let agent = self.agent.agent;
         let context = Arc::clone(&self.context);
-        let place = context.fence.enter(agent);
+        let (place, id) = (context.fence.enter(agent), self.peer.identity.id());
         let expired = expired(self.not_after.subscribe());
         let end = tokio::select! {
             end = self.converse(&mut inbound) => end,
             () = place.taken() => End::Fenced,
-            () = context.revocations.revoked(agent) => End::Revoked,
+            () = context.revocations.revoked(&id) => End::Revoked,
             () = expired => End::Expired,
             () = context.stop.cancelled() => End::Stopping,
         };
@@ -131,7 +134,7 @@ impl Session {
 
     /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept.
     async fn keep(&mut self, received: Received) {
-        let (stream, agent, ledger) = (received.header.stream, self.peer.identity.agent, self.context.ledger.clone());
+        let (stream, agent, ledger) = (received.header.stream, self.agent.agent, self.context.ledger.clone());
         let incoming = blocking(move || {
             let state = ledger.stream(stream).map_err(End::Ledger)?;
             let info = state.filter(|state| state.info.agent == agent).ok_or(End::OtherAgent { stream })?.info;
@@ -178,7 +181,7 @@ impl Session {
         let from_agent::Message::Resume(resume) = first else {
             return Err(End::Protocol("the first message is a resume"));
         };
-        let agent = self.peer.identity.agent;
+        let agent = self.agent.agent;
         let control = self.context.control.clone();
         let (version, now) = (resume.agent_version.clone(), unix_ns(SystemTime::now()));
         // A certificate of before the agent's last join is one that the join has replaced: a clone's, perhaps.
@@ -226,17 +229,17 @@ impl Session {
     fn renewed(&mut self, renewed: &wire::Renewed) -> Result<(), End> {
         self.peer = renewal::verify(renewed, &self.peer, &self.context.authority).map_err(End::Renewal)?;
         self.not_after.send_replace(self.peer.not_after);
-        tracing::info!(agent = %self.peer.identity.agent, "certificate renewed, the session goes on");
+        tracing::info!(agent = %self.agent.agent, "certificate renewed, the session goes on");
         Ok(())
     }
 
     async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
         // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
         self.settle().await?;
-        let (context, peer) = (Arc::clone(&self.context), Arc::clone(&self.peer));
+        let (context, identity) = (Arc::clone(&self.context), self.agent.clone());
         let info = blocking(move || {
-            let agent = context.control.agent(peer.identity.agent).map_err(End::Control)?;
-            opening::verify(&opening, &peer, agent.as_ref(), &context.authority).map_err(End::Opening)
+            let agent = context.control.agent(identity.agent).map_err(End::Control)?;
+            opening::verify(&opening, &identity, agent.as_ref(), &context.authority).map_err(End::Opening)
         })
         .await?;
         let (stream, agent, predecessor) = (info.stream, info.agent, info.open.predecessor);
@@ -255,7 +258,7 @@ impl Session {
         self.streams.clear();
         self.note_unheld(predecessor).await?;
         self.named.insert(stream);
-        tracing::info!(agent = %self.peer.identity.agent, %stream, superseded = opened.superseded, "stream opened");
+        tracing::info!(agent = %self.agent.agent, %stream, superseded = opened.superseded, "stream opened");
         let opened = wire::Opened { stream: stream_bytes(stream), superseded: opened.superseded };
         self.answer(from_collector::Message::Opened(opened)).await
     }
@@ -326,7 +329,7 @@ impl Session {
         let reason = "another collector gave a receipt for batches that have not come";
         let count = to.saturating_sub(*from).saturating_add(1);
         let address = self.address.ip().to_string();
-        self.context.events.notice(Noticed::AwaitBatches, &self.peer, &address, count, reason, details).await;
+        self.context.events.notice(Noticed::AwaitBatches, &self.agent, &address, count, reason, details).await;
     }
 
     /// Waits for room among all agents' batches. What this session holds itself becomes free meanwhile.
@@ -345,7 +348,7 @@ impl Session {
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), End> {
         let refused = |stream| move |source| End::Batch { stream, source };
         let bytes = batch.body.len().saturating_add(usize::try_from(batch.body_bytes).unwrap_or(usize::MAX));
-        let paced = self.context.room.note(self.peer.identity.agent, u64::from(batch.body_bytes), Instant::now().into_std());
+        let paced = self.context.room.note(self.agent.agent, u64::from(batch.body_bytes), Instant::now().into_std());
         self.paced = paced.into();
         let room = self.room(bytes).await?;
         let received = Received::read(batch).map_err(refused(None))?;
@@ -389,17 +392,17 @@ impl Session {
         if quarantined > 0 {
             let reason = incoming.records.iter().find_map(|record| record.facets.as_ref().err()).map(quarantine_text);
             let reason = reason.unwrap_or_default();
-            tracing::warn!(agent = %self.peer.identity.agent, %stream, k, quarantined, reason, "records are quarantined");
+            tracing::warn!(agent = %self.agent.agent, %stream, k, quarantined, reason, "records are quarantined");
             let details = json!({ "stream": stream.to_string(), "batch": k });
             let count = u64::try_from(quarantined).unwrap_or(u64::MAX);
             let address = self.address.ip().to_string();
-            self.context.events.notice(Noticed::QuarantineRecords, &self.peer, &address, count, &reason, details).await;
+            self.context.events.notice(Noticed::QuarantineRecords, &self.agent, &address, count, &reason, details).await;
         }
         if self.behind.is_some() {
             let ledger = self.context.ledger.clone();
             let committed = blocking(move || ledger.committed(stream, k).map_err(End::Ledger)).await?;
             if committed.is_none_or(|committed| committed.hash != incoming.hash) {
-                let agent = self.peer.identity.agent;
+                let agent = self.agent.agent;
                 return self.freeze(Act::Batch { agent, batch: incoming }, stream, k).await;
             }
         }
@@ -433,7 +436,7 @@ impl Session {
         let Some(state) = state else {
             return Err(End::Commit { stream, source: CommitError::Unknown { stream } });
         };
-        if state.info.agent != self.peer.identity.agent {
+        if state.info.agent != self.agent.agent {
             return Err(End::OtherAgent { stream });
         }
         if state.is_frozen() {
@@ -477,7 +480,7 @@ impl Session {
 
     /// Answers what is committed, says why the session ends, and logs it: the one place where it is handled.
     async fn finish(mut self, end: End) {
-        let agent = self.peer.identity.agent;
+        let agent = self.agent.agent;
         let patience = Duration::from_secs(2);
         let last = async {
             // What is put will be committed whatever happens here; the agent is spared sending it again.
@@ -502,7 +505,7 @@ impl Session {
             let forked = matches!(&end, End::Commit { source: CommitError::Fork { .. }, .. });
             let noticed = if forked { Noticed::DetectFork } else { Noticed::RefuseAgent };
             let address = self.address.ip().to_string();
-            self.context.events.notice(noticed, &self.peer, &address, 1, &end.public_text(), json!({})).await;
+            self.context.events.notice(noticed, &self.agent, &address, 1, &end.public_text(), json!({})).await;
         } else {
             tracing::info!(%agent, address = %self.address, reason = %end, cause, "agent detached");
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::receipt_keys::ReceiptKey;
-use edgetrail_link::tls::{self, Identity, PeerError, TlsError};
+use edgetrail_link::tls::{self, Identity, PeerError, PeerIdentity, TlsError};
 use edgetrail_proto::chain::PublicKey;
 use edgetrail_proto::identity::{AgentIdentity, TrustDomain};
 use rcgen::{
@@ -224,17 +224,22 @@ impl Authority {
         roots.map(|root| root.sign_receipt_key(key.public_key, key.not_before, key.not_after)).collect()
     }
 
-    /// Who a chain is of, judged as of `at`.
-    pub fn agent_of(&self, chain: &[CertificateDer<'_>], at: SystemTime) -> Result<AgentIdentity, ChainError> {
+    /// Who a chain is of, agent or relay, judged as of `at`.
+    pub fn peer_of(&self, chain: &[CertificateDer<'_>], at: SystemTime) -> Result<PeerIdentity, ChainError> {
         let held = self.held();
         held.identify(&held.now, &self.options.trust_domain, chain, at)
+    }
+
+    /// Which agent a chain is of, judged as of `at`.
+    pub fn agent_of(&self, chain: &[CertificateDer<'_>], at: SystemTime) -> Result<AgentIdentity, ChainError> {
+        agent(self.peer_of(chain, at)?)
     }
 
     /// The same, where a root that is retired since may have signed it: for opens of before, that come over a
     /// connection which [`Authority::agent_of`] has judged.
     pub fn agent_once(&self, chain: &[CertificateDer<'_>], at: SystemTime) -> Result<AgentIdentity, ChainError> {
         let held = self.held();
-        held.identify(&held.once, &self.options.trust_domain, chain, at)
+        agent(held.identify(&held.once, &self.options.trust_domain, chain, at)?)
     }
 }
 
@@ -253,22 +258,30 @@ impl Held {
         trust_domain: &TrustDomain,
         chain: &[CertificateDer<'_>],
         at: SystemTime,
-    ) -> Result<AgentIdentity, ChainError> {
+    ) -> Result<PeerIdentity, ChainError> {
         let (leaf, intermediates) = chain.split_first().ok_or(ChainError::Empty)?;
         let at = UnixTime::since_unix_epoch(at.duration_since(UNIX_EPOCH).unwrap_or_default());
         if let Err(error) = own.verify_client_cert(leaf, intermediates, at) {
             return match &self.foreign {
                 Some(foreign) if foreign.verify(leaf, intermediates, at).is_ok() => {
-                    foreign.identity(leaf).map_err(ChainError::Unknown)
+                    foreign.identity(leaf).map(PeerIdentity::Agent).map_err(ChainError::Unknown)
                 }
                 _ => Err(ChainError::Chain(error)),
             };
         }
-        let identity = tls::identity_of(leaf).map_err(ChainError::Peer)?;
-        if &identity.trust_domain != trust_domain {
-            return Err(ChainError::TrustDomain { expected: trust_domain.clone(), found: identity.trust_domain });
+        let identity = tls::peer_identity_of(leaf).map_err(ChainError::Peer)?;
+        if identity.trust_domain() != trust_domain {
+            let found = identity.trust_domain().clone();
+            return Err(ChainError::TrustDomain { expected: trust_domain.clone(), found });
         }
         Ok(identity)
+    }
+}
+
+fn agent(identity: PeerIdentity) -> Result<AgentIdentity, ChainError> {
+    match identity {
+        PeerIdentity::Agent(identity) => Ok(identity),
+        PeerIdentity::Relay(relay) => Err(ChainError::Peer(PeerError::Relay(relay.name))),
     }
 }
 

@@ -13,7 +13,10 @@ use bytes::Bytes;
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::ConnectionInfo;
 use edgetrail_link::wire::enrollment_server::{Enrollment, EnrollmentServer};
-use edgetrail_link::wire::{Credentials, JoinRequest, JoinResponse, RenewRequest, RenewResponse, Scope};
+use edgetrail_link::wire::{
+    Credentials, JoinRelayRequest, JoinRelayResponse, JoinRequest, JoinResponse, RenewRelayRequest, RenewRelayResponse, RenewRequest,
+    RenewResponse, Scope,
+};
 use edgetrail_link::{renewal, tls};
 use edgetrail_proto::identity::{AgentId, AgentIdentity};
 use rustls::pki_types::CertificateDer;
@@ -149,6 +152,14 @@ impl Enrollment for EnrollmentService {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let request = request.into_inner();
         self.work(move |inner| inner.renew(&request, SystemTime::now())).await
+    }
+
+    async fn join_relay(&self, _: Request<JoinRelayRequest>) -> Result<Response<JoinRelayResponse>, Status> {
+        Err(Status::unimplemented("this collector takes no relays yet"))
+    }
+
+    async fn renew_relay(&self, _: Request<RenewRelayRequest>) -> Result<Response<RenewRelayResponse>, Status> {
+        Err(Status::unimplemented("this collector takes no relays yet"))
     }
 }
 

@@ -20,7 +20,6 @@ pub mod rotation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -28,7 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::{self, CaPin, FileError as PemError, Identity, TlsError};
 use edgetrail_proto::chain::{Hash, ReceiptSigner};
-use edgetrail_proto::identity::{AgentId, TrustDomain};
+use edgetrail_proto::identity::TrustDomain;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -41,6 +40,7 @@ pub use foreign::{ForeignOptions, MappedAgent};
 pub use revocations::Revocations;
 
 use self::receipt_key::ReceiptKeyFile;
+use crate::control::Revoked;
 
 /// Name of the CA's certificate in the PKI directory: what clients of the API take as their CA bundle.
 pub const CA_FILE: &str = "ca.pem";
@@ -118,7 +118,7 @@ impl Pki {
         directory: &Path,
         trust_domain: TrustDomain,
         server_names: &[String],
-        revoked: watch::Receiver<BTreeSet<AgentId>>,
+        revoked: watch::Receiver<Revoked>,
     ) -> Result<Self, PkiError> {
         let (certificate_life, foreign) = (AGENT_CERTIFICATE_LIFE, ForeignOptions::default());
         let authority = AuthorityOptions { trust_domain, certificate_life, foreign };
@@ -128,7 +128,7 @@ impl Pki {
     pub fn open_with(
         directory: &Path,
         options: PkiOptions,
-        revoked: watch::Receiver<BTreeSet<AgentId>>,
+        revoked: watch::Receiver<Revoked>,
     ) -> Result<Self, PkiError> {
         let authority = Authority::open_with(directory, options.authority.clone()).map_err(PkiError::Authority)?;
         let authority = Arc::new(authority);

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use edgetrail_proto::identity::AgentId;
 use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::peer::PeerId;
 use crate::allowance::Allowances;
 
 /// Most handshakes at a time. At some 1 ms of CPU each, a full set is a quarter of a second of one core.
@@ -60,7 +60,7 @@ pub(super) struct Crowd {
     connections: Arc<AtomicUsize>,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
     handshakes: Vec<Handshake>,
-    agents: Arc<Mutex<HashMap<AgentId, VecDeque<CancellationToken>>>>,
+    agents: Arc<Mutex<HashMap<PeerId, VecDeque<CancellationToken>>>>,
 }
 
 /// One that is unfinished.
@@ -90,8 +90,8 @@ pub(super) struct Place {
 /// A connection's place among its agent's; left when dropped.
 #[derive(Debug)]
 pub(super) struct AgentPlace {
-    agents: Arc<Mutex<HashMap<AgentId, VecDeque<CancellationToken>>>>,
-    agent: AgentId,
+    agents: Arc<Mutex<HashMap<PeerId, VecDeque<CancellationToken>>>>,
+    agent: PeerId,
     displaced: CancellationToken,
 }
 
@@ -161,14 +161,14 @@ impl Crowd {
 
 /// Where connections of agents take their places.
 #[derive(Debug)]
-pub(super) struct AgentPlaces(Arc<Mutex<HashMap<AgentId, VecDeque<CancellationToken>>>>);
+pub(super) struct AgentPlaces(Arc<Mutex<HashMap<PeerId, VecDeque<CancellationToken>>>>);
 
 impl AgentPlaces {
     /// Takes a place; the agent's oldest connection gives way where it has too many.
-    pub(super) fn enter(&self, agent: AgentId) -> AgentPlace {
+    pub(super) fn enter(&self, agent: PeerId) -> AgentPlace {
         let displaced = CancellationToken::new();
         let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections = agents.entry(agent).or_default();
+        let connections = agents.entry(agent.clone()).or_default();
         while connections.len() >= CONNECTIONS_OF_AGENT_MAX {
             if let Some(oldest) = connections.pop_front() {
                 oldest.cancel();
@@ -215,13 +215,15 @@ impl Drop for AgentPlace {
 
 #[cfg(test)]
 mod tests {
+    use edgetrail_proto::identity::AgentId;
+
     use super::*;
 
     #[test]
     fn an_agents_newest_connections_stay_and_places_are_left() {
         let crowd = Crowd::new(CrowdLimits::default());
-        let (agents, agent) = (crowd.agents(), AgentId::from_bytes([1; 16]));
-        let mut places: Vec<AgentPlace> = (0..CONNECTIONS_OF_AGENT_MAX + 2).map(|_| agents.enter(agent)).collect();
+        let (agents, agent) = (crowd.agents(), PeerId::Agent(AgentId::from_bytes([1; 16])));
+        let mut places: Vec<AgentPlace> = (0..CONNECTIONS_OF_AGENT_MAX + 2).map(|_| agents.enter(agent.clone())).collect();
         let displaced: Vec<bool> = places.iter().map(|place| place.displaced.is_cancelled()).collect();
         assert_eq!(displaced, [true, true, false, false, false, false]);
         places.drain(..2);

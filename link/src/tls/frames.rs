@@ -23,6 +23,9 @@ pub struct FrameAllowance {
 /// An agent's connection: a stream, a ping every few seconds, a window update for a lot of receipts.
 pub const AGENT_FRAMES: FrameAllowance = FrameAllowance { per_second: 200, burst: 1000 };
 
+/// A relay's: what agents send, for 64 of them on one connection.
+pub(super) const RELAY_FRAMES: FrameAllowance = FrameAllowance { per_second: 4000, burst: 20_000 };
+
 /// A client's: 64 requests at a time, and window updates for large objects.
 pub const CLIENT_FRAMES: FrameAllowance = FrameAllowance { per_second: 4000, burst: 10_000 };
 

@@ -23,8 +23,8 @@ use tokio_stream::Stream;
 
 use super::connection::Connection;
 use super::crowd::{AgentPlaces, Crowd, CrowdLimits, Place, Room};
-use super::frames::{AGENT_FRAMES, FrameAllowance};
-use super::peer::{Admission, Peer, PeerError};
+use super::frames::{AGENT_FRAMES, FrameAllowance, RELAY_FRAMES};
+use super::peer::{Admission, Peer, PeerError, PeerIdentity};
 use crate::transport::{Listen, Transport};
 
 /// A handshake takes two round trips; a peer that needs longer than this comes again.
@@ -206,8 +206,9 @@ impl Handshake {
             }
         };
         let peer = peer.map(Arc::new);
-        let of_agent = peer.as_ref().map(|peer| self.agents.enter(peer.identity.agent));
-        Ok(Connection::new(tls, self.frames, address, peer, (self.place, of_agent)))
+        let of_agent = peer.as_ref().map(|peer| self.agents.enter(peer.identity.id()));
+        let is_relay = peer.as_ref().is_some_and(|peer| matches!(peer.identity, PeerIdentity::Relay(_)));
+        Ok(Connection::new(tls, if is_relay { RELAY_FRAMES } else { self.frames }, address, peer, (self.place, of_agent)))
     }
 }
 

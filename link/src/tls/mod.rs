@@ -26,7 +26,8 @@ pub use files::{FileError, read_certificates, read_key};
 pub use frames::{AGENT_FRAMES, CLIENT_FRAMES, FrameAllowance, Metered};
 pub use incoming::{HANDSHAKE_TIME_MAX, Incoming};
 pub use peer::{
-    Admission, CHAIN_LENGTH_MAX, Peer, PeerError, identity_of, names_of, public_key_of, serial_of, signed_by, validity_of,
+    Admission, CHAIN_LENGTH_MAX, Peer, PeerError, PeerId, PeerIdentity, identity_of, names_of, peer_identity_of, public_key_of,
+    serial_of, signed_by, validity_of,
 };
 pub use pin::{CaPin, PinError};
 

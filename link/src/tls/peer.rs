@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edgetrail_proto::identity::{AgentIdentity, IdentityError};
+use edgetrail_proto::identity::{AgentId, AgentIdentity, IdentityError, RelayIdentity, RelayName, TrustDomain};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -15,14 +15,28 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Certificates in a chain: leaf, root, and room for a foreign PKI's intermediates.
 pub const CHAIN_LENGTH_MAX: usize = 8;
 
-/// An agent whose certificate passed the handshake.
+/// An agent or a relay whose certificate passed the handshake.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    pub identity: AgentIdentity,
+    pub identity: PeerIdentity,
     /// Leaf first, DER.
     pub chain: Vec<CertificateDer<'static>>,
     /// When the leaf stops being valid, Unix seconds.
     pub not_after: i64,
+}
+
+/// Whom a certificate names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PeerIdentity {
+    Agent(AgentIdentity),
+    Relay(RelayIdentity),
+}
+
+/// The same without what may change from certificate to certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PeerId {
+    Agent(AgentId),
+    Relay(RelayName),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,23 +47,34 @@ pub enum PeerError {
     Uris(usize),
     #[error("the certificate's URI is no agent's id")]
     Identity(#[source] IdentityError),
+    #[error("the certificate is relay {0}'s, not an agent's")]
+    Relay(RelayName),
 }
 
 /// Who may connect: asked at every handshake, so that rotation, revocation and tables count from the next one on.
 pub trait Admission: Send + Sync + std::fmt::Debug {
     /// Judges the chain (signatures, validity, client authentication) and says who its holder is.
-    fn identify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<AgentIdentity, rustls::Error>;
+    fn identify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<PeerIdentity, rustls::Error>;
 
     /// Whether that one may connect now.
-    fn admits(&self, identity: &AgentIdentity) -> bool;
+    fn admits(&self, identity: &PeerIdentity) -> bool;
 }
 
-/// The one SPIFFE URI among the subject's alternative names. The common name is never looked at.
+/// The agent in the one SPIFFE URI among the subject's alternative names. The common name is never looked at.
 pub fn identity_of(leaf: &CertificateDer<'_>) -> Result<AgentIdentity, PeerError> {
+    match peer_identity_of(leaf)? {
+        PeerIdentity::Agent(identity) => Ok(identity),
+        PeerIdentity::Relay(identity) => Err(PeerError::Relay(identity.name)),
+    }
+}
+
+/// The agent or relay in that URI.
+pub fn peer_identity_of(leaf: &CertificateDer<'_>) -> Result<PeerIdentity, PeerError> {
     let (uris, _) = subject_names(leaf)?;
-    match &uris[..] {
-        [uri] => uri.parse().map_err(PeerError::Identity),
-        _ => Err(PeerError::Uris(uris.len())),
+    let [uri] = &uris[..] else { return Err(PeerError::Uris(uris.len())) };
+    match uri.parse::<RelayIdentity>() {
+        Ok(relay) => Ok(PeerIdentity::Relay(relay)),
+        Err(_) => uri.parse().map(PeerIdentity::Agent).map_err(PeerError::Identity),
     }
 }
 
@@ -108,16 +133,41 @@ pub fn signed_by(certificate: &CertificateDer<'_>, message: &[u8], signature: &[
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(message, signature).is_ok()
 }
 
+impl PeerIdentity {
+    pub fn id(&self) -> PeerId {
+        match self {
+            Self::Agent(identity) => PeerId::Agent(identity.agent),
+            Self::Relay(identity) => PeerId::Relay(identity.name.clone()),
+        }
+    }
+
+    pub fn trust_domain(&self) -> &TrustDomain {
+        match self {
+            Self::Agent(identity) => &identity.trust_domain,
+            Self::Relay(identity) => &identity.trust_domain,
+        }
+    }
+}
+
+impl std::fmt::Display for PeerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Agent(agent) => write!(f, "agent {agent}"),
+            Self::Relay(name) => write!(f, "relay {name}"),
+        }
+    }
+}
+
 impl Peer {
-    /// Reads a chain that a handshake has verified, of an agent whose SPIFFE id says who it is.
+    /// Reads a chain that a handshake has verified, of somebody whose SPIFFE id says who it is.
     pub fn from_chain(chain: Vec<CertificateDer<'static>>) -> Result<Self, PeerError> {
         let leaf = chain.first().ok_or(PeerError::Malformed)?;
-        let identity = identity_of(leaf)?;
+        let identity = peer_identity_of(leaf)?;
         Self::identified(chain, identity)
     }
 
-    /// The holder of a chain that was found to be this agent.
-    pub fn identified(chain: Vec<CertificateDer<'static>>, identity: AgentIdentity) -> Result<Self, PeerError> {
+    /// The holder of a chain that was found to be this one's.
+    pub fn identified(chain: Vec<CertificateDer<'static>>, identity: PeerIdentity) -> Result<Self, PeerError> {
         let (_, not_after) = validity_of(chain.first().ok_or(PeerError::Malformed)?)?;
         Ok(Self { identity, chain, not_after })
     }

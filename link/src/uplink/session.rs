@@ -212,7 +212,7 @@ impl Session<'_> {
             })
             .collect();
         streams.reverse();
-        wire::Resume { agent_version: self.agent_version.to_owned(), streams }
+        wire::Resume { agent_version: self.agent_version.to_owned(), streams, ..wire::Resume::default() }
     }
 
     /// Stores the receipts that came with the positions, lets the store compare, and plans what is to be sent.
@@ -524,6 +524,7 @@ fn load(
         body: body.into(),
         body_bytes,
         caller_waits,
+        named_receipts: Vec::new(),
     };
     Ok((Some(batch), encoder))
 }

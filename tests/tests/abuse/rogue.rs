@@ -174,6 +174,7 @@ impl RogueStream {
             body: body.into(),
             body_bytes,
             caller_waits: true,
+            named_receipts: Vec::new(),
         }
     }
 }

@@ -287,6 +287,7 @@ impl TestStream {
             body: body.into(),
             body_bytes,
             caller_waits: true,
+            named_receipts: Vec::new(),
         }
     }
 }
