@@ -60,7 +60,15 @@ impl Events {
     }
 
     /// Writes an event about `count` of what was noticed, or keeps the count for the next one.
-    pub(super) async fn notice(&self, noticed: Noticed, identity: &AgentIdentity, address: &str, count: u64, reason: &str, details: Value) {
+    pub(super) async fn notice(
+        &self,
+        noticed: Noticed,
+        identity: &AgentIdentity,
+        address: &str,
+        count: u64,
+        reason: &str,
+        details: Value,
+    ) {
         let Some(internal) = &self.internal else { return };
         let Some(count) = self.due(identity.agent, noticed, count, Instant::now()) else { return };
         let record = event(noticed, identity, address, count, reason, details);

@@ -14,8 +14,8 @@ use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::ConnectionInfo;
 use edgetrail_link::wire::enrollment_server::{Enrollment, EnrollmentServer};
 use edgetrail_link::wire::{
-    Credentials, JoinRelayRequest, JoinRelayResponse, JoinRequest, JoinResponse, RenewRelayRequest, RenewRelayResponse, RenewRequest,
-    RenewResponse, Scope,
+    Credentials, JoinRelayRequest, JoinRelayResponse, JoinRequest, JoinResponse, RenewRelayRequest, RenewRelayResponse,
+    RenewRequest, RenewResponse, Scope,
 };
 use edgetrail_link::{renewal, tls};
 use edgetrail_proto::identity::{AgentId, AgentIdentity};

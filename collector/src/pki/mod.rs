@@ -125,11 +125,7 @@ impl Pki {
         Self::open_with(directory, PkiOptions { authority, server_names: server_names.to_vec(), server: None }, revoked)
     }
 
-    pub fn open_with(
-        directory: &Path,
-        options: PkiOptions,
-        revoked: watch::Receiver<Revoked>,
-    ) -> Result<Self, PkiError> {
+    pub fn open_with(directory: &Path, options: PkiOptions, revoked: watch::Receiver<Revoked>) -> Result<Self, PkiError> {
         let authority = Authority::open_with(directory, options.authority.clone()).map_err(PkiError::Authority)?;
         let authority = Arc::new(authority);
         let receipt_key = ReceiptKeyFile::open(directory, &authority).map_err(PkiError::ReceiptKey)?;

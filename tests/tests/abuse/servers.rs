@@ -36,6 +36,12 @@ fn say(message: from_collector::Message) -> Result<wire::FromCollector, Status> 
 
 #[tonic::async_trait]
 impl Ingest for FalseCollector {
+    type FollowStream = tokio_stream::Empty<Result<wire::HomeState, Status>>;
+
+    async fn follow(&self, _: Request<wire::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        Err(Status::unimplemented("agents do not follow"))
+    }
+
     type AttachStream = Pin<Box<dyn Stream<Item = Result<wire::FromCollector, Status>> + Send>>;
 
     async fn attach(&self, request: Request<Streaming<wire::FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {
