@@ -106,7 +106,14 @@ impl Outbox for Shelf {
                 if row.receipted.as_ref().is_some_and(|(header, ..)| k <= header.k) {
                     return Ok(Read::Absent);
                 }
-                let Some(batch) = store::batch(db, row.ordinal, k)? else { return Ok(Read::Absent) };
+                let Some(batch) = store::batch(db, row.ordinal, k)? else {
+                    // One that was released since, or the end of what is held; with others behind it, a hole.
+                    let released = |row: store::StreamRow| row.receipted.is_some_and(|(header, ..)| k <= header.k);
+                    let is_hole = row.ordinal < position.ordinal
+                        && !store::batches(db, row.ordinal, k, 1)?.is_empty()
+                        && !store::stream(db, stream)?.is_none_or(released);
+                    return Ok(if is_hole { Read::Damaged } else { Read::Absent });
+                };
                 let header = batch.header;
                 let mut body = Vec::new();
                 for chunk in store::chunks(db, row.ordinal, header.first_seq, end_seq(&header), usize::MAX)? {

@@ -19,7 +19,7 @@ use edgetrail_proto::identity::StreamId;
 use rusqlite::{Connection, params};
 
 pub(super) use batches::{BatchRow, batch, batches, delete_batches, first_batch, insert_batch, names};
-pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, oldest, put_chunk, read_body};
+pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, move_chunks, oldest, read_body};
 use columns::{Bytes, Tally, Unsigned};
 pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, stream, stream_at, streams};
 

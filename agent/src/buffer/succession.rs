@@ -4,6 +4,8 @@
 //! report that names where they came from. A hole is a gap with its exact seqs. All of it is one transaction, so a
 //! crash leaves the old stream or the new one, never half. docs/protocol.md §8.
 
+mod survey;
+
 use std::collections::VecDeque;
 
 use edgetrail_link::outbox::{CollectorPosition, Reconciled};
@@ -12,17 +14,16 @@ use edgetrail_proto::identity::StreamId;
 
 use super::addition::{self, Addition, Counted};
 use super::scribe::{Desk, Line, STREAMS_READ_MAX, Scribe, end_seq};
-use super::store::{self, BatchRow, ChunkRow, StreamRow};
+use super::store::{self, ChunkRow, StreamRow};
 use super::{BufferError, tally};
 use crate::observation::Loss;
-use crate::report::Rehomed;
 
 /// What a successor is to be.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) cause: Cause,
     pub(super) predecessor: Option<Predecessor>,
-    /// Streams whose batches from k on are dissolved, with the batch k of each lost if it is damaged.
+    /// Streams whose batches from k on are dissolved; those that no longer hash to their roots become holes.
     pub(super) dissolve: Vec<(i64, u64)>,
     pub(super) missing: Vec<Missing>,
 }
@@ -32,16 +33,6 @@ pub(super) struct Plan {
 pub(super) struct Missing {
     pub(super) loss: Loss,
     pub(super) counted: Counted,
-}
-
-/// What of one stream moves.
-#[derive(Debug, Default)]
-struct Moved {
-    rehomed: Vec<Rehomed>,
-    chunks: Vec<(i64, ChunkRow)>,
-    /// What the moved records, and refusals between them, add to a stream's counters.
-    counters: Counters,
-    missing: Vec<Missing>,
 }
 
 impl Missing {
@@ -62,28 +53,6 @@ impl Missing {
         let loss = Loss { cause: "buffer-rollback", count: None, exact: false, evidence, from: committed, to: now };
         Self { loss, counted: Counted::Gap { lost_agent: 0, lost_source: 0 } }
     }
-
-    /// A batch that no longer hashes to its root: its records can't be sent by anyone.
-    fn hole(batch: &BatchRow, before: Counters, now: u64) -> Self {
-        let header = &batch.header;
-        let own = header.counters.own.saturating_sub(before.own);
-        let lost = u64::from(header.count).saturating_sub(own);
-        let loss = Loss {
-            cause: "buffer-damaged",
-            count: Some(lost),
-            exact: true,
-            evidence: format!(
-                "batch {} of stream {} is damaged: seq {} to {}, {own} of the agent's own among them",
-                header.k,
-                header.stream,
-                header.first_seq,
-                end_seq(header).saturating_sub(1)
-            ),
-            from: header.t_min,
-            to: if header.t_max == 0 { now } else { header.t_max },
-        };
-        Self { loss, counted: Counted::Gap { lost_agent: lost, lost_source: 0 } }
-    }
 }
 
 impl Line {
@@ -99,7 +68,7 @@ impl Desk {
     pub(super) fn succeed(&mut self, plan: Plan, now: u64) -> Result<Line, BufferError> {
         let opened = self.opener.open(plan.cause, plan.predecessor, now)?;
         self.begin()?;
-        let moved = self.gather(&plan, now)?;
+        let moved = self.survey(&plan, now)?;
         let mut reports = Addition::default();
         for rehomed in &moved.rehomed {
             reports.record(&self.reporter.rehomed(rehomed, now), Counted::Own);
@@ -108,8 +77,7 @@ impl Desk {
             reports.record(&self.reporter.gap(&missing.loss, now), missing.counted);
         }
         // What the moved chunks don't hold themselves: refusals that a dissolved header counted, events in a hole.
-        let held = moved.chunks.iter().fold(Counters::default(), |sum, (_, chunk)| tally::plus(sum, chunk.counters));
-        let mut beyond = tally::minus(moved.counters, held);
+        let mut beyond = tally::minus(moved.counters, moved.held);
 
         let ordinal = store::insert_stream(&self.store.db, opened.open.stream, &opened.opening)?;
         let mut seq = 0;
@@ -120,10 +88,8 @@ impl Desk {
             store::insert_chunk(&self.store.db, ordinal, &row, part.body)?;
             seq += u64::from(count);
         }
-        for (from, chunk) in &moved.chunks {
-            store::delete_chunks(&self.store.db, *from, chunk.first_seq, chunk.first_seq + 1, false)?;
-            store::put_chunk(&self.store.db, ordinal, &ChunkRow { first_seq: seq, ..chunk.clone() })?;
-            seq += u64::from(chunk.count);
+        for &(from, from_seq) in &moved.runs {
+            seq = store::move_chunks(&self.store.db, (from, from_seq), (ordinal, seq))?;
         }
         for &(from, k) in &plan.dissolve {
             store::delete_batches(&self.store.db, from, k, u64::MAX)?;
@@ -146,76 +112,6 @@ impl Desk {
         self.cover(&line)?;
         tracing::info!(stream = %line.stream, cause = ?plan.cause, records = seq, "opened a stream");
         Ok(line)
-    }
-
-    /// What moves: dissolved batches in order, then what the current stream holds unsealed. Holes are dropped here.
-    fn gather(&mut self, plan: &Plan, now: u64) -> Result<Moved, BufferError> {
-        let mut moved = Moved::default();
-        let mut ordinals: Vec<i64> = plan.dissolve.iter().map(|&(ordinal, _)| ordinal).collect();
-        ordinals.extend(self.state.current.filter(|current| !ordinals.contains(current)));
-        ordinals.sort_unstable();
-        for ordinal in ordinals {
-            let Some(row) = store::stream_at(&self.store.db, ordinal)? else { continue };
-            let from_k = plan.dissolve.iter().find(|&&(of, _)| of == ordinal).map(|&(_, k)| k);
-            self.gather_stream(&row, from_k, now, &mut moved)?;
-        }
-        Ok(moved)
-    }
-
-    fn gather_stream(&mut self, row: &StreamRow, from_k: Option<u64>, now: u64, moved: &mut Moved) -> Result<(), BufferError> {
-        let current = self.state.current == Some(row.ordinal);
-        let (head_counters, head_seq) =
-            row.head.as_ref().map_or_else(Default::default, |(header, _)| (header.counters, end_seq(header)));
-        let batches = from_k.map(|k| store::batches(&self.store.db, row.ordinal, k)).transpose()?.unwrap_or_default();
-        let before = match from_k {
-            Some(k) => self.counters_before(row, k)?,
-            None => head_counters,
-        };
-        let from_seq = batches.first().map_or(head_seq, |batch| batch.header.first_seq);
-        let mut counters = tally::minus(head_counters, before);
-        let mut chunks = store::chunks(&self.store.db, row.ordinal, from_seq, u64::MAX, usize::MAX)?;
-        // Beyond its sealed batches a former stream holds nothing: its unsealed records moved when it was succeeded.
-        for chunk in chunks.iter().filter(|chunk| chunk.first_seq >= head_seq) {
-            counters = tally::plus(counters, chunk.counters);
-        }
-        if current {
-            counters = tally::plus(counters, self.state.tail);
-        }
-        if let Some(hole) = row.damaged.and_then(|k| batches.iter().find(|batch| batch.header.k == k)) {
-            let own = hole.header.counters.own.saturating_sub(self.counters_before(row, hole.header.k)?.own);
-            moved.missing.push(Missing::hole(hole, self.counters_before(row, hole.header.k)?, now));
-            counters.own = counters.own.saturating_sub(own);
-            let (from, to) = (hole.header.first_seq, end_seq(&hole.header));
-            store::delete_chunks(&self.store.db, row.ordinal, from, to, true)?;
-            chunks.retain(|chunk| !(from..to).contains(&chunk.first_seq));
-        }
-        if !chunks.is_empty() || !batches.is_empty() {
-            let head = |batch: Option<&BatchRow>| batch.map(|batch| batch.hash);
-            moved.rehomed.push(Rehomed {
-                stream: row.open.stream,
-                from_k: batches.first().map(|batch| batch.header.k),
-                to_k: batches.last().map(|batch| batch.header.k),
-                from_head: head(batches.first()),
-                to_head: head(batches.last()),
-                records: chunks.iter().map(|chunk| u64::from(chunk.count)).sum(),
-            });
-        }
-        moved.counters = tally::plus(moved.counters, counters);
-        moved.chunks.extend(chunks.into_iter().map(|chunk| (row.ordinal, chunk)));
-        Ok(())
-    }
-
-    /// The counters of the header before batch k.
-    fn counters_before(&self, row: &StreamRow, k: u64) -> Result<Counters, BufferError> {
-        let Some(before) = k.checked_sub(1) else { return Ok(Counters::default()) };
-        if let Some(batch) = store::batch(&self.store.db, row.ordinal, before)? {
-            return Ok(batch.header.counters);
-        }
-        Ok(row
-            .receipted
-            .as_ref()
-            .filter(|(header, ..)| header.k == before)
-            .map_or_else(Counters::default, |(header, ..)| header.counters))
     }
 }
 
@@ -268,11 +164,12 @@ impl Scribe {
         Ok(Reconciled::Successor)
     }
 
-    /// Remembers a batch that no longer hashes to its root; the next reconcile dissolves from there.
+    /// Remembers a batch that no longer hashes to its root, or is not there; the next reconcile dissolves from there. The
+    /// last one named stands: the sender goes in order, so the collector holds what was named before.
     pub(super) fn damaged(&mut self, stream: StreamId, k: u64) -> Result<(), BufferError> {
         let Some(row) = store::stream(&self.desk.store.db, stream)? else { return Ok(()) };
         self.desk.begin()?;
-        store::put_damaged(&self.desk.store.db, row.ordinal, Some(row.damaged.map_or(k, |before| before.min(k))))?;
+        store::put_damaged(&self.desk.store.db, row.ordinal, Some(k))?;
         self.desk.commit()
     }
 
@@ -297,8 +194,20 @@ impl Scribe {
                 beyond.from_k = [beyond.from_k, from].into_iter().flatten().min();
             }
         }
-        if let Some(k) = row.damaged.filter(|&k| position.head.is_none_or(|(head, _)| head < k)) {
-            beyond.from_k = Some(beyond.from_k.map_or(k, |from| from.min(k)));
+        let held_to = position.head.map(|(head, _)| head);
+        if let Some(k) = row.damaged {
+            let from = held_to.map_or(k, |head| k.max(head.saturating_add(1)));
+            // What the collector holds is no loss here; what lies behind that is sent, or is missing up to the head.
+            let is_end = store::batches(db, row.ordinal, from, 1)?.is_empty();
+            if from == k || (is_end && row.head.as_ref().is_some_and(|(header, _)| from <= header.k)) {
+                beyond.from_k = Some(beyond.from_k.map_or(from, |before| before.min(from)));
+            }
+        }
+        let (sealed_k, sealed_seq) =
+            row.head.as_ref().map_or((0, 0), |(header, _)| (header.k.saturating_add(1), end_seq(header)));
+        // What a repair brought of a stream's unsealed records: no key is left to seal them under it.
+        if row.ordinal != self.line.ordinal && !store::chunks(db, row.ordinal, sealed_seq, u64::MAX, 1)?.is_empty() {
+            beyond.from_k.get_or_insert(sealed_k);
         }
         // A close or heartbeat beyond the point carries nothing that could be lost.
         Ok(beyond)
@@ -311,35 +220,4 @@ struct Beyond {
     /// The collector's head is not in this chain.
     lacks_head: bool,
     from_k: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hole_is_named_by_its_seqs_and_counts_events_only() {
-        let header = edgetrail_proto::chain::Header {
-            stream: StreamId::from_bytes([1; 16]),
-            k: 4,
-            kind: edgetrail_proto::chain::BatchKind::Records,
-            first_seq: 10,
-            count: 5,
-            root: Hash::ZERO,
-            previous: Hash::ZERO,
-            next_key: edgetrail_proto::chain::PublicKey([0; 32]),
-            boot_id: [0; 16],
-            t_sealed: 9,
-            t_min: 7,
-            t_max: 8,
-            counters: Counters { observed: 13, own: 2, ..Counters::default() },
-            last_receipt: Hash::ZERO,
-        };
-        let hash = header.hash();
-        let batch = BatchRow { header, hash, seal: edgetrail_proto::chain::Seal([0; 64]), waits: false };
-        let missing = Missing::hole(&batch, Counters { observed: 9, own: 1, ..Counters::default() }, 99);
-        assert_eq!(missing.loss.count, Some(4));
-        assert!(missing.loss.evidence.contains("seq 10 to 14"));
-        assert_eq!((missing.loss.from, missing.loss.to), (7, 8));
-    }
 }

@@ -54,10 +54,8 @@ impl Scribe {
         };
         let mut addition = Addition::default();
         addition.record(&desk.reporter.gap(&loss, now), Counted::Gap { lost_agent: row.counters.observed, lost_source: 0 });
-        let following = store::chunks(&desk.store.db, line.ordinal, row.first_seq + 1, u64::MAX, usize::MAX)?;
         desk.begin()?;
-        store::delete_chunks(&desk.store.db, line.ordinal, row.first_seq, u64::MAX, false)?;
-        desk.store.db.execute("DELETE FROM body WHERE id = ?1", [row.body])?;
+        store::delete_chunks(&desk.store.db, line.ordinal, row.first_seq, row.first_seq + 1, true)?;
         let mut seq = row.first_seq;
         for part in addition::parts(&addition, 0, 0) {
             let counters = Counters { observed: row.counters.observed, lost_source: row.counters.lost_source, ..part.counters };
@@ -65,10 +63,8 @@ impl Scribe {
             store::insert_chunk(&desk.store.db, line.ordinal, &gap, part.body)?;
             seq += 1;
         }
-        for chunk in following {
-            store::put_chunk(&desk.store.db, line.ordinal, &ChunkRow { first_seq: seq, ..chunk })?;
-            seq += u64::from(chunk.count);
-        }
+        // One gap stands for one record or more: what follows keeps its numbers or moves down.
+        store::move_chunks(&desk.store.db, (line.ordinal, row.first_seq + 1), (line.ordinal, seq))?;
         desk.commit()
     }
 }

@@ -38,11 +38,12 @@ pub(in crate::buffer) fn first_batch(db: &Connection, ordinal: i64) -> Result<Op
     Ok(statement.query_row([ordinal], |row| row.get::<_, Option<Unsigned>>(0))?.map(|k| k.0))
 }
 
-/// Batches from `from_k` on, in order.
-pub(in crate::buffer) fn batches(db: &Connection, ordinal: i64, from_k: u64) -> Result<Vec<BatchRow>, StoreError> {
+/// Batches from `from_k` on, in order, at most `limit`.
+pub(in crate::buffer) fn batches(db: &Connection, ordinal: i64, from_k: u64, limit: usize) -> Result<Vec<BatchRow>, StoreError> {
     let mut statement =
-        db.prepare_cached("SELECT header, hash, seal, waits FROM batch WHERE stream = ?1 AND k >= ?2 ORDER BY k")?;
-    let rows = statement.query_map(params![ordinal, Unsigned(from_k)], batch_row)?;
+        db.prepare_cached("SELECT header, hash, seal, waits FROM batch WHERE stream = ?1 AND k >= ?2 ORDER BY k LIMIT ?3")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![ordinal, Unsigned(from_k), limit], batch_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -7,6 +7,9 @@ use super::StoreError;
 use super::columns::{Tally, Unsigned};
 use crate::buffer::tally;
 
+/// Rows that are in memory at a time while they are numbered anew.
+const MOVED_MAX: usize = 256;
+
 /// One row of `chunk`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::buffer) struct ChunkRow {
@@ -32,7 +35,7 @@ pub(in crate::buffer) fn insert_chunk(
 }
 
 /// Names records that are stored already.
-pub(in crate::buffer) fn put_chunk(db: &Connection, ordinal: i64, chunk: &ChunkRow) -> Result<(), StoreError> {
+fn put_chunk(db: &Connection, ordinal: i64, chunk: &ChunkRow) -> Result<(), StoreError> {
     db.prepare_cached("INSERT INTO chunk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
         ordinal,
         Unsigned(chunk.first_seq),
@@ -70,6 +73,22 @@ pub(in crate::buffer) fn chunks(
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Gives chunks from a stream's seq on to a stream, numbered anew from its seq; gives the seq behind them. In one stream,
+/// only downward. A slice at a time, however many they are.
+pub(in crate::buffer) fn move_chunks(db: &Connection, from: (i64, u64), to: (i64, u64)) -> Result<u64, StoreError> {
+    let mut renumber = db.prepare_cached("UPDATE chunk SET stream = ?3, first_seq = ?4 WHERE stream = ?1 AND first_seq = ?2")?;
+    let ((from_stream, mut next), (to_stream, mut seq)) = (from, to);
+    loop {
+        let slice = chunks(db, from_stream, next, u64::MAX, MOVED_MAX)?;
+        let Some(last) = slice.last() else { return Ok(seq) };
+        next = last.first_seq.saturating_add(1);
+        for chunk in &slice {
+            renumber.execute(params![from_stream, Unsigned(chunk.first_seq), to_stream, Unsigned(seq)])?;
+            seq = seq.saturating_add(u64::from(chunk.count));
+        }
+    }
 }
 
 /// Appends a body's records to `into`.

@@ -87,7 +87,8 @@ fn records_left_unsealed_are_sealed_first_and_alone() {
     let mut scribe = rig.open();
     rig.commit(&mut scribe, &["c"], true).unwrap();
     let db = &scribe.desk.store.db;
-    let counts: Vec<u32> = store::batches(db, scribe.line.ordinal, 0).unwrap().iter().map(|batch| batch.header.count).collect();
+    let counts: Vec<u32> =
+        store::batches(db, scribe.line.ordinal, 0, usize::MAX).unwrap().iter().map(|batch| batch.header.count).collect();
     // "a" and "b"; then the gap with "c".
     assert_eq!(counts, [2, 2]);
 }

@@ -34,7 +34,7 @@ fn break_in() -> BreakIn {
         rig.commit(&mut scribe, &[record], true).unwrap();
     }
     let row = store::streams(&scribe.desk.store.db, STREAMS_READ_MAX).unwrap().remove(0);
-    let batches = store::batches(&scribe.desk.store.db, row.ordinal, 0).unwrap();
+    let batches = store::batches(&scribe.desk.store.db, row.ordinal, 0, usize::MAX).unwrap();
     let batches = batches.into_iter().map(|batch| (batch.header, batch.seal)).collect();
     drop(scribe);
     let slot = slot(&rig);
@@ -112,7 +112,7 @@ fn a_tail_deleted_behind_a_staged_crash_is_told() {
     let mut scribe = taken.rig.open();
     taken.rig.commit(&mut scribe, &["z"], true).unwrap();
     let row = store::streams(&scribe.desk.store.db, STREAMS_READ_MAX).unwrap().remove(0);
-    let sealed = store::batches(&scribe.desk.store.db, row.ordinal, 2).unwrap();
+    let sealed = store::batches(&scribe.desk.store.db, row.ordinal, 2, usize::MAX).unwrap();
     let by_thief = sealed.iter().find(|batch| batch.header.k == 2).unwrap();
     let taken_by_a_collector = verifier(&taken, 2).check_header(&by_thief.header, &by_thief.seal);
     assert!(taken_by_a_collector.is_err(), "a seal under another seed was taken");
@@ -144,7 +144,7 @@ fn what_lay_unsealed_over_a_crash_says_so() {
     rig.now += 3_600_000_000_000;
     let scribe = rig.open();
     let row = store::streams(&scribe.desk.store.db, STREAMS_READ_MAX).unwrap().remove(0);
-    let first = store::batches(&scribe.desk.store.db, row.ordinal, 0).unwrap().remove(0).header;
+    let first = store::batches(&scribe.desk.store.db, row.ordinal, 0, usize::MAX).unwrap().remove(0).header;
     assert_eq!((first.count, first.t_min), (1, committed));
     assert!(first.t_sealed - first.t_min >= 3_600_000_000_000, "the hour is in the header");
 }

@@ -1,5 +1,6 @@
 //! What the buffer promises, tried by stopping it everywhere.
 
+mod backlog;
 mod crash;
 mod host_root;
 mod key_cases;
@@ -124,7 +125,7 @@ fn walk(scribe: &Scribe) -> Vec<Walked> {
         .map(|row| {
             let mut verifier = Verifier::begin(&row.open);
             let (mut kinds, mut records) = (Vec::new(), Vec::new());
-            for batch in store::batches(db, row.ordinal, 0).unwrap() {
+            for batch in store::batches(db, row.ordinal, 0, usize::MAX).unwrap() {
                 let mut body = Vec::new();
                 for chunk in store::chunks(db, row.ordinal, batch.header.first_seq, end_seq(&batch.header), usize::MAX).unwrap() {
                     store::read_body(db, chunk.body, &mut body).unwrap();

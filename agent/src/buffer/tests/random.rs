@@ -76,7 +76,7 @@ proptest! {
                 Act::Damage(which) => {
                     // A batch is damaged and named; the collector holds nothing of it.
                     let db = &scribe.desk.store.db;
-                    let batches = store::batches(db, scribe.line.ordinal, 0).unwrap();
+                    let batches = store::batches(db, scribe.line.ordinal, 0, usize::MAX).unwrap();
                     let with_records: Vec<_> = batches.iter().filter(|batch| batch.header.count > 0).collect();
                     if with_records.is_empty() {
                         continue;
