@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub use edgetrail_proto::record::GapCause;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sources::{api, audit, file, journal};
@@ -57,8 +58,7 @@ pub struct Cursor {
 /// What is missing: a gap before it is a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// `kernel-loss`, `source-overflow`, `buffer-full`, `unclean-restart`, `buffer-damaged`, `buffer-rollback`, `clock-step`, `source-unreadable`.
-    pub cause: &'static str,
+    pub cause: GapCause,
     /// `None` where nothing bounds it.
     pub count: Option<u64>,
     pub exact: bool,
@@ -92,10 +92,27 @@ pub enum Outcome {
 
 /// A source's sending end. Bounded by the channel's capacity in groups of at most [`GROUP_MAX`] observations.
 #[derive(Clone, Debug)]
-pub struct Intake(mpsc::Sender<Vec<Observation>>);
+pub struct Intake {
+    groups: mpsc::Sender<Vec<Observation>>,
+    /// The other way, for [`Intake::prompt`].
+    prompt: mpsc::Sender<Vec<Observation>>,
+}
 
 /// The pipeline's receiving end.
-pub type Outlet = mpsc::Receiver<Vec<Observation>>;
+#[derive(Debug)]
+pub struct Outlet {
+    pull: mpsc::Receiver<Vec<Observation>>,
+    prompt: mpsc::Receiver<Vec<Observation>>,
+}
+
+/// A group, by what its source does where there is no room.
+#[derive(Debug)]
+pub enum Group {
+    /// The source can wait: it reads on when the pipeline does.
+    Pull(Vec<Observation>),
+    /// Somebody stands behind it who can't: a caller, or the kernel.
+    Prompt(Vec<Observation>),
+}
 
 /// Most observations in one group: one batch's worth.
 pub const GROUP_MAX: usize = edgetrail_proto::limits::BATCH_RECORDS_MAX;
@@ -109,19 +126,52 @@ const GROUPS_IN_FLIGHT: usize = 4;
 pub struct Stopped;
 
 pub fn intake() -> (Intake, Outlet) {
-    let (sender, receiver) = mpsc::channel(GROUPS_IN_FLIGHT);
-    (Intake(sender), receiver)
+    let (groups, pull) = mpsc::channel(GROUPS_IN_FLIGHT);
+    let (prompt_groups, prompt) = mpsc::channel(GROUPS_IN_FLIGHT);
+    (Intake { groups, prompt: prompt_groups }, Outlet { pull, prompt })
 }
 
 impl Intake {
+    /// For a source behind which somebody stands who can't wait: it is read even while pull sources are not.
+    #[must_use]
+    pub fn prompt(self) -> Self {
+        Self { groups: self.prompt.clone(), prompt: self.prompt }
+    }
+
     /// Waits while the pipeline is full.
     pub async fn send(&self, group: Vec<Observation>) -> Result<(), Stopped> {
-        self.0.send(group).await.map_err(|_| Stopped)
+        self.groups.send(group).await.map_err(|_| Stopped)
     }
 
     /// The same from a thread of its own.
     pub fn send_blocking(&self, group: Vec<Observation>) -> Result<(), Stopped> {
-        self.0.blocking_send(group).map_err(|_| Stopped)
+        self.groups.blocking_send(group).map_err(|_| Stopped)
+    }
+}
+
+impl Outlet {
+    /// The next group; of pull sources only where `pull` says that there is room for it. `None` when every intake is gone.
+    pub async fn next(&mut self, pull: bool) -> Option<Group> {
+        tokio::select! {
+            biased;
+            Some(group) = self.prompt.recv() => Some(Group::Prompt(group)),
+            Some(group) = self.pull.recv(), if pull => Some(Group::Pull(group)),
+            // Each intake holds both ends: with one closed, nothing more comes but what lies in the other.
+            else => self.pull.recv().await.map(Group::Pull),
+        }
+    }
+
+    /// The next group, whoever sent it.
+    pub async fn recv(&mut self) -> Option<Vec<Observation>> {
+        self.next(true).await.map(|group| match group {
+            Group::Pull(group) | Group::Prompt(group) => group,
+        })
+    }
+
+    /// Takes no more: senders are told.
+    pub fn close(&mut self) {
+        self.pull.close();
+        self.prompt.close();
     }
 }
 

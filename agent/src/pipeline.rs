@@ -2,7 +2,10 @@
 //!
 //! One thread of its own, so that nothing here ever holds up a connection. An observation's records, its cursor and its
 //! caller go into one addition together. When the buffer has no room, push callers are told to come back, and what pull
-//! sources sent waits here, bounded; gaps still go through.
+//! sources sent waits here, bounded. The kernel's audit can't wait as long: what comes beyond the bound is shed into a
+//! counted gap. Gaps still go through.
+
+mod shedding;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,17 +16,21 @@ use edgetrail_proto::chain::event_id;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
+use self::shedding::Shedding;
 use crate::buffer::{Addition, Buffer, BufferError, Caller, Counted, RETRY_AFTER_S, Room};
 use crate::clock::unix_ns;
 use crate::hold::{Hold, Parcel, Released};
 use crate::normalize::{Made, Normalizer};
-use crate::observation::{Answer, Cursor, GROUP_MAX, Observation, Outcome, Outlet, Payload, SourceName};
+use crate::observation::{Answer, Cursor, GROUP_MAX, Group, Observation, Outcome, Outlet, Payload, SourceName};
 use crate::redact::Redactor;
 use crate::select::Selection;
 use crate::sources::api::AnswerAfter;
 
-/// Observations of pull sources that wait for room: then the intake is read no more and the sources wait themselves.
-const WAITING_MAX: usize = 2 * GROUP_MAX;
+/// Observations of pull sources that wait for room: then they are read no more and wait themselves.
+const PULLED_MAX: usize = 2 * GROUP_MAX;
+
+/// Observations of the kernel's audit that wait for room besides: what comes then is shed.
+const KERNEL_MAX: usize = 2 * GROUP_MAX;
 
 /// Records that a slow `tap` may fall behind before it misses some.
 const TAP_RECORDS_MAX: usize = 256;
@@ -38,10 +45,19 @@ pub struct Pipeline {
     buffer: Buffer,
     answer_after: AnswerAfter,
     tap: Tap,
+    shedding: Shedding,
 }
 
 /// Records as they are handed to the buffer, for whoever watches.
 pub type Tap = broadcast::Sender<Arc<[u8]>>;
+
+/// Observations that wait for room.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The kernel's, which a higher source's are: first when there is room again.
+    kernel: VecDeque<Observation>,
+    pulled: VecDeque<Observation>,
+}
 
 /// What of an observation travels with its drafts.
 #[derive(Debug)]
@@ -49,8 +65,18 @@ struct Rest {
     position: String,
     cursor: Option<Cursor>,
     answer: Option<Answer>,
-    /// The agent's own record: skips selection.
-    own: Option<Counted>,
+    fate: Fate,
+}
+
+/// What becomes of an observation's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Those that selection keeps are stored.
+    Stored,
+    /// The agent's own: they skip selection.
+    Own(Counted),
+    /// Those that selection keeps are counted, for there is no room for them.
+    Shed,
 }
 
 /// The pipeline's thread.
@@ -74,7 +100,7 @@ impl Pipeline {
     ) -> Result<Self, BufferError> {
         let state = buffer.hold()?;
         let hold = Hold::new(running, state.as_deref());
-        Ok(Self { normalizer, hold, selection, redactor, buffer, answer_after, tap })
+        Ok(Self { normalizer, hold, selection, redactor, buffer, answer_after, tap, shedding: Shedding::default() })
     }
 
     /// Runs on a thread of its own until every intake is gone; `runtime` drives its timers.
@@ -85,19 +111,25 @@ impl Pipeline {
 
     fn run(mut self, mut outlet: Outlet, runtime: &Handle) -> Result<(), BufferError> {
         let mut room = self.buffer.room();
-        let mut waiting: VecDeque<Observation> = VecDeque::new();
+        let mut waiting = Waiting::default();
         loop {
-            let event = runtime.block_on(next(&mut outlet, &mut room, self.hold.deadline(), &waiting));
+            let deadline = [self.hold.deadline(), self.shedding.deadline()].into_iter().flatten().min();
+            let event = runtime.block_on(next(&mut outlet, &mut room, deadline, &waiting));
             let mut addition = Addition::default();
             match event {
-                Event::Group(group) if *room.borrow() == Room::Open && waiting.is_empty() => {
+                Event::Group(Group::Pull(group) | Group::Prompt(group)) if *room.borrow() == Room::Open && waiting.is_empty() => {
                     for observation in group {
                         self.take(observation, &mut addition)?;
                     }
                 }
-                Event::Group(group) => {
+                Event::Group(Group::Pull(group)) => {
                     for observation in group {
-                        self.take_without_room(observation, &mut waiting, &mut addition)?;
+                        self.take_pulled(observation, &mut waiting, &mut addition)?;
+                    }
+                }
+                Event::Group(Group::Prompt(group)) => {
+                    for observation in group {
+                        self.take_prompt(observation, &mut waiting, &mut addition)?;
                     }
                 }
                 Event::Room => {}
@@ -107,58 +139,95 @@ impl Pipeline {
                     }
                 }
                 Event::Ended => {
-                    while let Some(observation) = waiting.pop_front() {
+                    while let Some(observation) = waiting.pop() {
                         self.take(observation, &mut addition)?;
                     }
                     for released in self.hold.drain() {
                         self.add(released, &mut addition)?;
                     }
+                    self.report_shed(&mut addition, true)?;
                     return self.send(addition);
                 }
             }
             while *room.borrow() == Room::Open && !addition.is_full() {
-                let Some(observation) = waiting.pop_front() else { break };
+                let Some(observation) = waiting.pop() else { break };
                 self.take(observation, &mut addition)?;
             }
+            let over = *room.borrow() == Room::Open && waiting.is_empty();
+            self.report_shed(&mut addition, over)?;
             self.send(addition)?;
         }
     }
 
     fn take(&mut self, observation: Observation, addition: &mut Addition) -> Result<(), BufferError> {
+        let fate = match &observation.payload {
+            Payload::Loss(loss) => Fate::Own(Counted::Gap { lost_agent: 0, lost_source: loss.count.unwrap_or(0) }),
+            _ => Fate::Stored,
+        };
+        self.take_as(fate, observation, addition)
+    }
+
+    fn take_as(&mut self, fate: Fate, observation: Observation, addition: &mut Addition) -> Result<(), BufferError> {
         let drafts = self.normalizer.normalize(&observation);
         // With the records of the same observation: audit's are never held, so that state and record stand or fall together.
         for cursor in self.normalizer.take_cursors() {
             addition.cursor(SourceName::Audit, cursor);
         }
-        let own = match &observation.payload {
-            Payload::Loss(loss) => Some(Counted::Gap { lost_agent: 0, lost_source: loss.count.unwrap_or(0) }),
-            _ => None,
-        };
         let Observation { source, position, cursor, answer, .. } = observation;
-        let parcel = Parcel { source, drafts, rest: Rest { position, cursor, answer, own } };
+        let parcel = Parcel { source, drafts, rest: Rest { position, cursor, answer, fate } };
         for released in self.hold.offer(unix_ns(), parcel) {
             self.add(released, addition)?;
         }
         Ok(())
     }
 
-    /// Gaps of a source that has nothing waiting go through on the reserve; callers are told to come back; the rest waits.
-    fn take_without_room(
+    /// Without room a pull source's gap goes through on the reserve, unless something of it waits; everything else waits.
+    fn take_pulled(
         &mut self,
         observation: Observation,
-        waiting: &mut VecDeque<Observation>,
+        waiting: &mut Waiting,
         addition: &mut Addition,
     ) -> Result<(), BufferError> {
-        let behind = waiting.iter().any(|other| other.source == observation.source);
-        match observation {
-            Observation { answer: Some(Answer(answer)), .. } => {
-                // A caller that has gone away needs no answer.
-                drop(answer.send(Outcome::Unavailable { retry_after_s: RETRY_AFTER_S }));
-            }
-            gap @ Observation { payload: Payload::Loss(_), .. } if !behind => self.take(gap, addition)?,
-            other => waiting.push_back(other),
+        let behind = waiting.pulled.iter().any(|other| other.source == observation.source);
+        if matches!(observation.payload, Payload::Loss(_)) && !behind {
+            return self.take(observation, addition);
         }
+        waiting.pulled.push_back(observation);
         Ok(())
+    }
+
+    /// Without room a caller is told to come back, and the kernel's audit waits as far as there is place; beyond that it is
+    /// shed, but for its gaps. A cursor never passes what still waits: a crash then finds a hole in the serials.
+    fn take_prompt(
+        &mut self,
+        mut observation: Observation,
+        waiting: &mut Waiting,
+        addition: &mut Addition,
+    ) -> Result<(), BufferError> {
+        if let Some(Answer(answer)) = observation.answer.take() {
+            // A caller that has gone away needs no answer.
+            drop(answer.send(Outcome::Unavailable { retry_after_s: RETRY_AFTER_S }));
+            return Ok(());
+        }
+        let is_gap = matches!(observation.payload, Payload::Loss(_));
+        if !self.shedding.has_begun() {
+            if is_gap && waiting.kernel.is_empty() {
+                return self.take(observation, addition);
+            }
+            if waiting.kernel.len() < KERNEL_MAX {
+                waiting.kernel.push_back(observation);
+                return Ok(());
+            }
+            self.shedding.begin(observation.source, unix_ns());
+        }
+        self.shedding.keep_cursor(observation.cursor.take());
+        if is_gap { self.take(observation, addition) } else { self.take_as(Fate::Shed, observation, addition) }
+    }
+
+    /// Says what was shed: on a timer while it goes on, and when it is `over`, with the cursor behind all of it.
+    fn report_shed(&mut self, addition: &mut Addition, over: bool) -> Result<(), BufferError> {
+        let Some((gap, count)) = self.shedding.report(unix_ns(), over) else { return Ok(()) };
+        self.take_as(Fate::Own(Counted::Shed { count }), gap, addition)
     }
 
     fn add(&mut self, released: Released<Rest>, addition: &mut Addition) -> Result<(), BufferError> {
@@ -168,9 +237,13 @@ impl Pipeline {
         addition.refuse(refused);
         for draft in drafts {
             let mut made = draft.record;
-            if rest.own.is_none() {
+            if !matches!(rest.fate, Fate::Own(_)) {
                 if !self.selection.keeps(&made) {
                     addition.refuse(1);
+                    continue;
+                }
+                if rest.fate == Fate::Shed {
+                    self.shedding.count();
                     continue;
                 }
                 self.redactor.redact(&mut made);
@@ -179,7 +252,8 @@ impl Pipeline {
                 Made::Record(mut record) => record.to_fitted_json(),
                 Made::Written(bytes) | Made::Foreign(bytes) => bytes,
             };
-            addition.record(&bytes, rest.own.unwrap_or(Counted::Observed));
+            let counted = if let Fate::Own(counted) = rest.fate { counted } else { Counted::Observed };
+            addition.record(&bytes, counted);
             kept += 1;
             if self.tap.receiver_count() > 0 {
                 // Nobody is waited for: a tap that is behind misses records and is told how many.
@@ -209,6 +283,16 @@ impl Pipeline {
     }
 }
 
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.kernel.is_empty() && self.pulled.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Observation> {
+        self.kernel.pop_front().or_else(|| self.pulled.pop_front())
+    }
+}
+
 impl PipelineTask {
     /// Waits for the thread; call it off the runtime.
     pub fn join(self) -> Result<(), BufferError> {
@@ -221,7 +305,7 @@ impl PipelineTask {
 }
 
 enum Event {
-    Group(Vec<Observation>),
+    Group(Group),
     /// There may be room again.
     Room,
     /// Something was held long enough.
@@ -230,12 +314,7 @@ enum Event {
     Ended,
 }
 
-async fn next(
-    outlet: &mut Outlet,
-    room: &mut watch::Receiver<Room>,
-    deadline: Option<u64>,
-    waiting: &VecDeque<Observation>,
-) -> Event {
+async fn next(outlet: &mut Outlet, room: &mut watch::Receiver<Room>, deadline: Option<u64>, waiting: &Waiting) -> Event {
     let due = async {
         match deadline {
             Some(at) => tokio::time::sleep(Duration::from_nanos(at.saturating_sub(unix_ns()))).await,
@@ -245,11 +324,11 @@ async fn next(
     tokio::select! {
         biased;
         () = due => Event::Due,
-        group = outlet.recv(), if waiting.len() < WAITING_MAX => group.map_or(Event::Ended, Event::Group),
+        group = outlet.next(waiting.pulled.len() < PULLED_MAX) => group.map_or(Event::Ended, Event::Group),
         changed = room.changed() => match changed {
             Ok(()) => Event::Room,
             // The writer is gone: what is sent next says so.
-            Err(_) => outlet.recv().await.map_or(Event::Ended, Event::Group),
+            Err(_) => outlet.next(true).await.map_or(Event::Ended, Event::Group),
         },
     }
 }

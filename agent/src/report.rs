@@ -79,6 +79,7 @@ pub(crate) mod tests {
     use edgetrail_proto::record::Record;
 
     use super::*;
+    use crate::observation::GapCause;
 
     pub(crate) fn host() -> Host {
         Host {
@@ -94,7 +95,7 @@ pub(crate) mod tests {
     #[test]
     fn a_gap_without_a_bound_has_a_null_count() {
         let loss = Loss {
-            cause: "unclean-restart",
+            cause: GapCause::UncleanRestart,
             count: None,
             exact: false,
             evidence: "no orderly stop".to_owned(),

@@ -42,6 +42,8 @@ pub enum Counted {
     Own,
     /// The agent's own: so many events are missing.
     Gap { lost_agent: u64, lost_source: u64 },
+    /// The agent's own: so many records were made and kept by selection, and then there was no room for them.
+    Shed { count: u64 },
 }
 
 /// Who waits for what becomes of an observation.
@@ -59,6 +61,7 @@ impl Counted {
             Self::Observed => Counters { observed: 1, ..Counters::default() },
             Self::Own => Counters { own: 1, ..Counters::default() },
             Self::Gap { lost_agent, lost_source } => Counters { own: 1, lost_agent, lost_source, ..Counters::default() },
+            Self::Shed { count } => Counters { observed: count, own: 1, lost_agent: count, ..Counters::default() },
         }
     }
 }

@@ -16,7 +16,7 @@ use super::addition::{self, Addition, Counted};
 use super::scribe::{Desk, Line, STREAMS_READ_MAX, Scribe, end_seq};
 use super::store::{self, ChunkRow, StreamRow};
 use super::{BufferError, tally};
-use crate::observation::Loss;
+use crate::observation::{GapCause, Loss};
 
 /// What a successor is to be.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Missing {
             }
             (None, _) => "the buffer is older than what was sealed".to_owned(),
         };
-        let loss = Loss { cause: "buffer-rollback", count: None, exact: false, evidence, from: committed, to: now };
+        let loss = Loss { cause: GapCause::BufferRollback, count: None, exact: false, evidence, from: committed, to: now };
         Self { loss, counted: Counted::Gap { lost_agent: 0, lost_source: 0 } }
     }
 }

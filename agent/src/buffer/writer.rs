@@ -26,7 +26,7 @@ use super::scribe::{Opening, Place, Published, Scribe};
 use super::space::Space;
 use super::{BufferError, store};
 use crate::clock::{Clock, StepWatch, unix_ns};
-use crate::observation::{Cursor, Loss, Outcome};
+use crate::observation::{Cursor, GapCause, Loss, Outcome};
 use crate::report::Reporter;
 use crate::sources::api::AnswerAfter;
 
@@ -527,7 +527,7 @@ impl Writer {
         let now = self.now();
         let Some(step) = self.steps.step(now) else { return };
         let loss = Loss {
-            cause: "clock-step",
+            cause: GapCause::ClockStep,
             count: Some(0),
             exact: true,
             evidence: format!("the host's clock was set by {} ms", step / 1_000_000),

@@ -25,7 +25,7 @@ const UNPARSED_BYTES_MAX: usize = 32 * 1024;
 /// The gap of a loss.
 pub fn gap(host: &Host, source: Option<SourceName>, event_id: Uuid, time: u64, loss: &Loss) -> Record {
     let parameters = json!({
-        "cause": loss.cause,
+        "cause": loss.cause.as_str(),
         "count": loss.count,
         "exact": loss.exact,
         "evidence": loss.evidence,

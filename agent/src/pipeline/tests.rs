@@ -8,7 +8,7 @@ use crate::buffer::tests::opener;
 use crate::buffer::{Limits, Shelf, prepare};
 use crate::normalize::audit::Decoder;
 use crate::normalize::names::Names;
-use crate::observation::{Loss, intake};
+use crate::observation::{GapCause, Loss, intake};
 use crate::report::Reporter;
 use crate::report::tests::host;
 use crate::sources::api::{Peer, Post};
@@ -29,7 +29,8 @@ fn post(text: &str, position: &str) -> (Observation, oneshot::Receiver<Outcome>)
 }
 
 fn gap(count: u64) -> Observation {
-    let loss = Loss { cause: "source-overflow", count: Some(count), exact: true, evidence: "test".to_owned(), from: 1, to: 2 };
+    let loss =
+        Loss { cause: GapCause::SourceOverflow, count: Some(count), exact: true, evidence: "test".to_owned(), from: 1, to: 2 };
     Observation {
         source: SourceName::Audit,
         position: "gap".to_owned(),
@@ -71,14 +72,22 @@ async fn piped(limits: Limits, observations: Vec<Observation>) -> Vec<String> {
     let (intake, outlet) = intake();
     let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
     // Until the writer has measured for the first time.
-    intake.send(observations).await.unwrap();
-    drop(intake);
+    let prompt = intake.clone().prompt();
+    let mut observations = observations.into_iter().peekable();
+    while observations.peek().is_some() {
+        let group: Vec<_> = observations.by_ref().take(GROUP_MAX).collect();
+        let is_pulled = group.iter().all(|observation| observation.source == SourceName::File);
+        if is_pulled { &intake } else { &prompt }.send(group).await.unwrap();
+    }
+    drop((intake, prompt));
     tokio::task::spawn_blocking(move || {
         pipeline.join().unwrap();
         buffer.close().unwrap();
         let records = sealed(&shelf);
         drop((buffer, shelf));
         task.end().unwrap();
+        let seen = crate::buffer::status(dir.path()).unwrap().counters;
+        assert_eq!(seen.observed, seen.refused + seen.lost_agent + (records.len() as u64 - seen.own), "{seen:?}");
         records
     })
     .await
@@ -108,4 +117,43 @@ async fn without_room_callers_are_sent_away_and_gaps_still_stand() {
     let records = piped(limits, vec![gap(7), observation]).await;
     assert_eq!(outcome.await.unwrap(), Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
     assert!(records.iter().any(|record| record.contains("ReportGap") && record.contains(r#""count":7"#)));
+}
+
+/// Input of a source that makes one record.
+fn unparsed(source: SourceName, at: usize) -> Observation {
+    let unparsed = crate::observation::Unparsed { bytes: b"?".to_vec(), reason: "test".to_owned() };
+    let cursor = Some(Cursor { key: source.as_str().to_owned(), value: at.to_string().into_bytes() });
+    Observation { source, position: at.to_string(), time: unix_ns(), payload: Payload::Unparsed(unparsed), cursor, answer: None }
+}
+
+/// The counts of the gaps of a cause.
+fn counts(records: &[String], cause: GapCause) -> Vec<u64> {
+    let gaps = records.iter().filter(|record| record.contains(&format!(r#""cause":"{cause}""#)));
+    gaps.map(|gap| serde_json::from_str::<serde_json::Value>(gap).unwrap()["requestParameters"]["count"].as_u64().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_the_kernel_brings_beyond_a_full_buffer_is_shed_into_an_exact_gap() {
+    let limits = Limits { max_bytes: 1, ..Limits::default() };
+    let shed = 700;
+    let observations = (0..KERNEL_MAX + shed).map(|at| unparsed(SourceName::Audit, at)).chain([gap(7)]).collect();
+    let records = piped(limits, observations).await;
+    assert_eq!(counts(&records, GapCause::BufferFull).iter().sum::<u64>(), shed as u64);
+    assert_eq!(counts(&records, GapCause::SourceOverflow), [7], "a gap is never shed");
+    assert_eq!(records.iter().filter(|record| record.contains("UnparsedObservation")).count(), KERNEL_MAX);
+}
+
+#[tokio::test]
+async fn a_caller_is_told_though_pull_sources_wait() {
+    let limits = Limits { max_bytes: 1, ..Limits::default() };
+    let (observation, outcome) = post(&event("DeleteThing", "Management"), "0:4");
+    let observations = (0..3 * GROUP_MAX).map(|at| unparsed(SourceName::File, at)).chain([observation]).collect();
+    let records = piped(limits, observations).await;
+    assert_eq!(outcome.await.unwrap(), Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
+    assert_eq!(
+        records.iter().filter(|record| record.contains("UnparsedObservation")).count(),
+        3 * GROUP_MAX,
+        "and nothing of them is lost"
+    );
 }

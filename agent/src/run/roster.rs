@@ -139,11 +139,11 @@ impl Roster {
                 let of = |key: &str| cursors.iter().find(|cursor| cursor.key == key).cloned();
                 match self.sources.audit.log.clone() {
                     Some(log) => audit::log::run(log.clone(), of(&audit::log::key(&log)), intake, stop).await,
-                    None => audit::kernel::run(of(audit::cursor::KERNEL_KEY), intake, stop).await,
+                    None => audit::kernel::run(of(audit::cursor::KERNEL_KEY), intake.prompt(), stop).await,
                 }
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
-            SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake, stop).await,
+            SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
             SourceName::Journal => {
                 JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }

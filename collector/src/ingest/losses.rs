@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use edgetrail_proto::chain::event_id;
 use edgetrail_proto::facets::{GAP_NAME, GAP_SOURCE};
-use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity, format_time};
+use edgetrail_proto::record::{EventCategory, EventType, GapCause, Record, UserIdentity, format_time};
 use serde_json::json;
 
 use crate::internal::{Internal, InternalError, Restored};
@@ -67,8 +67,8 @@ impl Why {
     /// As a gap names it. docs/protocol.md §9.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::CollectorLost { .. } => "collector-lost",
-            Self::NotReceived => "not-received",
+            Self::CollectorLost { .. } => GapCause::CollectorLost.as_str(),
+            Self::NotReceived => GapCause::NotReceived.as_str(),
         }
     }
 }

@@ -7,6 +7,8 @@ mod actor;
 
 mod fit;
 
+mod gap;
+
 mod kind;
 
 mod members;
@@ -16,6 +18,7 @@ mod text;
 mod time;
 
 pub use actor::{Resource, SessionAttributes, SessionContext, SessionIssuer, UserIdentity};
+pub use gap::GapCause;
 pub use kind::{EventCategory, EventType};
 pub use members::Unknown;
 pub(crate) use text::{Malformed, check};

@@ -6,7 +6,7 @@ use super::{Chunk, Scribe};
 use crate::buffer::BufferError;
 use crate::buffer::addition::{self, Addition, Counted};
 use crate::buffer::store::{self, ChunkRow, Store};
-use crate::observation::Loss;
+use crate::observation::{GapCause, Loss};
 
 /// Chunks that are loaded at a time when records left unsealed are sealed.
 const BACKLOG_CHUNKS_MAX: usize = 1024;
@@ -45,7 +45,7 @@ impl Scribe {
     fn replace_damaged(&mut self, row: &ChunkRow, now: u64) -> Result<(), BufferError> {
         let Self { desk, line } = self;
         let loss = Loss {
-            cause: "buffer-damaged",
+            cause: GapCause::BufferDamaged,
             count: Some(row.counters.observed),
             exact: true,
             evidence: format!("{} unsealed records from seq {} could not be read", row.count, row.first_seq),

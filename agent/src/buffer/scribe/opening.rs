@@ -18,7 +18,7 @@ use crate::buffer::recovery::{self, Found, Start};
 use crate::buffer::store::{self, State, Store, StoreError, StreamRow};
 use crate::buffer::succession::{Missing, Plan};
 use crate::buffer::{BUFFER_FILE, BufferError, KEY_FILE};
-use crate::observation::Loss;
+use crate::observation::{GapCause, Loss};
 use crate::report::Reporter;
 
 /// How often a database that the disk does not give is asked for, and the pause between.
@@ -90,11 +90,11 @@ impl Scribe {
         if !existed && losses.is_empty() {
             // Join leaves a database: where none is, one is gone, with what it held.
             let evidence = "the buffer's database was gone at the start: what it held unsent can't be known".to_owned();
-            losses.push(Loss { cause: "buffer-damaged", count: None, exact: false, evidence, from: 0, to: now });
+            losses.push(Loss { cause: GapCause::BufferDamaged, count: None, exact: false, evidence, from: 0, to: now });
         }
         if why == Opening::Start && was_running {
             losses.push(Loss {
-                cause: "unclean-restart",
+                cause: GapCause::UncleanRestart,
                 count: None,
                 exact: false,
                 evidence: "the last run did not stop in order: what it held in memory is not known".to_owned(),
@@ -157,7 +157,7 @@ fn open_store(place: &Place, condemned: bool, now: u64) -> Result<Opened, Buffer
     place.published.replaced();
     let (store, state, current) = read_store(place)?;
     let damage = Loss {
-        cause: "buffer-damaged",
+        cause: GapCause::BufferDamaged,
         count: None,
         exact: false,
         evidence: format!("{what}; kept as {BUFFER_FILE}.damaged-{now}"),

@@ -12,7 +12,7 @@ use crate::buffer::addition::{self, Counted};
 use crate::buffer::scribe::{Desk, end_seq};
 use crate::buffer::store::{self, BatchRow, ChunkRow, StreamRow};
 use crate::buffer::{BufferError, tally};
-use crate::observation::Loss;
+use crate::observation::{GapCause, Loss};
 use crate::report::Rehomed;
 
 /// Rows that are in memory at a time.
@@ -82,7 +82,7 @@ impl Hole {
         };
         let (first, last) = (from.next_seq, to_seq.saturating_sub(1));
         let evidence = format!("{batches}: seq {first} to {last}, {own} of the agent's own among them");
-        let loss = Loss { cause: "buffer-damaged", count: Some(self.events()), exact: true, evidence, from: from.t, to: t };
+        let loss = Loss { cause: GapCause::BufferDamaged, count: Some(self.events()), exact: true, evidence, from: from.t, to: t };
         Missing { loss, counted: Counted::Gap { lost_agent: self.events(), lost_source: 0 } }
     }
 
@@ -262,7 +262,7 @@ struct Unsealed {
 fn unsealed_hole(row: &StreamRow, from: u64, behind: &ChunkRow, now: u64) -> Missing {
     let count = behind.first_seq.saturating_sub(from);
     let loss = Loss {
-        cause: "buffer-damaged",
+        cause: GapCause::BufferDamaged,
         count: Some(count),
         exact: false,
         evidence: format!("unsealed records of stream {}: seq {from} to {}", row.open.stream, behind.first_seq.saturating_sub(1)),

@@ -23,7 +23,7 @@ use super::record::{Stamp, Stamped};
 use super::serials::{Hole, Serials};
 use super::socket::Listener;
 use super::status::{AUDITING_IS_OFF, Control};
-use crate::observation::{Cursor, GROUP_MAX, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
+use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
 use crate::sources::SourceError;
 
 /// How often the kernel's own count of lost records is read.
@@ -373,7 +373,7 @@ impl Joiner {
 
     fn lose(&mut self, at: Stamp, count: Option<u64>, exact: bool, evidence: String, from: u64, to: u64) {
         tracing::warn!(count, exact, evidence, "audit events are lost");
-        let loss = Loss { cause: "kernel-loss", count, exact, evidence, from, to: to.max(from) };
+        let loss = Loss { cause: GapCause::KernelLoss, count, exact, evidence, from, to: to.max(from) };
         let time = unix_nanoseconds();
         self.observe(format!("loss/{}/{}/{time}", self.boot, at.serial), time, Payload::Loss(loss));
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::assembler::{Assembler, Event, Origin};
 use super::cursor::{HalfJoined, LogPlace, half_joined};
 use super::record::{RecordError, Stamped};
-use crate::observation::{Cursor, GROUP_MAX, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
+use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
 use crate::sources::SourceError;
 
 /// How often a quiet log is looked at.
@@ -277,8 +277,14 @@ fn unparsed(position: String, bytes: Vec<u8>, reason: RecordError) -> Observatio
 
 fn lost(evidence: &str) -> Observation {
     let time = unix_nanoseconds();
-    let loss =
-        Loss { cause: "source-unreadable", count: None, exact: false, evidence: evidence.to_owned(), from: time, to: time };
+    let loss = Loss {
+        cause: GapCause::SourceUnreadable,
+        count: None,
+        exact: false,
+        evidence: evidence.to_owned(),
+        from: time,
+        to: time,
+    };
     observation(format!("loss/{time}"), time, Payload::Loss(loss))
 }
 

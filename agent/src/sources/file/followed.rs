@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::place::{self, Place};
 use super::tail::{Given, Reach, Tail};
 use super::{Format, Line, Start};
-use crate::observation::{Cursor, Loss, Observation, Payload, SourceName, Unparsed};
+use crate::observation::{Cursor, GapCause, Loss, Observation, Payload, SourceName, Unparsed};
 
 /// A path that is followed.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ impl Followed {
     fn lost(&self, evidence: &str, out: &mut Vec<Observation>) {
         let now = now_ns();
         let evidence = format!("{}: {evidence}", self.label);
-        let loss = Loss { cause: "source-unreadable", count: None, exact: false, evidence, from: now, to: now };
+        let loss = Loss { cause: GapCause::SourceUnreadable, count: None, exact: false, evidence, from: now, to: now };
         out.push(self.observation(uuid::Uuid::new_v4().to_string(), Payload::Loss(loss)));
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use self::reader::{Files, Mark, ReadError, Reader};
 use super::SourceError;
 use super::watch::Watch;
-use crate::observation::{Cursor, GROUP_MAX, Intake, Loss, Observation, Payload, SourceName, Stopped};
+use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped};
 
 /// The section `[sources.journal]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -311,7 +311,7 @@ impl<R: Reader> Follower<R> {
 
 fn loss(evidence: String, count: Option<u64>, from_us: u64, to_us: u64) -> Payload {
     let (from, to) = (from_us.saturating_mul(1000), to_us.saturating_mul(1000));
-    Payload::Loss(Loss { cause: "source-unreadable", count, exact: count.is_some(), evidence, from, to })
+    Payload::Loss(Loss { cause: GapCause::SourceUnreadable, count, exact: count.is_some(), evidence, from, to })
 }
 
 fn observation(mark: &Mark, position: String, payload: Payload) -> Observation {
