@@ -14,7 +14,7 @@ pub fn unix_ns() -> u64 {
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// A step of the wall clock smaller than this is a daemon's slewing or this thread's waiting, nanoseconds.
-const STEP_NS_MIN: u64 = 2_000_000_000;
+pub const STEP_NS_MIN: u64 = 2_000_000_000;
 
 /// Notices when the wall clock is set.
 #[derive(Debug)]
@@ -40,4 +40,20 @@ impl StepWatch {
 fn offset(now: u64) -> i128 {
     let boot = clock_gettime(ClockId::Boottime);
     i128::from(now) - (i128::from(boot.tv_sec) * 1_000_000_000 + i128::from(boot.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed_once_and_slewing_is_not() {
+        let now = unix_ns();
+        let mut watch = StepWatch { offset: offset(now) };
+        assert_eq!(watch.step(now + 1_000_000_000), None);
+        let ahead = watch.step(now + 4_000_000_000).unwrap();
+        assert!((2_000_000_000..=3_000_000_000).contains(&ahead), "{ahead}");
+        assert_eq!(watch.step(now + 4_000_000_000), None);
+        assert!(watch.step(now).is_some_and(|back| back < -3_000_000_000));
+    }
 }

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use edgetrail_proto::record::GapCause;
+
 /// Folders that hold nothing of ours, or nothing but generated files.
 const PASSED_OVER: [&str; 4] = ["target", ".git", ".venv", ".edgetrail"];
 
@@ -84,4 +86,33 @@ fn named_sections_exist() {
 fn every_module_says_what_it_is() {
     let silent: Vec<_> = files(".rs").into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
     assert!(silent.is_empty(), "{silent:#?}");
+}
+
+/// The rows of the table of causes: the name, and who makes it.
+fn documented_causes() -> Vec<(String, String)> {
+    let events = std::fs::read_to_string(root().join("docs/events.md")).unwrap();
+    let (_, table) = events.split_once("\n## Gaps\n").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let (cause, rest) = row.split_once('`').unwrap();
+        (cause.to_owned(), rest.trim_end_matches(" |").rsplit("| ").next().unwrap().to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn every_cause_of_a_gap_is_documented_and_made_where_the_table_says() {
+    let documented = documented_causes();
+    let names: Vec<_> = documented.iter().map(|(cause, _)| cause.as_str()).collect();
+    assert_eq!(names, GapCause::ALL.map(GapCause::as_str));
+    for (cause, (_, maker)) in GapCause::ALL.into_iter().zip(&documented) {
+        let source = root().join(maker).join("src");
+        let made = format!("GapCause::{cause:?}");
+        let is_made = |(path, text): &(PathBuf, String)| path.starts_with(&source) && !is_test(path) && text.contains(&made);
+        assert!(files(".rs").iter().any(is_made), "{maker} never makes {cause}");
+    }
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| ["tests", "tests.rs"].iter().any(|name| part.as_os_str() == *name))
 }

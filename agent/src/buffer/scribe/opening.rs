@@ -18,6 +18,7 @@ use crate::buffer::recovery::{self, Found, Start};
 use crate::buffer::store::{self, State, Store, StoreError, StreamRow};
 use crate::buffer::succession::{Missing, Plan};
 use crate::buffer::{BUFFER_FILE, BufferError, KEY_FILE};
+use crate::clock::STEP_NS_MIN;
 use crate::observation::{GapCause, Loss};
 use crate::report::Reporter;
 
@@ -101,6 +102,10 @@ impl Scribe {
                 from: committed,
                 to: now,
             });
+        }
+        if committed > now.saturating_add(STEP_NS_MIN) {
+            let evidence = format!("the host's clock stands {} ms before the last commit", (committed - now) / 1_000_000);
+            losses.push(Loss { cause: GapCause::ClockStep, count: Some(0), exact: true, evidence, from: now, to: committed });
         }
         let mut addition = Addition::default();
         for loss in &losses {

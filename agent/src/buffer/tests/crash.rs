@@ -135,3 +135,18 @@ fn an_unreadable_unsealed_chunk_becomes_a_gap_with_its_count() {
     assert_eq!(observed(&streams), ["a", "d", "e"]);
     assert!(own(&streams[0])[0].contains(r#""cause":"buffer-damaged","count":2"#), "{:?}", own(&streams[0]));
 }
+
+#[test]
+fn a_clock_that_went_back_between_two_runs_is_noted() {
+    let mut rig = Rig::joined();
+    let mut scribe = rig.open();
+    rig.commit(&mut scribe, &["a"], true).unwrap();
+    scribe.close(rig.now).unwrap();
+    drop(scribe);
+    rig.now -= 3_600_000_000_000;
+    let mut scribe = rig.open();
+    rig.seal(&mut scribe).unwrap();
+    let streams = walk(&scribe);
+    let noted = own(&streams[1]);
+    assert!(noted.len() == 1 && noted[0].contains(r#""cause":"clock-step","count":0,"#), "{noted:?}");
+}

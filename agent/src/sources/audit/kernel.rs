@@ -20,7 +20,7 @@ use super::kinds;
 use super::message::Message;
 use super::receiver::{CHUNKS_MAX, Chunk, receive};
 use super::record::{Stamp, Stamped};
-use super::serials::{Hole, Serials};
+use super::serials::{Hole, SETTLE, Serials};
 use super::socket::Listener;
 use super::status::{AUDITING_IS_OFF, Control};
 use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
@@ -110,6 +110,8 @@ struct Joiner {
     /// When the users' file is looked at next, should a name be awaited, milliseconds.
     next_look: u64,
     overrun: Option<Overrun>,
+    /// From when to when the socket overran because this process did not take what was received, milliseconds.
+    behind: Option<(u64, u64)>,
     /// When a record last came, milliseconds.
     last_record: u64,
     intake: Intake,
@@ -175,6 +177,7 @@ impl Joiner {
             accounts: Accounts::default(),
             next_look: 0,
             overrun: None,
+            behind: None,
             last_record: 0,
             intake,
             group: Vec::new(),
@@ -242,6 +245,11 @@ impl Joiner {
     fn take_chunk(&mut self, chunk: &Chunk) -> Option<rustix::io::Errno> {
         let now = self.now();
         let mut events = Vec::new();
+        match &mut self.behind {
+            Some((_, to)) if chunk.is_behind => *to = now,
+            behind if chunk.is_behind && chunk.overruns > 0 => *behind = Some((now, now)),
+            _ => {}
+        }
         for datagram in chunk.datagrams() {
             let Some(message) = Message::of_datagram(datagram) else { continue };
             match Stamped::from_kernel(message.kind, message.payload) {
@@ -267,7 +275,15 @@ impl Joiner {
             && let Some(before) = stamped.stamp.serial.checked_sub(1)
         {
             let evidence = "the kernel had counted these events since boot before the agent listened".to_owned();
-            self.lose(stamped.stamp, Some(u64::from(before)), false, evidence, since, stamped.stamp.nanoseconds());
+            self.lose(
+                GapCause::KernelLoss,
+                stamped.stamp,
+                Some(u64::from(before)),
+                false,
+                evidence,
+                since,
+                stamped.stamp.nanoseconds(),
+            );
         }
         if self.overrun.as_ref().is_some_and(|overrun| overrun.probed.is_some()) {
             // A record behind the overrun: from here on the serials tell what is missing.
@@ -348,7 +364,8 @@ impl Joiner {
                 let time = unix_nanoseconds();
                 let stamp = self.serials.last().unwrap_or(Stamp { seconds: 0, milliseconds: 0, serial: 0 });
                 let evidence = "recv said ENOBUFS, and no later record bounds what was lost".to_owned();
-                self.lose(stamp, None, false, evidence, stamp.nanoseconds(), time);
+                let cause = self.cause_at(now);
+                self.lose(cause, stamp, None, false, evidence, stamp.nanoseconds(), time);
             }
             _ => {}
         }
@@ -356,8 +373,10 @@ impl Joiner {
 
     fn lose_hole(&mut self, hole: &Hole) {
         let stamp = Stamp { seconds: hole.to / 1_000_000_000, milliseconds: 0, serial: hole.last };
-        let evidence = format!("audit serials {} to {} never came", hole.first, hole.last);
-        self.lose(stamp, Some(hole.count()), true, evidence, hole.from, hole.to);
+        let cause = self.cause_at(hole.seen);
+        let while_behind = if cause == GapCause::SourceOverflow { ": the agent's own queue was full" } else { "" };
+        let evidence = format!("audit serials {} to {} never came{while_behind}", hole.first, hole.last);
+        self.lose(cause, stamp, Some(hole.count()), true, evidence, hole.from, hole.to);
     }
 
     /// The kernel's count is of records; no fewer than one belongs to each lost event, so that it bounds them.
@@ -367,13 +386,20 @@ impl Joiner {
             let time = unix_nanoseconds();
             let stamp = self.serials.last().unwrap_or(Stamp { seconds: 0, milliseconds: 0, serial: 0 });
             let evidence = format!("the kernel's count of lost records rose from {before} to {lost}");
-            self.lose(stamp, Some(u64::from(more)), false, evidence, stamp.nanoseconds(), time);
+            self.lose(GapCause::KernelLoss, stamp, Some(u64::from(more)), false, evidence, stamp.nanoseconds(), time);
         }
     }
 
-    fn lose(&mut self, at: Stamp, count: Option<u64>, exact: bool, evidence: String, from: u64, to: u64) {
+    /// Whose queue overflowed when a hole opened: this process's, or the kernel's though this process kept up.
+    fn cause_at(&self, seen: u64) -> GapCause {
+        let is_behind = self.behind.is_some_and(|(from, to)| (from..=to.saturating_add(SETTLE)).contains(&seen));
+        if is_behind { GapCause::SourceOverflow } else { GapCause::KernelLoss }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a gap says")]
+    fn lose(&mut self, cause: GapCause, at: Stamp, count: Option<u64>, exact: bool, evidence: String, from: u64, to: u64) {
         tracing::warn!(count, exact, evidence, "audit events are lost");
-        let loss = Loss { cause: GapCause::KernelLoss, count, exact, evidence, from, to: to.max(from) };
+        let loss = Loss { cause, count, exact, evidence, from, to: to.max(from) };
         let time = unix_nanoseconds();
         self.observe(format!("loss/{}/{}/{time}", self.boot, at.serial), time, Payload::Loss(loss));
     }
@@ -421,3 +447,6 @@ fn unix_nanoseconds() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

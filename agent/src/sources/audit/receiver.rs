@@ -2,10 +2,10 @@
 //!
 //! It moves datagrams into chunks and hands them on through a bounded queue. With the queue full it waits, and the
 //! kernel's own buffer fills; what overruns that is reported by recv as ENOBUFS, counted in the chunk, and found again
-//! by the hole in the serials.
+//! by the hole in the serials. The chunk says too whether it was the queue that was full.
 
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
@@ -16,9 +16,11 @@ use rustix::net::{RecvFlags, SocketAddrAny};
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// Each datagram behind its length as u32.
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// How often recv said ENOBUFS.
     pub overruns: u32,
+    /// The queue was full when the chunk before was handed on: the kernel's buffer filled while nobody received.
+    pub is_behind: bool,
     /// Why nothing more will come.
     pub failed: Option<Errno>,
 }
@@ -35,6 +37,7 @@ const DATAGRAM_BYTES_MAX: usize = 16 * 1024;
 /// Until `wake` becomes readable, the receiving end goes away or the socket fails.
 pub fn receive(socket: &OwnedFd, wake: &OwnedFd, chunks: &SyncSender<Chunk>) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut is_behind = false;
     loop {
         let mut ready = [PollFd::new(socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         match rustix::event::poll(&mut ready, None) {
@@ -50,9 +53,19 @@ pub fn receive(socket: &OwnedFd, wake: &OwnedFd, chunks: &SyncSender<Chunk>) {
         if ready.get(1).is_some_and(|wake| !wake.revents().is_empty()) {
             return;
         }
-        let chunk = drain(socket, &mut buffer);
+        let chunk = Chunk { is_behind, ..drain(socket, &mut buffer) };
         let last = chunk.failed.is_some();
-        if chunks.send(chunk).is_err() || last {
+        let sent = match chunks.try_send(chunk) {
+            Err(TrySendError::Full(chunk)) => {
+                is_behind = true;
+                chunks.send(chunk).is_ok()
+            }
+            sent => {
+                is_behind = false;
+                sent.is_ok()
+            }
+        };
+        if !sent || last {
             return;
         }
     }
@@ -82,7 +95,7 @@ fn is_kernel(from: Option<&SocketAddrAny>) -> bool {
 }
 
 impl Chunk {
-    fn push(&mut self, datagram: &[u8]) {
+    pub(super) fn push(&mut self, datagram: &[u8]) {
         // Proof: a datagram is no longer than DATAGRAM_BYTES_MAX.
         let length = u32::try_from(datagram.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&length.to_ne_bytes());

@@ -17,8 +17,8 @@ pub struct Hole {
     pub last: u32,
     pub from: u64,
     pub to: u64,
-    /// The caller's clock, milliseconds.
-    seen: u64,
+    /// When it opened, the caller's clock, milliseconds.
+    pub seen: u64,
 }
 
 #[derive(Debug, Default)]

@@ -241,7 +241,8 @@ impl Followed {
         self.tails.push(Followee { tail, quiet_since: None, done: false });
         if self.tails.len() > TAILS_MAX {
             self.tails.remove(0);
-            self.lost(&format!("it was rotated more than {TAILS_MAX} times before it could be read"), out);
+            let evidence = format!("it was rotated more than {TAILS_MAX} times before it could be read");
+            self.lost_for(GapCause::SourceOverflow, &evidence, out);
         }
     }
 
@@ -255,9 +256,13 @@ impl Followed {
     }
 
     fn lost(&self, evidence: &str, out: &mut Vec<Observation>) {
+        self.lost_for(GapCause::SourceUnreadable, evidence, out);
+    }
+
+    fn lost_for(&self, cause: GapCause, evidence: &str, out: &mut Vec<Observation>) {
         let now = now_ns();
         let evidence = format!("{}: {evidence}", self.label);
-        let loss = Loss { cause: GapCause::SourceUnreadable, count: None, exact: false, evidence, from: now, to: now };
+        let loss = Loss { cause, count: None, exact: false, evidence, from: now, to: now };
         out.push(self.observation(uuid::Uuid::new_v4().to_string(), Payload::Loss(loss)));
     }
 

@@ -9,17 +9,17 @@ mod place;
 mod tail;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::followed::{CURSOR_PREFIX, Followed};
-use self::pattern::{Matches, Pattern};
+use self::pattern::{FILES_MAX, Matches, Pattern};
 use super::SourceError;
 use super::watch::{Change, Watch};
-use crate::observation::{Cursor, GROUP_MAX, Intake, Observation, SourceName, Stopped};
+use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped};
 
 /// One section `[[sources.file]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -104,6 +104,7 @@ impl FileSource {
             watch,
             followed: BTreeMap::new(),
             watched: BTreeMap::new(),
+            is_over: false,
         };
         let ended = waker.run(&stop, move |seen| follower.run(&intake, seen)).await;
         match ended {
@@ -123,6 +124,8 @@ struct Follower {
     followed: BTreeMap<PathBuf, Followed>,
     /// Watched directories.
     watched: BTreeMap<PathBuf, i32>,
+    /// More files are named than are followed; said already.
+    is_over: bool,
 }
 
 impl Follower {
@@ -157,6 +160,7 @@ impl Follower {
     /// Looks at what the patterns name now. Directories are watched before they are listed, files before they are
     /// read, so that no change falls between.
     fn scan(&mut self, is_first: bool, out: &mut Vec<Observation>) {
+        let mut left_out = None;
         for section in &self.sections {
             for pattern in &section.patterns {
                 let mut found = Matches::default();
@@ -182,12 +186,22 @@ impl Follower {
                         followed.look(Start::Beginning, out);
                         continue;
                     }
+                    if self.followed.len() >= FILES_MAX {
+                        left_out.get_or_insert(path);
+                        continue;
+                    }
                     let cursor = self.cursors.remove(&format!("{CURSOR_PREFIX}{}", path.to_string_lossy()));
                     let followed = Followed::open(path.clone(), section.config.format, start, cursor.as_deref(), out);
                     self.followed.insert(path, followed);
                 }
             }
         }
+        if let Some(path) = &left_out
+            && !self.is_over
+        {
+            out.push(left_out_gap(path));
+        }
+        self.is_over = left_out.is_some();
         for followee in self.followed.values_mut().flat_map(|followed| followed.tails.iter_mut()) {
             if followee.tail.watch.is_none() {
                 followee.tail.watch = self.watch.content(followee.tail.own_path().as_ref()).ok();
@@ -209,6 +223,19 @@ impl Follower {
         self.followed.retain(|_, followed| !followed.is_over());
         Ok(())
     }
+}
+
+/// A file that is not read for there are too many: what is written to it is not to be known.
+fn left_out_gap(path: &Path) -> Observation {
+    let now = crate::clock::unix_ns();
+    let evidence = format!(
+        "sources.file.paths name more than {FILES_MAX} files: {} and others are not read; name fewer, or run more agents",
+        path.display()
+    );
+    tracing::error!(evidence, "files are not followed");
+    let loss = Loss { cause: GapCause::SourceOverflow, count: None, exact: false, evidence, from: now, to: now };
+    let position = uuid::Uuid::new_v4().to_string();
+    Observation { source: SourceName::File, position, time: now, payload: Payload::Loss(loss), cursor: None, answer: None }
 }
 
 fn send(intake: &Intake, mut group: Vec<Observation>) -> Result<(), Stopped> {

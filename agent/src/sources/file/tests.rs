@@ -41,12 +41,13 @@ impl Run {
             for observation in group.unwrap_or_else(|_| panic!("only {texts:?}")).unwrap() {
                 match observation.payload {
                     Payload::Line(line) => texts.push(String::from_utf8(line.bytes.to_vec()).unwrap()),
-                    Payload::Loss(loss) => texts.push(format!("LOSS {}", loss.evidence)),
+                    Payload::Loss(loss) => texts.push(format!("LOSS {}: {}", loss.cause, loss.evidence)),
                     Payload::Unparsed(unparsed) => texts.push(format!("UNPARSED {}", unparsed.reason)),
                     _ => {}
                 }
-                let cursor = observation.cursor.unwrap();
-                buffer.0.insert(cursor.key, cursor.value);
+                if let Some(cursor) = observation.cursor {
+                    buffer.0.insert(cursor.key, cursor.value);
+                }
                 if texts.len() == count {
                     // What was not committed is read again.
                     break;
@@ -212,4 +213,35 @@ fn what_cannot_be_followed_says_what_to_do() {
     let config = |path: &str| Config { paths: vec![path.to_owned()], format: Format::Events, start: Start::End };
     assert!(FileSource::new(vec![], vec![]).unwrap_err().to_string().contains("add [[sources.file]]"));
     assert!(FileSource::new(vec![config("app.json")], vec![]).unwrap_err().to_string().contains("not absolute"));
+}
+
+#[tokio::test]
+async fn files_beyond_the_most_that_are_followed_are_a_gap_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..FILES_MAX + 3 {
+        append(&dir.path().join(format!("app-{number:02}.json")), "1\n");
+    }
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&dir.path().join("app-*.json"), Start::Beginning);
+    let texts = run.committed(&mut buffer, FILES_MAX + 1).await;
+    let gaps: Vec<_> = texts.iter().filter(|text| text.starts_with("LOSS source-overflow")).collect();
+    assert!(gaps.len() == 1 && gaps[0].contains("/app-"), "{texts:?}");
+    run.stop().await;
+}
+
+#[test]
+fn a_file_that_is_rotated_faster_than_it_is_read_is_a_gap_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "0\n");
+    let mut out = Vec::new();
+    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &mut out);
+    for number in 0..20 {
+        fs::rename(&path, dir.path().join(format!("app.json.{number}"))).unwrap();
+        append(&path, &format!("{number}\n"));
+        followed.look(Start::Beginning, &mut out);
+    }
+    let lost =
+        |observation: &Observation| matches!(&observation.payload, Payload::Loss(loss) if loss.cause == GapCause::SourceOverflow);
+    assert!(out.iter().any(lost), "{out:?}");
 }
