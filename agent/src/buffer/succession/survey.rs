@@ -82,7 +82,8 @@ impl Hole {
         };
         let (first, last) = (from.next_seq, to_seq.saturating_sub(1));
         let evidence = format!("{batches}: seq {first} to {last}, {own} of the agent's own among them");
-        let loss = Loss { cause: GapCause::BufferDamaged, count: Some(self.events()), exact: true, evidence, from: from.t, to: t };
+        let loss =
+            Loss { cause: GapCause::BufferDamaged, count: Some(self.events()), exact: true, evidence, from: from.t, to: t };
         Missing { loss, counted: Counted::Gap { lost_agent: self.events(), lost_source: 0 } }
     }
 
