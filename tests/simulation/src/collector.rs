@@ -1,5 +1,6 @@
 //! The simulated host on which the collector runs: control store, PKI, ledger, internal stream, ingest.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use edgetrail_collector::control::Control;
@@ -10,14 +11,15 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
-use crate::image::{ACCOUNT, Image, REGION, open_pki};
+use crate::image::{ACCOUNT, Image, REGION, copied, open_pki};
 use crate::network::Port;
 
 pub(crate) const PORT: u16 = 7443;
 
 /// What outlives a crash, and the ledger while there is one.
 pub(crate) struct Site {
-    pub(crate) directory: TempDir,
+    directory: Mutex<TempDir>,
+    kept: Mutex<Option<TempDir>>,
     pub(crate) clock: WallClock,
     ledger: Mutex<Option<Ledger>>,
     /// Why the ledger ended, where it should not have.
@@ -45,12 +47,13 @@ impl Drop for LedgerThread {
 impl Site {
     pub(crate) fn new(image: &Image) -> Arc<Self> {
         let (clock, ledger, failed) = (WallClock::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { directory: image.collector(), clock, ledger, failed })
+        let directory = Mutex::new(image.collector());
+        Arc::new(Self { directory, kept: Mutex::default(), clock, ledger, failed })
     }
 
     /// The host's software: until it crashes.
     pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
-        let directory = self.directory.path();
+        let directory = &self.path();
         let control = Control::open(directory)?;
         let pki = open_pki(directory, &control);
         let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
@@ -69,6 +72,20 @@ impl Site {
             ended = internal_task.run(stop.clone()) => format!("{ended:?}"),
         };
         Err(format!("the collector ended by itself: {ended}").into())
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.lock().unwrap().path().to_owned()
+    }
+
+    /// Keeps the disk as it is; the host does not run.
+    pub(crate) fn keep(&self) {
+        *self.kept.lock().unwrap() = Some(copied(&self.path()));
+    }
+
+    /// Puts the kept disk in the host's place; the host does not run.
+    pub(crate) fn revert(&self) {
+        *self.directory.lock().unwrap() = self.kept.lock().unwrap().take().expect("a disk was kept");
     }
 
     pub(crate) fn ledger(&self) -> Option<Ledger> {

@@ -1,6 +1,7 @@
 //! A simulated host on which an agent runs: buffer and uplink, and a caller that commits records.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,13 +18,15 @@ use edgetrail_power::rng::Rng;
 use edgetrail_proto::chain::Binding;
 use edgetrail_proto::identity::AgentId;
 use tempfile::TempDir;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
 use crate::collector::PORT;
-use crate::image::{ACCOUNT, COLLECTOR, Image, REGION, agent};
+use crate::image::{ACCOUNT, COLLECTOR, Image, REGION, agent, copied};
 use crate::network::Network;
+use crate::repeat::{Sent, Watched};
+use crate::run::Broken;
 
 /// Real time in which a commit is sealed on a machine that is not stuck.
 const SEALED_MAX: Duration = Duration::from_secs(10);
@@ -33,11 +36,13 @@ const PAUSE_MAX_MS: usize = 1_500;
 
 /// What outlives a crash, and what the oracle is told.
 pub(crate) struct Site {
-    pub(crate) directory: TempDir,
+    directory: Mutex<TempDir>,
+    kept: Mutex<Option<TempDir>>,
     pub(crate) agent: AgentId,
     pub(crate) clock: WallClock,
     number: usize,
     seed: u64,
+    broken: Option<Broken>,
     credentials: Arc<Credentials>,
     /// Starts so far: each commits by chance of its own.
     starts: AtomicU64,
@@ -45,6 +50,8 @@ pub(crate) struct Site {
     /// Numbers of the records whose commit returned.
     answered: Mutex<BTreeSet<u64>>,
     quiet: AtomicBool,
+    sent: Arc<Sent>,
+    repeat: Notify,
     running: Mutex<Option<(Arc<Shelf>, watch::Receiver<Status>)>>,
 }
 
@@ -68,20 +75,25 @@ impl Site {
         image: &Image,
         number: usize,
         seed: u64,
-        credentials: impl Fn(&std::path::Path) -> Arc<Credentials>,
+        broken: Option<Broken>,
+        credentials: impl Fn(&Path) -> Arc<Credentials>,
     ) -> Arc<Self> {
         let directory = image.host(number);
         Arc::new(Self {
             credentials: credentials(directory.path()),
-            directory,
+            directory: Mutex::new(directory),
+            kept: Mutex::default(),
             agent: agent(number),
             clock: WallClock::default(),
             number,
             seed,
+            broken,
             starts: AtomicU64::new(0),
             next: AtomicU64::new(0),
             answered: Mutex::default(),
             quiet: AtomicBool::new(false),
+            sent: Arc::default(),
+            repeat: Notify::new(),
             running: Mutex::default(),
         })
     }
@@ -101,26 +113,30 @@ impl Site {
             partition: "aws".to_owned(),
             keep_raw: false,
         };
-        let opener = Opener::new(self.agent, Binding::one(host.account, host.region.clone(), "host")?, self.directory.path())?;
+        let directory = self.path();
+        let opener = Opener::new(self.agent, Binding::one(host.account, host.region.clone(), "host")?, &directory)?;
         // Free space is the machine's, not the schedule's; a seal follows its commit at once.
         let limits = Limits { seal_interval: Duration::ZERO, min_free_bytes: 0, reserve_bytes: 0, ..Limits::default() };
         let (clock, medium, reporter) = (self.clock.reader(), Medium::real(), Reporter::new(host));
-        let (buffer, task, shelf) = Buffer::open_by(clock, &medium, self.directory.path(), opener, reporter, limits)?;
+        let (buffer, task, shelf) = Buffer::open_by(clock, &medium, &directory, opener, reporter, limits)?;
         let shelf = Arc::new(shelf);
         let running = Running { site: Arc::clone(&self), buffer, shelf: Arc::clone(&shelf), task: Some(task) };
+        let endpoint = Endpoint { host: COLLECTOR.to_owned(), port: PORT };
+        let watched = Arc::new(Watched { shelf: Arc::clone(&shelf) as Arc<dyn Outbox>, sent: Arc::clone(&self.sent) });
         let (_renew, credentials) = watch::channel(Arc::clone(&self.credentials));
         let options = UplinkOptions {
-            endpoints: vec![Endpoint { host: COLLECTOR.to_owned(), port: PORT }],
+            endpoints: vec![endpoint.clone()],
             return_after: Duration::from_secs(60),
             credentials,
             agent_version: "1".to_owned(),
         };
-        let (uplink, status) = Uplink::new(Arc::clone(&shelf) as Arc<dyn Outbox>, options);
+        let (uplink, status) = Uplink::new(Arc::clone(&watched) as Arc<dyn Outbox>, options);
         *self.running.lock().unwrap() = Some((shelf, status));
         let mut rng = Rng::new(self.seed ^ (start << 32) ^ ((self.number as u64 + 1) << 48));
         tokio::select! {
             () = uplink.over(Arc::new(Network)).run(CancellationToken::new()) => Err("the uplink ended by itself".into()),
             done = self.commits(&running, &mut rng) => done,
+            () = self.repeats(&watched, &endpoint, start) => Ok(()),
         }
     }
 
@@ -141,8 +157,50 @@ impl Site {
                 await_seal: !rng.one_in(8),
             };
             // The simulated clock stands until it returns.
+            if self.broken == Some(Broken::AnsweredBeforeCommit) && rng.one_in(20) {
+                self.answered.lock().unwrap().extend(commit.numbers);
+                continue;
+            }
             tokio::task::spawn_blocking(move || commit.run()).await??;
+            if self.broken == Some(Broken::CommittedTwice) && rng.one_in(20) {
+                self.next.fetch_sub(count, Ordering::Relaxed);
+            }
         }
+    }
+
+    /// Sends again what was sent, whenever the schedule says so.
+    async fn repeats(&self, watched: &Watched, endpoint: &Endpoint, start: u64) {
+        let mut rng = Rng::new(!self.seed ^ (start << 32) ^ ((self.number as u64 + 1) << 48));
+        loop {
+            self.repeat.notified().await;
+            watched.repeat(endpoint, &self.credentials, &mut rng).await;
+        }
+    }
+
+    pub(crate) fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn repeated(&self) -> usize {
+        self.sent.repeated()
+    }
+
+    pub(crate) fn repeat(&self) {
+        self.repeat.notify_one();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.lock().unwrap().path().to_owned()
+    }
+
+    /// Keeps the disk as it is; the host does not run.
+    pub(crate) fn keep(&self) {
+        *self.kept.lock().unwrap() = Some(copied(&self.path()));
+    }
+
+    /// Puts the kept disk in the host's place; the host does not run.
+    pub(crate) fn revert(&self) {
+        *self.directory.lock().unwrap() = self.kept.lock().unwrap().take().expect("a disk was kept");
     }
 
     pub(crate) fn fall_quiet(&self) {

@@ -9,10 +9,14 @@
 //! seed → delays of messages                ├→ run → everything is healed → recovered in bounded time → oracle
 //! seed → what each host commits, and when  ┘
 //! ```
-//! **What a seed fixes**: the schedule of faults, clock steps and commits, in simulated time. **What it does not**: keys
-//! and jitter, which come from the system's generator, and so the exact interleaving. Work that blocks (SQLite, fsync)
-//! takes no simulated time: the runtime's clock stands while `spawn_blocking` works, and no step is made while the ledger
-//! has a batch to commit. A failing seed thus fails again nearly always, not always.
+//! **What a seed fixes**: the schedule of faults and clock steps, the delays that are drawn, what each host commits and the
+//! pauses between. **What it does not**: keys and jitter, which come from the system's generator, and which of two tasks
+//! that are ready goes first. Work that blocks (SQLite, fsync) takes no simulated time: the runtime's clock stands while
+//! `spawn_blocking` works, and no step is made while the ledger has a batch to commit. A seed that fails thus fails again
+//! often, not always: repeat it.
+//!
+//! **The oracle** is strict, since no disk is destroyed: one stream a host, whole, in order, verified as auditors do; a
+//! receipt for everything; nobody accused. [`Broken`] breaks one promise at a time, and the oracle must say so.
 //!
 //! `EDGETRAIL_SEED` replays one seed, `EDGETRAIL_SEEDS` and `EDGETRAIL_SEED_FROM` choose others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
@@ -23,7 +27,8 @@ mod host;
 mod image;
 mod network;
 mod oracle;
+mod repeat;
 mod run;
 mod schedule;
 
-pub use run::{Ran, run};
+pub use run::{Broken, Ran, run, run_broken};

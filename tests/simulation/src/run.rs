@@ -27,36 +27,80 @@ const RECOVERED_MAX: Duration = Duration::from_secs(75);
 /// How often it is looked whether that is so.
 const LOOK: u32 = 25;
 
+/// A promise that is broken on purpose: the oracle must say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The ledger gives receipts for what a crash takes.
+    LedgerForgets,
+    /// The buffer answers for what a crash takes.
+    BufferForgets,
+    /// A caller is answered, and its records are nowhere.
+    AnsweredBeforeCommit,
+    CommittedTwice,
+    /// A host does not find its collector again.
+    StaysCut,
+}
+
+impl Broken {
+    /// What is done besides what the seed says.
+    fn acts(self) -> Vec<(Duration, Act)> {
+        let forgets = |place| vec![(FAULTS_TIME / 3, Act::Keep(place)), (FAULTS_TIME / 3 * 2, Act::Revert(place))];
+        match self {
+            Self::LedgerForgets => forgets(Place::Collector),
+            Self::BufferForgets => forgets(Place::Host(0)),
+            Self::StaysCut => vec![(FAULTS_TIME - Duration::from_secs(5), Act::Cut(0))],
+            Self::AnsweredBeforeCommit | Self::CommittedTwice => Vec::new(),
+        }
+    }
+}
+
 /// What a seed came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ran {
-    pub faults: usize,
+    pub acts: usize,
     pub records: usize,
+    /// Starts of all hosts' agents.
+    pub starts: u64,
+    /// Messages that came again.
+    pub repeated: usize,
     /// Simulated, from healing to the last receipt.
     pub recovered: Duration,
 }
 
 /// Runs one seed; panics where a promise does not hold.
 pub fn run(seed: u64) -> Ran {
+    run_seed(seed, None)
+}
+
+/// Runs one seed with a promise broken; panics if the oracle is worth anything.
+pub fn run_broken(seed: u64, broken: Broken) -> Ran {
+    run_seed(seed, Some(broken))
+}
+
+fn run_seed(seed: u64, broken: Option<Broken>) -> Ran {
     let image = Image::get();
     let collector = collector::Site::new(image);
-    let pki = open_pki(collector.directory.path(), &Control::open(collector.directory.path()).unwrap());
+    let pki = open_pki(&collector.path(), &Control::open(&collector.path()).unwrap());
     let hosts: Vec<Arc<host::Site>> =
-        (0..HOSTS).map(|number| host::Site::new(image, number, seed, |path| credentials(&pki, path))).collect();
+        (0..HOSTS).map(|number| host::Site::new(image, number, seed, broken, |path| credentials(&pki, path))).collect();
     drop(pki);
     let mut world = World::new(seed, collector, hosts);
-    let schedule = schedule::draw(seed);
+    let mut schedule = schedule::draw(seed);
+    schedule.extend(broken.into_iter().flat_map(Broken::acts));
+    schedule.sort_by_key(|(at, _)| *at);
     for (at, act) in &schedule {
         world.pass_until(*at);
         world.act(*act);
     }
     world.pass_until(FAULTS_TIME);
-    world.heal();
+    world.heal(broken == Some(Broken::StaysCut));
     let recovered =
         world.recover().unwrap_or_else(|trouble| panic!("not recovered after {RECOVERED_MAX:?}: {trouble}; {schedule:?}"));
     oracle::check(&world.collector, &world.hosts);
     let records = world.hosts.iter().map(|host| host.answered().len()).sum();
-    Ran { faults: schedule.len(), records, recovered }
+    let starts = world.hosts.iter().map(|host| host.starts()).sum();
+    let repeated = world.hosts.iter().map(|host| host.repeated()).sum();
+    Ran { acts: schedule.len(), records, starts, repeated, recovered }
 }
 
 struct World {
@@ -110,6 +154,17 @@ impl World {
                     self.sim.bounce(Self::name_of(place));
                 }
             }
+            Act::Repeat(host) => self.hosts[host].repeat(),
+            Act::Keep(place) | Act::Revert(place) => {
+                self.act(Act::Crash(place));
+                match (act, place) {
+                    (Act::Keep(_), Place::Collector) => self.collector.keep(),
+                    (Act::Keep(_), Place::Host(host)) => self.hosts[host].keep(),
+                    (_, Place::Collector) => self.collector.revert(),
+                    (_, Place::Host(host)) => self.hosts[host].revert(),
+                }
+                self.act(Act::Start(place));
+            }
             Act::SetClock(Place::Collector, seconds) => self.collector.clock.set_by(seconds),
             Act::SetClock(Place::Host(host), seconds) => self.hosts[host].clock.set_by(seconds),
         }
@@ -123,10 +178,13 @@ impl World {
     }
 
     /// The network is whole, every host runs, nobody commits any more.
-    fn heal(&mut self) {
+    fn heal(&mut self, but_the_first: bool) {
         self.act(Act::Start(Place::Collector));
         for host in 0..HOSTS {
             self.hosts[host].fall_quiet();
+            if host == 0 && but_the_first {
+                continue;
+            }
             self.act(Act::Lose(host, 0));
             self.act(Act::Delay(host, DELAY_MAX));
             self.act(Act::Repair(host));

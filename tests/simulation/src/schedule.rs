@@ -41,6 +41,11 @@ pub(crate) enum Act {
     Crash(Place),
     Start(Place),
     SetClock(Place, i64),
+    /// The host sends again what it has sent, on a connection of its own.
+    Repeat(usize),
+    /// Never drawn: the disk is kept as it is, and later put back, as by a store that says durable and is not.
+    Keep(Place),
+    Revert(Place),
 }
 
 pub(crate) fn draw(seed: u64) -> Vec<(Duration, Act)> {
@@ -51,7 +56,7 @@ pub(crate) fn draw(seed: u64) -> Vec<(Duration, Act)> {
         let until = at + Duration::from_millis(rng.below(LASTS_MAX_MS) as u64);
         let host = rng.below(HOSTS);
         let place = if rng.one_in(2) { Place::Collector } else { Place::Host(host) };
-        match rng.below(10) {
+        match rng.below(12) {
             0 | 1 => acts.extend([(at, Act::Cut(host)), (until, Act::Repair(host))]),
             2 => acts.extend([(at, Act::CutToCollector(host)), (until, Act::Repair(host))]),
             3 => acts.extend([(at, Act::CutFromCollector(host)), (until, Act::Repair(host))]),
@@ -59,6 +64,7 @@ pub(crate) fn draw(seed: u64) -> Vec<(Duration, Act)> {
             5 => acts.push((at, Act::Delay(host, Duration::from_millis(5 + rng.below(1_500) as u64)))),
             6 => acts.extend([(at, Act::Lose(host, 1 + rng.below(50))), (until, Act::Lose(host, 0))]),
             7 | 8 => acts.extend([(at, Act::Crash(place)), (until, Act::Start(place))]),
+            9 | 10 => acts.push((at, Act::Repeat(host))),
             _ => {
                 let seconds = i64::try_from(1 + rng.below(100_000)).unwrap_or(1);
                 acts.push((at, Act::SetClock(place, if rng.one_in(2) { -seconds } else { seconds })));
@@ -78,7 +84,7 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         let acts: Vec<Act> = (0..200).flat_map(draw).map(|(_, act)| act).collect();
-        for kind in ["Cut(", "CutToC", "CutFromC", "Hold", "Delay", "Lose", "Crash(Coll", "Crash(Host", "SetClock"] {
+        for kind in ["Cut(", "CutToC", "CutFromC", "Hold", "Delay", "Lose", "Crash(Coll", "Crash(Host", "SetClock", "Repeat"] {
             assert!(acts.iter().any(|act| format!("{act:?}").starts_with(kind)), "{kind}");
         }
     }

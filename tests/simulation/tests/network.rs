@@ -19,9 +19,11 @@ fn what_was_committed_is_in_the_ledger_once_and_in_order_whatever_the_network_do
         let began = std::time::Instant::now();
         let ran = run(seed);
         eprintln!(
-            "EDGETRAIL_SEED={seed}: {} acts, {} records, recovered in {:?}, {:?}",
-            ran.faults,
+            "EDGETRAIL_SEED={seed}: {} acts, {} starts, {} records, {} messages repeated, recovered in {:?}; took {:?}",
+            ran.acts,
+            ran.starts,
             ran.records,
+            ran.repeated,
             ran.recovered,
             began.elapsed()
         );
