@@ -1,7 +1,7 @@
-//! The control socket: `status` and `tap` of a running agent.
+//! The control socket: `status`, `tap` and `buffer repair` of a running agent.
 //!
-//! One request line, then answer lines, all JSON. Only root and the agent's own user may connect; nothing can be
-//! changed through it.
+//! One request line, then answer lines, all JSON. Only root and the agent's own user may connect. Nothing can be taken
+//! away through it: a repair adds what was put aside.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,8 @@ pub enum Request {
     Status,
     /// Records from now on, one a line, until the client goes.
     Tap,
+    /// Bring back what damaged files still hold: one answer, when it is done.
+    Repair,
 }
 
 /// All that `status` tells.
@@ -85,12 +88,30 @@ pub struct PassedOver {
 /// Gives the status of now; may block on disk.
 pub type StatusOf = Arc<dyn Fn() -> Result<Status, buffer::BufferError> + Send + Sync>;
 
+/// Repairs the buffer; blocks on disk.
+pub type RepairOf = Arc<dyn Fn() -> Result<Vec<buffer::Repaired>, buffer::BufferError> + Send + Sync>;
+
+/// What a connection may ask.
+#[derive(Clone)]
+pub struct Offers {
+    pub status: StatusOf,
+    pub repair: RepairOf,
+    pub tap: Tap,
+}
+
+impl std::fmt::Debug for Offers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offers").finish_non_exhaustive()
+    }
+}
+
 /// The socket, listening.
 pub struct Control {
     listener: UnixListener,
     path: PathBuf,
-    status: StatusOf,
-    tap: Tap,
+    offers: Offers,
+    /// One repair at a time.
+    repairs: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for Control {
@@ -101,14 +122,14 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// Listens on `path`; a socket that a killed agent left is replaced. Needs a runtime.
-    pub fn listen(path: &Path, status: StatusOf, tap: Tap) -> io::Result<Self> {
+    pub fn listen(path: &Path, offers: Offers) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self { listener, path: path.to_owned(), status, tap })
+        Ok(Self { listener, path: path.to_owned(), offers, repairs: Arc::default() })
     }
 
     /// Serves until told to stop.
@@ -119,7 +140,7 @@ impl Control {
                 () = stop.cancelled() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
-                    Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&self.status), self.tap.clone()))),
+                    Ok((stream, _)) => drop(connections.spawn(serve(stream, self.offers.clone(), Arc::clone(&self.repairs)))),
                     Err(error) => {
                         tracing::warn!(%error, "the control socket could not accept");
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -134,13 +155,14 @@ impl Control {
     }
 }
 
-async fn serve(stream: UnixStream, status: StatusOf, tap: Tap) {
-    if let Err(error) = answer(stream, status, tap).await {
+async fn serve(stream: UnixStream, offers: Offers, repairs: Arc<Mutex<()>>) {
+    if let Err(error) = answer(stream, offers, repairs).await {
         tracing::debug!(%error, "a control client went away");
     }
 }
 
-async fn answer(mut stream: UnixStream, status: StatusOf, tap: Tap) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, offers: Offers, repairs: Arc<Mutex<()>>) -> io::Result<()> {
+    let Offers { status, repair, tap } = offers;
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::with_capacity(256, reader.take(REQUEST_BYTES_MAX));
@@ -148,11 +170,12 @@ async fn answer(mut stream: UnixStream, status: StatusOf, tap: Tap) -> io::Resul
     match serde_json::from_str(&line) {
         Ok(Request::Status) => {
             let status = tokio::task::spawn_blocking(move || status()).await.map_err(io::Error::other)?;
-            let text = match status {
-                Ok(status) => serde_json::to_string(&status)?,
-                Err(error) => serde_json::json!({ "error": error.to_string() }).to_string(),
-            };
-            writer.write_all(format!("{text}\n").as_bytes()).await
+            writer.write_all(&line_of(status)?).await
+        }
+        Ok(Request::Repair) => {
+            let _alone = repairs.lock_owned().await;
+            let repaired = tokio::task::spawn_blocking(move || repair()).await.map_err(io::Error::other)?;
+            writer.write_all(&line_of(repaired)?).await
         }
         Ok(Request::Tap) => {
             let mut records = tap.subscribe();
@@ -175,8 +198,17 @@ async fn answer(mut stream: UnixStream, status: StatusOf, tap: Tap) -> io::Resul
             }
         }
         Err(error) => {
-            let text = serde_json::json!({ "error": format!("ask for status or tap: {error}") });
+            let text = serde_json::json!({ "error": format!("ask for status, tap or repair: {error}") });
             writer.write_all(format!("{text}\n").as_bytes()).await
         }
     }
+}
+
+fn line_of<T: Serialize>(answer: Result<T, buffer::BufferError>) -> io::Result<Vec<u8>> {
+    let mut line = match answer {
+        Ok(answer) => serde_json::to_vec(&answer)?,
+        Err(error) => serde_json::to_vec(&serde_json::json!({ "error": error.to_string() }))?,
+    };
+    line.push(b'\n');
+    Ok(line)
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{self, Buffer, BufferError, BufferTask, Opener, Room};
 use crate::clock::unix_ns;
 use crate::config::Config;
-use crate::control::{Control, PassedOver, Status, StatusOf, UplinkStatus};
+use crate::control::{Control, Offers, PassedOver, Status, StatusOf, UplinkStatus};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
 use crate::normalize::names::Names;
 use crate::normalize::{Host, Normalizer, audit};
@@ -110,7 +110,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     later.spawn(uplink.run(uplink_stop.clone()));
     later.spawn(renewal.run(uplink_stop.clone()));
     let status = status_of(&config, &roster, buffer.room(), uplink_status);
-    match Control::listen(&config.control_socket, status, tap) {
+    let repairing = buffer.clone();
+    let offers = Offers { status, repair: Arc::new(move || repairing.repair()), tap };
+    match Control::listen(&config.control_socket, offers) {
         Ok(control) => drop(later.spawn(control.run(uplink_stop.clone()))),
         Err(error) => {
             tracing::warn!(%error, path = %config.control_socket.display(), "no control socket: status and tap won't reach this agent");

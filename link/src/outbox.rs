@@ -64,6 +64,9 @@ pub enum OutboxError {
     /// A stored batch no longer hashes to its root: the store reports the hole and rehomes; resume again.
     #[error("batch {k} of stream {stream} is damaged in the buffer")]
     Damaged { stream: StreamId, k: u64 },
+    /// A stream came that was not named when this session began: resume again.
+    #[error("the buffer took an earlier stream in again")]
+    Changed,
     #[error("the buffer can't be read or written")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -5,7 +5,8 @@
 //!   cursors and counters move in one transaction.
 //! - Nothing of batch k leaves the host before k's database commit and the key file's next slot are durable (docs/protocol.md §3.5).
 //! - Rows go only against a receipt for a head in this buffer's own chain.
-//! - A damaged buffer or key file never stops capture: it becomes a gap and a successor stream.
+//! - A damaged buffer or key file never stops capture: it becomes a gap and a successor stream. What was put aside,
+//!   [`repair`] brings back.
 //!
 //! In the order of a record's way: an [`Addition`] goes over a bounded channel to the [`writer`] thread, which groups
 //! additions into commits; the [`scribe`] commits, seals and releases, synchronously and with time as an argument;
@@ -19,6 +20,8 @@ mod export;
 mod open;
 mod outbox;
 mod recovery;
+mod repair;
+mod salvage;
 mod scribe;
 mod space;
 mod status;
@@ -32,9 +35,10 @@ mod writer;
 pub use addition::{Addition, Caller, Counted};
 pub use check::{Checked, check};
 pub use edgetrail_disk::KeyFileError;
-pub use export::export;
+pub use export::{export, export_file};
 pub use open::{Opener, OpenerError};
 pub use outbox::Shelf;
+pub use repair::{Repaired, repair};
 pub use status::{Status, status};
 pub use store::{BUFFER_FILE, StoreError};
 pub(crate) use writer::RETRY_AFTER_S;
@@ -58,6 +62,10 @@ pub enum BufferError {
     Opener(#[from] OpenerError),
     #[error("the buffer's writer has stopped")]
     Stopped,
+    #[error("an agent uses this state directory and is not reached on its control socket: stop it, then repair again")]
+    Running,
+    #[error("the buffer has no room: let it drain, free space on its disk or raise buffer.max_bytes, then repair again")]
+    NoRoom,
     #[cfg(test)]
     #[error("a test stopped the writer {0}")]
     Injected(&'static str),

@@ -71,6 +71,8 @@ enum Read {
 
 impl Outbox for Shelf {
     fn held(&self) -> Result<Vec<HeldStream>, OutboxError> {
+        // What came until now is among them.
+        self.published.take_older();
         self.read(|db, position| {
             let mut held = Vec::new();
             for row in store::streams(db, STREAMS_READ_MAX)?.into_iter().filter(|row| row.ordinal <= position.ordinal) {
@@ -97,6 +99,9 @@ impl Outbox for Shelf {
     }
 
     fn batch(&self, stream: StreamId, k: u64) -> Result<Option<OutgoingBatch>, OutboxError> {
+        if self.published.take_older() {
+            return Err(OutboxError::Changed);
+        }
         let read = self
             .read(|db, position| {
                 let Some(row) = store::stream(db, stream)? else { return Ok(Read::Absent) };

@@ -21,7 +21,7 @@ use rusqlite::{Connection, params};
 pub(super) use batches::{BatchRow, batch, batches, delete_batches, first_batch, insert_batch, names};
 pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, move_chunks, oldest, read_body};
 use columns::{Bytes, Tally, Unsigned};
-pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, stream, stream_at, streams};
+pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams};
 
 use super::tally;
 
@@ -41,9 +41,11 @@ const SHRINK_ABOVE_BYTES: u64 = 16 * 1024 * 1024;
 /// 1,024 pages, 8 MiB, at a time: some ten milliseconds.
 const SHRINK: &str = "PRAGMA incremental_vacuum(1024)";
 
+/// Of each buffer's file. Bodies are up to 1 MiB, and larger pages make shorter overflow chains.
+pub(super) const PAGE_BYTES: u32 = 8192;
+
 const TUNING: Tuning = Tuning {
-    // Bodies are up to 1 MiB, and larger pages make shorter overflow chains.
-    page_bytes: Some(8192),
+    page_bytes: Some(PAGE_BYTES),
     // A commit's dirty pages fit; at rest the cache stays small.
     cache_kib: Some(1536),
     // 4 MiB of log between checkpoints: four full batches.
@@ -172,6 +174,16 @@ impl StoreError {
         let (Self::Sqlite(error) | Self::Open(DatabaseError::Sqlite(error))) = self else { return false };
         matches!(error, rusqlite::Error::SqliteFailure(failure, _) if UNREADABLE.contains(&failure.extended_code))
     }
+}
+
+/// Makes room at the old end: the ordinal before every stream's. Rows that a repair left without a stream are forgotten.
+pub(super) fn begin_before(db: &Connection) -> Result<i64, StoreError> {
+    db.execute_batch(
+        "DELETE FROM body WHERE id IN (SELECT body FROM chunk WHERE stream NOT IN (SELECT ordinal FROM stream));
+         DELETE FROM chunk WHERE stream NOT IN (SELECT ordinal FROM stream);
+         DELETE FROM batch WHERE stream NOT IN (SELECT ordinal FROM stream);",
+    )?;
+    Ok(db.query_row("SELECT ifnull(min(ordinal), 1) - 1 FROM stream", [], |row| row.get(0))?)
 }
 
 /// The writing connection.

@@ -22,6 +22,7 @@ use super::addition::{Addition, Caller, Counted};
 use super::ballast::Ballast;
 use super::open::Opener;
 use super::outbox::Shelf;
+use super::repair::{self, Repaired, Slice};
 use super::scribe::{Opening, Place, Published, Scribe};
 use super::space::Space;
 use super::{BufferError, store};
@@ -94,11 +95,35 @@ pub struct BufferTask {
 #[derive(Debug)]
 pub(super) enum Command {
     Append(Addition),
-    Receipt { receipt: Receipt, reply: Reply<bool> },
-    Reconcile { latest: Option<StreamId>, positions: Vec<CollectorPosition>, reply: Reply<Reconciled> },
-    Damaged { stream: StreamId, k: u64, reply: Reply<()> },
-    Forked { stream: StreamId, reply: Reply<Reconciled> },
-    Close { reply: Reply<()> },
+    Receipt {
+        receipt: Receipt,
+        reply: Reply<bool>,
+    },
+    Reconcile {
+        latest: Option<StreamId>,
+        positions: Vec<CollectorPosition>,
+        reply: Reply<Reconciled>,
+    },
+    Damaged {
+        stream: StreamId,
+        k: u64,
+        reply: Reply<()>,
+    },
+    Forked {
+        stream: StreamId,
+        reply: Reply<Reconciled>,
+    },
+    /// A repair: a place before all streams, what goes there, and that a stream of it is whole.
+    BeginBefore {
+        reply: Reply<i64>,
+    },
+    TakeIn {
+        slice: Box<Slice>,
+        reply: Reply<()>,
+    },
+    Close {
+        reply: Reply<()>,
+    },
     End,
 }
 
@@ -194,6 +219,11 @@ impl Buffer {
         closed.recv().map_err(|_| BufferError::Stopped)?
     }
 
+    /// Brings back what files that were put aside still hold, beside all else; call it off the runtime.
+    pub fn repair(&self) -> Result<Vec<Repaired>, BufferError> {
+        repair::repair_into(&self.medium, &self.dir, &mut Running { commands: self.commands.clone() })
+    }
+
     pub fn room(&self) -> watch::Receiver<Room> {
         self.room.clone()
     }
@@ -207,6 +237,29 @@ impl Buffer {
     /// What [`Addition::hold`] last stored.
     pub fn hold(&self) -> Result<Option<Vec<u8>>, BufferError> {
         Ok(store::hold(&store::open_reader(&self.medium, &self.dir)?)?)
+    }
+}
+
+/// The writer, for a repair.
+struct Running {
+    commands: SyncSender<Command>,
+}
+
+impl Running {
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, BufferError> {
+        let (reply, answer) = sync_channel(1);
+        self.commands.send(command(reply)).map_err(|_| BufferError::Stopped)?;
+        answer.recv().map_err(|_| BufferError::Stopped)?
+    }
+}
+
+impl repair::Recipient for Running {
+    fn begin(&mut self) -> Result<i64, BufferError> {
+        self.ask(|reply| Command::BeginBefore { reply })
+    }
+
+    fn take(&mut self, slice: Slice) -> Result<(), BufferError> {
+        self.ask(|reply| Command::TakeIn { slice: Box::new(slice), reply })
     }
 }
 
@@ -332,6 +385,11 @@ impl Writer {
                 }
                 drop(reply.send(done));
             }
+            Command::BeginBefore { reply } => {
+                drop(reply.send(self.with(|scribe| Ok(store::begin_before(&scribe.desk.store.db)?))));
+            }
+            Command::TakeIn { reply, .. } if self.closed => drop(reply.send(Err(BufferError::Stopped))),
+            Command::TakeIn { slice, reply } => drop(reply.send(self.take_in(&slice))),
             Command::Close { reply } => drop(reply.send(self.close())),
             // Taken where commands are received.
             Command::End => {}
@@ -457,6 +515,19 @@ impl Writer {
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// What a repair brings waits as everything does while the buffer is full.
+    fn take_in(&mut self, slice: &Slice) -> Result<(), BufferError> {
+        self.measure(true);
+        if *self.room.borrow() == Room::Full {
+            return Err(BufferError::NoRoom);
+        }
+        self.with(|scribe| repair::take_in(&scribe.desk.store, slice))?;
+        if slice.is_last() {
+            self.place.published.older_came();
+        }
+        Ok(())
     }
 
     fn answer_up_to(&mut self, stream: StreamId, k: u64) {

@@ -1,5 +1,6 @@
 //! Up to where the key file covers the database: nothing beyond it leaves the host.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -9,6 +10,8 @@ use tokio::sync::watch;
 pub(in crate::buffer) struct Published {
     position: Mutex<Position>,
     changes: watch::Sender<u64>,
+    /// A repair brought a stream that the session under way has not named.
+    older: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(in crate::buffer) struct Position {
 
 impl Published {
     pub(in crate::buffer) fn new() -> Self {
-        Self { position: Mutex::default(), changes: watch::Sender::new(0) }
+        Self { position: Mutex::default(), changes: watch::Sender::new(0), older: AtomicBool::new(false) }
     }
 
     pub(in crate::buffer) fn position(&self) -> Position {
@@ -42,6 +45,17 @@ impl Published {
     pub(in crate::buffer) fn replaced(&self) {
         let mut position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
         *position = Position { file: position.file + 1, ..Position::default() };
+    }
+
+    /// A stream from before the current one came: it is named at the next resume.
+    pub(in crate::buffer) fn older_came(&self) {
+        self.older.store(true, Ordering::Release);
+        self.changes.send_modify(|version| *version += 1);
+    }
+
+    /// Whether one came since this was asked last.
+    pub(in crate::buffer) fn take_older(&self) -> bool {
+        self.older.swap(false, Ordering::AcqRel)
     }
 
     pub(in crate::buffer) fn changes(&self) -> watch::Receiver<u64> {

@@ -53,6 +53,27 @@ pub(in crate::buffer) fn insert_stream(db: &Connection, id: StreamId, opening: &
     Ok(db.last_insert_rowid())
 }
 
+/// Records a stream whole, under its own ordinal.
+pub(in crate::buffer) fn put_stream(db: &Connection, row: &StreamRow) -> Result<(), StoreError> {
+    insert_stream(db, row.open.stream, &row.opening)?;
+    let receipted = row.receipted.as_ref();
+    db.execute(
+        "UPDATE stream SET ordinal = ?2, header = ?3, seal = ?4, receipted_header = ?5, receipted_seal = ?6, receipt = ?7,
+           damaged = ?8 WHERE id = ?1",
+        params![
+            Bytes(*row.open.stream.as_bytes()),
+            row.ordinal,
+            row.head.as_ref().map(|(header, _)| header.encode().to_vec()),
+            row.head.as_ref().map(|(_, seal)| Bytes(seal.0)),
+            receipted.map(|(header, ..)| header.encode().to_vec()),
+            receipted.map(|(_, seal, _)| Bytes(seal.0)),
+            receipted.map(|(.., receipt)| receipt.encode().to_vec()),
+            row.damaged.map(Unsigned),
+        ],
+    )?;
+    Ok(())
+}
+
 pub(in crate::buffer) fn put_head(db: &Connection, ordinal: i64, header: &Header, seal: &Seal) -> Result<(), StoreError> {
     db.prepare_cached("UPDATE stream SET header = ?2, seal = ?3 WHERE ordinal = ?1")?.execute(params![
         ordinal,

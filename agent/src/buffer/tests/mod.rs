@@ -7,6 +7,7 @@ mod key_cases;
 mod offline;
 mod outbox;
 mod random;
+mod repair;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
