@@ -9,13 +9,14 @@ mod opening;
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use edgetrail_disk::{KeyFile, crash_point};
 use edgetrail_link::body;
 use edgetrail_proto::chain::{BatchKind, Binding, BindingError, Counters, Hash, SealInput, Writer, event_id};
-use edgetrail_proto::identity::{AgentId, StreamId};
+use edgetrail_proto::identity::{AccountId, AgentId, Region, StreamId};
 use edgetrail_proto::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, HEARTBEAT_INTERVAL};
 use edgetrail_proto::merkle;
 use edgetrail_proto::record::{Record, format_time};
@@ -42,6 +43,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Internal {
     agent: AgentId,
+    home: Arc<(AccountId, Region)>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -113,12 +115,18 @@ impl Internal {
             restored: opened.restored,
             boot_id: boot_id(),
         };
-        Ok((Self { agent: opened.agent, requests }, task))
+        let home = Arc::new((home.account, home.region.clone()));
+        Ok((Self { agent: opened.agent, home, requests }, task))
     }
 
     /// The collector's agent id, in the internal stream's open.
     pub fn agent(&self) -> AgentId {
         self.agent
+    }
+
+    /// The collector's own account and region.
+    pub fn home(&self) -> &(AccountId, Region) {
+        &self.home
     }
 
     /// Commits a record and returns the ledger_index of its batch. Fills eventID and eventTime where they are empty.

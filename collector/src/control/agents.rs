@@ -48,7 +48,7 @@ impl Control {
                 agent.last_seen_ns.map(u64::cast_signed),
             ],
         )?;
-        self.publish_revoked()
+        self.publish()
     }
 
     /// Puts down an agent that a table names and that never joins. One that is known stays as it is.
@@ -95,7 +95,7 @@ impl Control {
         if changed == 0 {
             return Err(ControlError::NoAgent { agent });
         }
-        self.publish_revoked()
+        self.publish()
     }
 
     /// Notes that an agent is connected. One that never joined here is nothing to note.

@@ -7,6 +7,7 @@
 mod access_keys;
 mod agents;
 mod hashing;
+mod relays;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use access_keys::AccessKey;
 pub use agents::Agent;
-pub use tokens::{Grant, NewToken, Token};
+pub use relays::Relay;
+pub use tokens::{Grant, NewRelayToken, NewToken, Token};
 pub use trails::TrailConfig;
 
 /// What another process changed is noticed this fast. Source: a revocation takes effect in ≤ 5 s.
@@ -38,6 +40,7 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Control {
     connection: Arc<Mutex<Connection>>,
     revoked: Arc<watch::Sender<Revoked>>,
+    relays: Arc<watch::Sender<Vec<Relay>>>,
     hashing: hashing::Hashing,
 }
 
@@ -68,6 +71,8 @@ pub enum ControlError {
     Token,
     #[error("no agent {agent} has joined")]
     NoAgent { agent: AgentId },
+    #[error("no relay {name} has joined")]
+    NoRelay { name: RelayName },
     #[error("there is no access key {id}")]
     NoAccessKey { id: String },
 }
@@ -85,10 +90,11 @@ impl Control {
     /// Opens or creates `control.sqlite` in the state directory.
     pub fn open(dir: &Path) -> Result<Self, ControlError> {
         let connection = store::open(&dir.join("control.sqlite"))?;
-        let revoked = revoked(&connection)?;
+        let (revoked, relays) = (revoked(&connection)?, relays::watched(&connection)?);
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             revoked: Arc::new(watch::Sender::new(revoked)),
+            relays: Arc::new(watch::Sender::new(relays)),
             hashing: hashing::Hashing::default(),
         })
     }
@@ -98,6 +104,11 @@ impl Control {
         self.revoked.subscribe()
     }
 
+    /// Every relay that has joined: changes as soon as one joins, renews, is revoked or forgotten.
+    pub fn watch_relays(&self) -> watch::Receiver<Vec<Relay>> {
+        self.relays.subscribe()
+    }
+
     /// Notices what other processes change, until stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControlError> {
         let mut seen = None;
@@ -105,7 +116,7 @@ impl Control {
             let control = self.clone();
             let version = store::data_version(&control.lock())?;
             if seen.replace(version) != Some(version) {
-                control.publish_revoked()?;
+                control.publish()?;
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -114,13 +125,13 @@ impl Control {
         }
     }
 
-    fn publish_revoked(&self) -> Result<(), ControlError> {
-        let revoked = revoked(&self.lock())?;
-        self.revoked.send_if_modified(|known| {
-            let changed = *known != revoked;
-            *known = revoked;
-            changed
-        });
+    fn publish(&self) -> Result<(), ControlError> {
+        let (revoked, relays) = {
+            let connection = self.lock();
+            (revoked(&connection)?, relays::watched(&connection)?)
+        };
+        self.revoked.send_if_modified(|known| replace(known, revoked));
+        self.relays.send_if_modified(|known| replace(known, relays));
         Ok(())
     }
 
@@ -136,7 +147,14 @@ impl std::fmt::Debug for Control {
 }
 
 fn revoked(connection: &Connection) -> Result<Revoked, ControlError> {
-    Ok(Revoked { agents: agents::revoked(connection)?, relays: BTreeSet::new() })
+    Ok(Revoked { agents: agents::revoked(connection)?, relays: relays::revoked(connection)? })
+}
+
+/// Whether it is another value.
+fn replace<T: PartialEq>(known: &mut T, new: T) -> bool {
+    let changed = *known != new;
+    *known = new;
+    changed
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ControlError> {

@@ -29,6 +29,17 @@ CREATE TABLE IF NOT EXISTS agents (
   certificate_serial TEXT NOT NULL, certificate_expires INTEGER NOT NULL,
   joined INTEGER NOT NULL, revoked INTEGER, last_seen INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS relay_tokens (  -- of `tokens`, those with which a relay joins
+  id TEXT PRIMARY KEY, relay TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS relays (        -- names: a JSON array of DNS names and addresses
+  name TEXT PRIMARY KEY, names TEXT NOT NULL, version TEXT NOT NULL,
+  certificate_serial TEXT NOT NULL, certificate_expires INTEGER NOT NULL,
+  joined INTEGER NOT NULL, revoked INTEGER, forgotten INTEGER, last_seen INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS relay_keys (    -- receipt keys, kept for ever: receipts are checked long after
+  public_key BLOB PRIMARY KEY, relay TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS trails (arn TEXT PRIMARY KEY, name TEXT NOT NULL, config TEXT NOT NULL) STRICT;
 ";
 

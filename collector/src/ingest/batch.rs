@@ -22,6 +22,7 @@ pub(super) struct Received {
     body: Bytes,
     body_bytes: u32,
     pub(super) caller_waits: bool,
+    pub(super) bringer: Bringer,
 }
 
 /// Why a batch can't be committed: the sender's chain or the way to here is broken.
@@ -42,7 +43,7 @@ pub(super) enum BatchError {
 }
 
 impl Received {
-    pub(super) fn read(batch: wire::Batch) -> Result<Self, BatchError> {
+    pub(super) fn read(batch: wire::Batch, bringer: Bringer) -> Result<Self, BatchError> {
         let header = Header::decode(&batch.header).map_err(BatchError::Header)?;
         let seal_length = BatchError::SealLength { bytes: batch.seal.len() };
         let seal = Seal(batch.seal.as_ref().try_into().map_err(|_| seal_length)?);
@@ -53,7 +54,7 @@ impl Received {
         }
         let hash = header.hash();
         let (body, body_bytes, caller_waits) = (batch.body, batch.body_bytes, batch.caller_waits);
-        Ok(Self { header, hash, seal, encoding, body, body_bytes, caller_waits })
+        Ok(Self { header, hash, seal, encoding, body, body_bytes, caller_waits, bringer })
     }
 
     /// Checks the batch against the head before it; gives the head after it, and what is to be committed.
@@ -96,7 +97,7 @@ impl Received {
 
     fn incoming(self, records: Vec<EntryRecord>) -> Incoming {
         Incoming {
-            bringer: Bringer::Agent,
+            bringer: self.bringer,
             header: self.header,
             hash: self.hash,
             seal: self.seal,

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::batch::BatchError;
 use super::opening::OpeningError;
+use super::party::PartyError;
 use super::renewal::RenewalError;
 use super::resume::{ResumeError, named_head, stream_bytes};
 use super::take_up::TakeUpError;
@@ -22,11 +23,11 @@ pub(super) enum End {
     Closed,
     #[error("the connection broke")]
     Broken(#[source] Box<Status>),
-    #[error("a newer connection of the agent took over")]
+    #[error("a newer session for the agent took over")]
     Fenced,
-    #[error("the agent was revoked")]
+    #[error("the peer was revoked")]
     Revoked,
-    #[error("the agent has joined anew; this certificate is of before")]
+    #[error("the peer has joined anew; this certificate is of before")]
     Outdated,
     #[error("the certificate has expired")]
     Expired,
@@ -38,6 +39,8 @@ pub(super) enum End {
     Protocol(&'static str),
     #[error("the resume can't be answered")]
     Resume(#[source] ResumeError),
+    #[error("the resume names nobody")]
+    Party(#[source] PartyError),
     #[error("the open is refused")]
     Opening(#[source] OpeningError),
     #[error("the renewed certificate is refused")]
@@ -81,8 +84,8 @@ impl End {
     pub(super) fn answer(&self) -> Answer {
         let (reason, stream) = match self {
             Self::Closed | Self::Broken(_) => return Answer::Nothing,
-            Self::Fenced => return Answer::Status(Status::aborted("a newer connection of this agent took over")),
-            Self::Revoked => return Answer::Status(Status::permission_denied("this agent is revoked")),
+            Self::Fenced => return Answer::Status(Status::aborted("a newer session for this agent took over")),
+            Self::Revoked => return Answer::Status(Status::permission_denied("this agent or relay is revoked")),
             Self::Expired => {
                 return Answer::Status(Status::unauthenticated("the certificate has expired: renew it and come back"));
             }
@@ -112,7 +115,7 @@ impl End {
             | Self::Verification => (RefusalReason::Unavailable, None),
             Self::Batch { stream, .. } => (RefusalReason::Chain, *stream),
             Self::TakeUp(_) => (RefusalReason::Chain, None),
-            Self::NoResume | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
+            Self::NoResume | Self::Party(_) | Self::Protocol(_) | Self::Resume(_) => (RefusalReason::Protocol, None),
         };
         let refusal = wire::Refusal {
             reason: reason.into(),

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use edgetrail_link::tls::PeerId;
+use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::party::Party;
 use crate::internal::Internal;
 
 /// eventSource of what ingest notices.
@@ -40,7 +42,7 @@ pub(super) enum Noticed {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     internal: Option<Internal>,
-    last: Mutex<HashMap<(AgentId, Noticed), (Instant, u64)>>,
+    last: Mutex<HashMap<(PeerId, AgentId, Noticed), (Instant, u64)>>,
 }
 
 impl Noticed {
@@ -60,25 +62,17 @@ impl Events {
     }
 
     /// Writes an event about `count` of what was noticed, or keeps the count for the next one.
-    pub(super) async fn notice(
-        &self,
-        noticed: Noticed,
-        identity: &AgentIdentity,
-        address: &str,
-        count: u64,
-        reason: &str,
-        details: Value,
-    ) {
+    pub(super) async fn notice(&self, noticed: Noticed, party: &Party, address: &str, count: u64, reason: &str, details: Value) {
         let Some(internal) = &self.internal else { return };
-        let Some(count) = self.due(identity.agent, noticed, count, Instant::now()) else { return };
-        let record = event(noticed, identity, address, count, reason, details);
+        let Some(count) = self.due((party.peer(), party.agent(), noticed), count, Instant::now()) else { return };
+        let record = event(noticed, party, internal.home(), address, count, reason, details);
         if let Err(error) = internal.record(record).await {
             tracing::warn!(%error, event = noticed.name(), "a security event could not be recorded");
         }
     }
 
     /// How many to report now; `None` while the last event is too young.
-    fn due(&self, agent: AgentId, noticed: Noticed, count: u64, now: Instant) -> Option<u64> {
+    fn due(&self, about: (PeerId, AgentId, Noticed), count: u64, now: Instant) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= REMEMBERED_MAX {
             last.retain(|_, (at, _)| now.duration_since(*at) < INTERVAL);
@@ -86,7 +80,7 @@ impl Events {
                 last.clear();
             }
         }
-        match last.get_mut(&(agent, noticed)) {
+        match last.get_mut(&about) {
             Some((at, kept)) if now.duration_since(*at) < INTERVAL => {
                 *kept = kept.saturating_add(count);
                 None
@@ -96,28 +90,41 @@ impl Events {
                 Some(std::mem::take(kept).saturating_add(count))
             }
             None => {
-                last.insert((agent, noticed), (now, 0));
+                last.insert(about, (now, 0));
                 Some(count)
             }
         }
     }
 }
 
-fn event(noticed: Noticed, identity: &AgentIdentity, address: &str, count: u64, reason: &str, details: Value) -> Record {
-    let mut parameters = json!({ "agent": identity.agent.to_string(), "count": count, "reason": reason });
+fn event(
+    noticed: Noticed,
+    party: &Party,
+    home: &(AccountId, Region),
+    address: &str,
+    count: u64,
+    reason: &str,
+    details: Value,
+) -> Record {
+    let mut parameters = json!({ "agent": party.agent().to_string(), "count": count, "reason": reason });
+    if let (Some(parameters), PeerId::Relay(name)) = (parameters.as_object_mut(), party.peer()) {
+        parameters.insert("relay".to_owned(), name.to_string().into());
+    }
+    // Of an agent that no stream is known of, the event is the home account's.
+    let (account, region) = party.scope().unwrap_or(home);
     if let (Some(parameters), Value::Object(details)) = (parameters.as_object_mut(), details) {
         parameters.extend(details);
     }
     Record {
         user_identity: UserIdentity {
             kind: Some("AWSService".to_owned()),
-            account_id: Some(identity.account.to_string()),
+            account_id: Some(account.to_string()),
             invoked_by: Some(EVENT_SOURCE.to_owned()),
             ..UserIdentity::default()
         },
         event_source: EVENT_SOURCE.to_owned(),
         event_name: noticed.name().to_owned(),
-        aws_region: identity.region.to_string(),
+        aws_region: region.to_string(),
         source_ip_address: address.to_owned(),
         user_agent: Some(concat!("edgetrail-collector/", env!("CARGO_PKG_VERSION")).to_owned()),
         request_parameters: Some(parameters),
@@ -125,7 +132,7 @@ fn event(noticed: Noticed, identity: &AgentIdentity, address: &str, count: u64, 
         event_type: EventType::AwsServiceEvent,
         management_event: Some(true),
         event_category: EventCategory::Management,
-        recipient_account_id: identity.account.to_string(),
+        recipient_account_id: account.to_string(),
         ..Record::default()
     }
 }
@@ -137,10 +144,11 @@ mod tests {
     #[test]
     fn a_flood_becomes_one_event_a_minute_with_the_count_of_all() {
         let (events, agent, now) = (Events::default(), AgentId::from_bytes([1; 16]), Instant::now());
-        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 3, now), Some(3));
-        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 4, now), None);
-        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 5, now), None);
-        assert_eq!(events.due(agent, Noticed::RefuseAgent, 1, now), Some(1), "another kind");
-        assert_eq!(events.due(agent, Noticed::QuarantineRecords, 1, now + INTERVAL), Some(10));
+        let about = |noticed| (PeerId::Agent(agent), agent, noticed);
+        assert_eq!(events.due(about(Noticed::QuarantineRecords), 3, now), Some(3));
+        assert_eq!(events.due(about(Noticed::QuarantineRecords), 4, now), None);
+        assert_eq!(events.due(about(Noticed::QuarantineRecords), 5, now), None);
+        assert_eq!(events.due(about(Noticed::RefuseAgent), 1, now), Some(1), "another kind");
+        assert_eq!(events.due(about(Noticed::QuarantineRecords), 1, now + INTERVAL), Some(10));
     }
 }

@@ -12,12 +12,15 @@
 //! ```
 
 mod batch;
+mod doors;
 mod end;
 mod events;
 mod fence;
+mod follow;
 mod limits;
 mod losses;
 mod opening;
+mod party;
 mod receipts;
 mod renewal;
 mod resume;
@@ -25,24 +28,24 @@ mod session;
 mod take_up;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgetrail_link::receipt_keys::ReceiptKeys;
-use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming, PeerIdentity};
+use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming, PeerId};
 use edgetrail_link::transport::Listen;
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
 use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
-use rustls::ServerConfig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
+use self::doors::doors;
 pub use self::events::EVENT_SOURCE;
 use self::events::Events;
 use self::fence::Fence;
@@ -50,10 +53,12 @@ pub use self::limits::IngestLimits;
 use self::limits::Room;
 pub use self::losses::{LossError, go_on_restored, report_losses};
 use self::session::Session;
+use self::trust::HomeTrust;
+pub use self::trust::Trust;
 use crate::control::Control;
 use crate::internal::Internal;
 use crate::ledger::{Ledger, Missing, Why};
-use crate::pki::{Authority, Pki, PkiError, Revocations};
+use crate::pki::{Pki, PkiError};
 
 /// Batches of one agent that are read and not yet committed. Full ones are 16 MiB decoded; the ledger's queue bounds
 /// them over all agents.
@@ -74,6 +79,13 @@ const FLOW_BYTES: u32 = 2 * 1024 * 1024;
 /// An agent attaches once; the rest is room for a connection that is being replaced.
 const STREAMS_PER_CONNECTION: u32 = 4;
 
+/// A relay attaches once for each agent, at most 64 at a time, and follows; the rest is room for those that end.
+const STREAMS_OF_RELAY: u32 = 80;
+
+/// Bytes that HTTP/2 lets a relay send ahead in one session; in all of them together, so that one which is not read
+/// holds up none.
+const RELAY_FLOW_BYTES: u32 = 512 * 1024;
+
 /// Largest list of a request's headers; gRPC's own take some 500 bytes.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
@@ -84,7 +96,6 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Ingest {
     context: Arc<Context>,
-    tls: watch::Receiver<Arc<ServerConfig>>,
     crowd: CrowdLimits,
 }
 
@@ -92,10 +103,7 @@ pub struct Ingest {
 #[derive(Debug)]
 struct Context {
     ledger: Ledger,
-    control: Control,
-    authority: Arc<Authority>,
-    revocations: Revocations,
-    pki: Pki,
+    trust: Arc<dyn Trust>,
     internal: Option<Internal>,
     fence: Fence,
     room: Arc<Room>,
@@ -115,17 +123,6 @@ pub enum IngestError {
 }
 
 impl Context {
-    /// The receipt keys of every collector of this home, as of now.
-    fn receipt_keys(&self) -> ReceiptKeys {
-        let (mut keys, roots) = (ReceiptKeys::default(), self.pki.roots());
-        for key in self.pki.receipt_keys() {
-            if let Err(error) = keys.add(key, &roots) {
-                tracing::warn!(%error, "a receipt key of this home is not taken");
-            }
-        }
-        keys
-    }
-
     /// An own receipt beyond the own head: this ledger is an older copy, and gives out indexes for the second time.
     fn note_restore(&self, missing: &Missing) -> Result<(), PkiError> {
         if missing.why != (Why::CollectorLost { signer: self.ledger.signs_as() }) {
@@ -135,7 +132,7 @@ impl Context {
             stream = %missing.info.stream, from = missing.from, to = missing.to,
             "an agent shows this collector's own receipt for what the ledger lacks: it goes on under a new receipt key"
         );
-        self.ledger.sign_with(Arc::new(self.pki.renew_receipt_key()?));
+        self.ledger.sign_with(Arc::new(self.trust.renew_receipt_key()?));
         Ok(())
     }
 
@@ -155,12 +152,14 @@ impl Ingest {
     }
 
     pub fn with_limits(ledger: Ledger, control: Control, pki: &Pki, internal: Option<Internal>, limits: IngestLimits) -> Self {
+        Self::trusting(ledger, Arc::new(HomeTrust { control, pki: pki.clone() }), internal, limits)
+    }
+
+    /// The same where others say whom to believe: at a relay.
+    pub fn trusting(ledger: Ledger, trust: Arc<dyn Trust>, internal: Option<Internal>, limits: IngestLimits) -> Self {
         let context = Context {
             ledger,
-            control,
-            authority: Arc::clone(pki.authority()),
-            revocations: pki.revocations().clone(),
-            pki: pki.clone(),
+            trust,
             fence: Fence::default(),
             room: Arc::new(Room::new(limits)),
             events: internal.clone().map(Events::new).unwrap_or_default(),
@@ -170,7 +169,7 @@ impl Ingest {
         };
         // One address may be a whole fleet's: an agent's own connections are few by its certificate.
         let crowd = CrowdLimits { connections: limits.connections, connections_of_address: limits.connections };
-        Self { context: Arc::new(context), tls: pki.ingest_tls(), crowd }
+        Self { context: Arc::new(context), crowd }
     }
 
     /// Serves until stopped; then each session answers what is committed, and ends.
@@ -180,28 +179,35 @@ impl Ingest {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let context = Arc::clone(&self.context);
-        let stopping = async move {
-            stop.cancelled().await;
-            context.stop.cancel();
-        };
         // What a crash left unreported.
-        self.context.report_losses().await;
-        let incoming =
-            Incoming::new(listener, self.tls).admitting(Arc::new(self.context.revocations.clone())).at_most(self.crowd);
-        let serving = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(PING_INTERVAL))
-            .http2_keepalive_timeout(Some(PING_TIME_MAX))
+        context.report_losses().await;
+        let incoming = Incoming::new(listener, context.trust.tls()).admitting(context.trust.admission()).at_most(self.crowd);
+        let (agents, relays) = doors(incoming);
+        let server = || {
+            tonic::transport::Server::builder()
+                .http2_keepalive_interval(Some(PING_INTERVAL))
+                .http2_keepalive_timeout(Some(PING_TIME_MAX))
+                .http2_max_header_list_size(HEADER_BYTES_MAX)
+        };
+        let of_agents = server()
             .initial_stream_window_size(FLOW_BYTES)
             .initial_connection_window_size(FLOW_BYTES)
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
-            .http2_max_header_list_size(HEADER_BYTES_MAX)
+            .add_service(service.clone())
+            .serve_with_incoming_shutdown(agents, stop.clone().cancelled_owned());
+        let of_relays = server()
+            .initial_stream_window_size(RELAY_FLOW_BYTES)
+            .initial_connection_window_size(RELAY_FLOW_BYTES * STREAMS_OF_RELAY)
+            .max_concurrent_streams(STREAMS_OF_RELAY)
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming, stopping);
+            .serve_with_incoming_shutdown(relays, stop.clone().cancelled_owned());
+        let serving = async { tokio::try_join!(of_agents, of_relays).map(|_both| ()) };
         let served = tokio::select! {
             served = serving => served,
             // A connection that never closes does not hold up the stop.
             () = async {
-                self.context.stop.cancelled().await;
+                stop.cancelled().await;
+                context.stop.cancel();
                 tokio::time::sleep(STOP_TIME_MAX).await;
             } => Ok(()),
         };
@@ -229,11 +235,8 @@ impl wire::ingest_server::Ingest for Service {
         let (Some(connection), Some(peer)) = (connection, peer) else {
             return Err(Status::unauthenticated("a client certificate is needed"));
         };
-        let PeerIdentity::Agent(identity) = peer.identity.clone() else {
-            return Err(Status::unimplemented("this collector takes nothing from relays yet"));
-        };
         let (answers, outbound) = mpsc::channel(ANSWERS);
-        let session = Session::new(Arc::clone(&self.0), peer, identity, connection.address, answers);
+        let session = Session::new(Arc::clone(&self.0), peer, connection.address, answers);
         let inbound = request.into_inner();
         drop(self.0.sessions.spawn(session.run(inbound)));
         Ok(Response::new(ReceiverStream::new(outbound)))
@@ -241,8 +244,14 @@ impl wire::ingest_server::Ingest for Service {
 
     type FollowStream = ReceiverStream<Result<wire::HomeState, Status>>;
 
-    async fn follow(&self, _: Request<wire::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
-        Err(Status::unimplemented("this collector takes nothing from relays yet"))
+    async fn follow(&self, request: Request<wire::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let peer = request.extensions().get::<ConnectionInfo>().and_then(|info| info.peer.clone());
+        let Some(relay) = peer.map(|peer| peer.identity.id()).filter(|id| matches!(id, PeerId::Relay(_))) else {
+            return Err(Status::permission_denied("relays follow, nobody else"));
+        };
+        let (states, outbound) = mpsc::channel(1);
+        drop(self.0.sessions.spawn(follow::tell(Arc::clone(&self.0), relay, states)));
+        Ok(Response::new(ReceiverStream::new(outbound)))
     }
 }
 
@@ -255,7 +264,7 @@ pub(crate) fn read_unattached(message: wire::FromAgent) {
         Some(Message::Batch(batch)) => {
             let everything = Binding::parse(b"*/*\ncollector\n");
             if let (Ok(received), Ok(mut decoder), Ok(binding)) =
-                (batch::Received::read(batch), edgetrail_link::body::Decoder::new(), everything)
+                (batch::Received::read(batch, crate::ledger::Bringer::Agent), edgetrail_link::body::Decoder::new(), everything)
                 && let Ok(incoming) = received.verify_alone(&binding, &mut decoder)
             {
                 assert_eq!(incoming.records.len(), usize::try_from(incoming.header.count).unwrap_or(usize::MAX));

@@ -12,9 +12,11 @@ use edgetrail_proto::chain::{Binding, BindingError, Hash, Open, OpenError};
 use edgetrail_proto::identity::{AgentId, AgentIdentity};
 use rustls::pki_types::CertificateDer;
 
-use crate::control::Agent;
+use super::party::Party;
+use super::trust::Trust;
+use crate::control::ControlError;
 use crate::ledger::StreamInfo;
-use crate::pki::{Authority, ChainError};
+use crate::pki::ChainError;
 
 /// Bytes of one certificate; those of this CA take 600.
 pub(super) const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -39,9 +41,11 @@ pub(super) enum OpeningError {
     Signature,
     #[error("the open's certificate is not of this collector's authority")]
     Chain(#[source] ChainError),
+    #[error("the collector's settings can't be read")]
+    Control(#[source] ControlError),
     #[error("the open's certificate can't be read")]
     Certificate,
-    #[error("the open is agent {found}'s, the connection is agent {expected}'s")]
+    #[error("the open is agent {found}'s, the session is for agent {expected}")]
     OtherAgent { expected: AgentId, found: AgentId },
     #[error("the open's certificate was given to {found}, the connection's to {expected}")]
     OtherIdentity { expected: Box<AgentIdentity>, found: Box<AgentIdentity> },
@@ -49,13 +53,8 @@ pub(super) enum OpeningError {
     BeyondScopes { agent: AgentId },
 }
 
-/// Checks an open whole and gives what the ledger records. `agent` is what the agent's token bound it to.
-pub(super) fn verify(
-    opening: &wire::Opening,
-    expected: &AgentIdentity,
-    agent: Option<&Agent>,
-    authority: &Authority,
-) -> Result<StreamInfo, OpeningError> {
+/// Checks an open whole and gives what the ledger records. Whoever brings it: it proves itself whose it is.
+pub(super) fn verify(opening: &wire::Opening, party: &Party, trust: &dyn Trust) -> Result<StreamInfo, OpeningError> {
     let certificates = &opening.certificate_chain;
     let too_long = opening.signature.len() > SIGNATURE_BYTES_MAX
         || certificates.len() > tls::CHAIN_LENGTH_MAX
@@ -75,19 +74,20 @@ pub(super) fn verify(
     let chain: Vec<CertificateDer<'_>> =
         certificates.iter().map(|certificate| CertificateDer::from(certificate.as_ref())).collect();
     let issued = issued(chain.first())?;
-    let identity = authority.agent_once(&chain, issued).map_err(OpeningError::Chain)?;
+    let identity = trust.agent_once(&chain, issued).map_err(OpeningError::Chain)?;
     if !chain.first().is_some_and(|leaf| tls::signed_by(leaf, &opening.open, &opening.signature)) {
         return Err(OpeningError::Signature);
     }
 
-    if open.agent != expected.agent {
-        return Err(OpeningError::OtherAgent { expected: expected.agent, found: open.agent });
+    if open.agent != party.agent() || identity.agent != open.agent {
+        let found = if open.agent == party.agent() { identity.agent } else { open.agent };
+        return Err(OpeningError::OtherAgent { expected: party.agent(), found });
     }
-    if identity != *expected {
+    if let Some(expected) = party.identity().filter(|expected| **expected != identity) {
         let (expected, found) = (Box::new(expected.clone()), Box::new(identity));
         return Err(OpeningError::OtherIdentity { expected, found });
     }
-    if !within_scopes(&binding, &identity, agent) {
+    if !trust.may_bind(&identity, &binding).map_err(OpeningError::Control)? {
         return Err(OpeningError::BeyondScopes { agent: open.agent });
     }
     Ok(StreamInfo {
@@ -102,17 +102,6 @@ pub(super) fn verify(
     })
 }
 
-/// An ordinary agent: the certificate's one account and region. A gateway: what its token lists.
-fn within_scopes(binding: &Binding, identity: &AgentIdentity, agent: Option<&Agent>) -> bool {
-    if binding.is_all() || binding.scopes().next().is_none() {
-        return false;
-    }
-    match agent.filter(|agent| agent.gateway) {
-        Some(gateway) => binding.scopes().all(|scope| gateway.scopes.contains(scope)),
-        None => binding.single().is_some_and(|(account, region)| *account == identity.account && *region == identity.region),
-    }
-}
-
 fn issued(leaf: Option<&CertificateDer<'_>>) -> Result<SystemTime, OpeningError> {
     let leaf = leaf.ok_or(OpeningError::Certificate)?;
     let (not_before, _) = tls::validity_of(leaf).map_err(|_| OpeningError::Certificate)?;
@@ -122,10 +111,24 @@ fn issued(leaf: Option<&CertificateDer<'_>>) -> Result<SystemTime, OpeningError>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use edgetrail_link::tls::PeerIdentity;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::control::Control;
     use crate::ingest::batch::Received;
+    use crate::ingest::trust::HomeTrust;
+    use crate::ledger::Bringer;
+    use crate::pki::Pki;
+
+    static HOME: LazyLock<HomeTrust> = LazyLock::new(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control::open(directory.path()).unwrap();
+        let pki = Pki::open(&directory.path().join("pki"), "edgetrail.internal".parse().unwrap(), &[], control.revoked());
+        HomeTrust { control, pki: pki.unwrap() }
+    });
 
     proptest! {
         /// Whatever an attached agent sends, reading it ends in a value or an error.
@@ -135,18 +138,16 @@ mod tests {
             other in prop::collection::vec(any::<u8>(), 0..300),
             number in any::<u32>(),
         ) {
-            let directory = tempfile::tempdir().unwrap();
-            let authority = Authority::open(directory.path(), "edgetrail.internal".parse().unwrap()).unwrap();
             let identity = "spiffe://edgetrail.internal/account/111122223333/region/r/agent/0190b2a4-0000-7000-8000-000000000001";
-            let identity = identity.parse().unwrap();
+            let party = Party::of(&PeerIdentity::Agent(identity.parse().unwrap()));
             let certificate_chain = vec![other.clone().into(), open.clone().into()];
             let (binding, signature) = (other.clone().into(), other.clone().into());
             let opening = wire::Opening { open: open.clone().into(), binding, signature, certificate_chain };
-            prop_assert!(verify(&opening, &identity, None, &authority).is_err());
+            prop_assert!(verify(&opening, &party, &*HOME).is_err());
             let (header, seal, body) = (open.into(), other.clone().into(), other.into());
             let encoding = i32::try_from(number % 5).unwrap();
             let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, caller_waits: false, named_receipts: Vec::new() };
-            prop_assert!(Received::read(batch).is_err());
+            prop_assert!(Received::read(batch, Bringer::Relay).is_err());
         }
     }
 }

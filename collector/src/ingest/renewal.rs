@@ -12,7 +12,8 @@ use edgetrail_link::wire;
 use rustls::pki_types::CertificateDer;
 
 use super::opening::CERTIFICATE_BYTES_MAX;
-use crate::pki::{Authority, ChainError};
+use super::trust::Trust;
+use crate::pki::ChainError;
 
 /// Why a session does not go on under this certificate.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +29,13 @@ pub(super) enum RenewalError {
 }
 
 /// The peer under its renewed certificate.
-pub(super) fn verify(renewed: &wire::Renewed, peer: &Peer, authority: &Authority) -> Result<Arc<Peer>, RenewalError> {
+pub(super) fn verify(renewed: &wire::Renewed, peer: &Peer, trust: &dyn Trust) -> Result<Arc<Peer>, RenewalError> {
     let certificates = &renewed.certificate_chain;
     if certificates.len() > tls::CHAIN_LENGTH_MAX || certificates.iter().any(|der| der.len() > CERTIFICATE_BYTES_MAX) {
         return Err(RenewalError::TooLong);
     }
     let chain: Vec<CertificateDer<'static>> = certificates.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
-    let identity = authority.peer_of(&chain, SystemTime::now()).map_err(RenewalError::Chain)?;
+    let identity = trust.peer_of(&chain, SystemTime::now()).map_err(RenewalError::Chain)?;
     let key = |chain: &[CertificateDer<'_>]| chain.first().and_then(|leaf| tls::public_key_of(leaf).ok());
     let (Some(shown), Some(held)) = (key(&chain), key(&peer.chain)) else { return Err(RenewalError::Other) };
     if identity != peer.identity || shown != held {

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::receipt_keys::{ReceiptKey, ReceiptKeys};
 use edgetrail_link::wire;
 use edgetrail_proto::chain::{Cause, Head, Header, Open, OpenError, Predecessor};
-use edgetrail_proto::identity::{AgentId, StreamId};
+use edgetrail_proto::identity::{AccountId, AgentId, Region, StreamId};
 use edgetrail_proto::limits::{BATCHES_NAMED_MAX, STREAMS_NAMED_MAX};
 
 use super::WINDOW;
-use crate::ledger::{Ledger, LedgerError, StreamState};
+use crate::ledger::{Bringer, Ledger, LedgerError, StreamState};
 
 /// Why a resume can't be answered.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,8 @@ pub(super) struct Answered {
     pub(super) behind: Option<StreamId>,
     /// Streams that the agent holds anything of.
     pub(super) named: HashSet<StreamId>,
+    /// The agent's account and region, where a stream of it is on record.
+    pub(super) scope: Option<(AccountId, Region)>,
 }
 
 /// Answers with the agent's latest stream, and for each named one head, bound and the receipt for the greatest named
@@ -49,8 +51,9 @@ pub(super) struct Answered {
 pub(super) fn answer(
     ledger: &Ledger,
     agent: AgentId,
+    bringer: Bringer,
     resume: &wire::Resume,
-    receipt_keys: &[ReceiptKey],
+    receipt_keys: &ReceiptKeys,
     joined_ns: u64,
 ) -> Result<Answered, ResumeError> {
     let batches: usize = resume.streams.iter().map(|stream| stream.unreceipted.len()).sum();
@@ -91,7 +94,8 @@ pub(super) fn answer(
     {
         positions.push(position(ledger, latest, Bytes::new())?);
     }
-    let behind = lies_behind(&resume.streams, &opens, &streams);
+    // What a relay brings was done before it was told anything.
+    let behind = if bringer == Bringer::Relay { None } else { lies_behind(&resume.streams, &opens, &streams) };
     let resumed = wire::Resumed {
         latest_stream: latest.map(|latest| stream_bytes(latest.info.stream)).unwrap_or_default(),
         streams: positions,
@@ -99,7 +103,8 @@ pub(super) fn answer(
         window: u32::try_from(WINDOW).unwrap_or(1),
     };
     let named = opens.iter().map(|open| open.stream).collect();
-    Ok(Answered { resumed, behind, named })
+    let scope = latest.and_then(|latest| latest.info.binding.scopes().next().cloned());
+    Ok(Answered { resumed, behind, named, scope })
 }
 
 /// Whether the agent is frozen and has not joined again since: whoever holds its state takes part in the fork.

@@ -1,4 +1,4 @@
-//! One attached agent: its messages in order, the ledger's answers as they become durable.
+//! One agent's streams, brought by itself or by a relay: its messages in order, the ledger's answers as they become durable.
 //!
 //! Batches are verified one after the other against a head that runs ahead of the ledger's; the ledger compares again
 //! inside its transaction. After the first thing that is refused the session ends: what the agent sent behind it is not
@@ -10,27 +10,31 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::body::Decoder;
-use edgetrail_link::tls::Peer;
+use edgetrail_link::tls::{Peer, PeerId};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{BatchKind, Predecessor, Verifier, verify_seal};
-use edgetrail_proto::identity::{AgentIdentity, StreamId};
+use edgetrail_proto::identity::StreamId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::batch::{BatchError, Received};
 use super::end::{Answer, End};
 use super::events::Noticed;
+use super::fence::Place;
 use super::opening;
+use super::party::Party;
 use super::receipts::{Haste, Receipts};
 use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
 use super::{Context, WINDOW, take_up};
-use crate::ledger::{Act, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why};
+use crate::control::Revoked;
+use crate::ledger::{Act, Bringer, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -47,9 +51,12 @@ const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
 pub(super) struct Session {
     context: Arc<Context>,
     peer: Arc<Peer>,
-    agent: AgentIdentity,
+    party: Party,
     address: SocketAddr,
     answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
+    /// Taken with the resume; a newer session of the same peer for the same agent cancels `fenced`.
+    place: Option<Place>,
+    fenced: CancellationToken,
     /// Streams on record, with the head that the next batch must follow.
     streams: HashMap<StreamId, Tracked>,
     /// Put to the ledger and not yet durable, in order.
@@ -81,7 +88,6 @@ impl Session {
     pub(super) fn new(
         context: Arc<Context>,
         peer: Arc<Peer>,
-        agent: AgentIdentity,
         address: SocketAddr,
         answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     ) -> Self {
@@ -90,8 +96,10 @@ impl Session {
             not_after,
             paced: Instant::now(),
             context,
+            party: Party::of(&peer.identity),
+            place: None,
+            fenced: CancellationToken::new(),
             peer,
-            agent,
             address,
             answers,
             streams: HashMap::new(),
@@ -105,14 +113,12 @@ impl Session {
     }
 
     pub(super) async fn run(mut self, mut inbound: Streaming<wire::FromAgent>) {
-        let agent = self.agent.agent;
-        let context = Arc::clone(&self.context);
-        let (place, id) = (context.fence.enter(agent), self.peer.identity.id());
+        let (context, fenced, peer) = (Arc::clone(&self.context), self.fenced.clone(), self.party.peer());
         let expired = expired(self.not_after.subscribe());
         let end = tokio::select! {
             end = self.converse(&mut inbound) => end,
-            () = place.taken() => End::Fenced,
-            () = context.revocations.revoked(&id) => End::Revoked,
+            () = fenced.cancelled() => End::Fenced,
+            () = revoked(context.trust.revoked(), &peer) => End::Revoked,
             () = expired => End::Expired,
             () = context.stop.cancelled() => End::Stopping,
         };
@@ -127,14 +133,14 @@ impl Session {
     async fn keep_branch(&mut self, inbound: &mut Streaming<wire::FromAgent>) {
         for _ in 0..WINDOW {
             let Ok(from_agent::Message::Batch(batch)) = next_message(inbound).await else { return };
-            let Ok(received) = Received::read(batch) else { return };
+            let Ok(received) = Received::read(batch, self.party.bringer()) else { return };
             self.keep(received).await;
         }
     }
 
     /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept.
     async fn keep(&mut self, received: Received) {
-        let (stream, agent, ledger) = (received.header.stream, self.agent.agent, self.context.ledger.clone());
+        let (stream, agent, ledger) = (received.header.stream, self.party.agent(), self.context.ledger.clone());
         let incoming = blocking(move || {
             let state = ledger.stream(stream).map_err(End::Ledger)?;
             let info = state.filter(|state| state.info.agent == agent).ok_or(End::OtherAgent { stream })?.info;
@@ -181,29 +187,39 @@ impl Session {
         let from_agent::Message::Resume(resume) = first else {
             return Err(End::Protocol("the first message is a resume"));
         };
-        let agent = self.agent.agent;
-        let control = self.context.control.clone();
+        self.party.name(&resume.agent_id).map_err(End::Party)?;
+        let (agent, peer) = (self.party.agent(), self.party.peer());
+        // Before anything is answered: what an older session still reads is refused from here on.
+        self.place = Some(self.context.fence.enter(peer.clone(), agent, self.fenced.clone()));
+        let trust = Arc::clone(&self.context.trust);
         let (version, now) = (resume.agent_version.clone(), unix_ns(SystemTime::now()));
-        // A certificate of before the agent's last join is one that the join has replaced: a clone's, perhaps.
+        // A certificate of before its holder's last join is one that the join has replaced: a clone's, perhaps.
         let issued = self.peer.chain.first().and_then(|leaf| crate::pki::issued_at(leaf).ok()).unwrap_or(0);
         let joined_ns = blocking(move || {
-            let known = control.agent(agent).map_err(End::Control)?;
-            if known.as_ref().is_some_and(|known| issued < known.joined_ns / 1_000_000_000) {
+            let joined = trust.joined_ns(&peer).map_err(End::Control)?;
+            if joined.is_some_and(|joined| issued < joined / 1_000_000_000) {
                 return Err(End::Outdated);
             }
             // Shown to operators as it is: nothing in it moves a terminal's cursor.
             let version: String = version.chars().filter(|c| !c.is_control()).take(64).collect();
-            control.seen(agent, &version, now).map_err(End::Control)?;
+            trust.seen(&PeerId::Agent(agent), &version, now).map_err(End::Control)?;
+            if matches!(peer, PeerId::Relay(_)) {
+                trust.seen(&peer, "", now).map_err(End::Control)?;
+                return Ok(trust.joined_ns(&PeerId::Agent(agent)).map_err(End::Control)?.unwrap_or(0));
+            }
             // Of a foreign PKI there is no join: a new certificate stands for it.
-            Ok(known.map_or_else(|| issued.saturating_mul(1_000_000_000), |known| known.joined_ns))
+            Ok(joined.unwrap_or(issued.saturating_mul(1_000_000_000)))
         })
         .await?;
         self.joined_ns = joined_ns;
-        let (ledger, keys) = (self.context.ledger.clone(), self.context.pki.receipt_keys());
-        let answered = blocking(move || resume::answer(&ledger, agent, &resume, &keys, joined_ns).map_err(End::Resume)).await?;
-        let resume::Answered { resumed, behind, named } = answered;
+        let (ledger, keys) = (self.context.ledger.clone(), self.context.trust.receipt_keys());
+        let bringer = self.party.bringer();
+        let answered =
+            blocking(move || resume::answer(&ledger, agent, bringer, &resume, &keys, joined_ns).map_err(End::Resume)).await?;
+        let resume::Answered { resumed, behind, named, scope } = answered;
         (self.behind, self.named) = (behind, named);
-        tracing::info!(%agent, address = %self.address, streams = resumed.streams.len(), "agent attached");
+        self.party.place(scope.as_ref());
+        tracing::info!(%agent, by = %self.party.peer(), address = %self.address, streams = resumed.streams.len(), "agent attached");
         self.answer(from_collector::Message::Resumed(resumed)).await
     }
 
@@ -227,21 +243,18 @@ impl Session {
 
     /// Goes on under the certificate that has renewed the connection's: the handshake has proven that the key is held.
     fn renewed(&mut self, renewed: &wire::Renewed) -> Result<(), End> {
-        self.peer = renewal::verify(renewed, &self.peer, &self.context.authority).map_err(End::Renewal)?;
+        self.peer = renewal::verify(renewed, &self.peer, self.context.trust.as_ref()).map_err(End::Renewal)?;
         self.not_after.send_replace(self.peer.not_after);
-        tracing::info!(agent = %self.agent.agent, "certificate renewed, the session goes on");
+        tracing::info!(peer = %self.party.peer(), "certificate renewed, the session goes on");
         Ok(())
     }
 
     async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
         // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
         self.settle().await?;
-        let (context, identity) = (Arc::clone(&self.context), self.agent.clone());
-        let info = blocking(move || {
-            let agent = context.control.agent(identity.agent).map_err(End::Control)?;
-            opening::verify(&opening, &identity, agent.as_ref(), &context.authority).map_err(End::Opening)
-        })
-        .await?;
+        let (trust, party) = (Arc::clone(&self.context.trust), self.party.clone());
+        let info = blocking(move || opening::verify(&opening, &party, trust.as_ref()).map_err(End::Opening)).await?;
+        self.party.place(info.binding.scopes().next());
         let (stream, agent, predecessor) = (info.stream, info.agent, info.open.predecessor);
         let ledger = self.context.ledger.clone();
         let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
@@ -252,13 +265,15 @@ impl Session {
         if self.behind.is_some() && streams.iter().all(|state| state.info.stream != stream) {
             return self.freeze(Act::Open(info), stream, 0).await;
         }
-        let recorded = self.context.ledger.record_open(info).await;
+        let recorded = self.context.ledger.record_open_by(info, self.party.bringer()).await;
         let opened = recorded.map_err(|source| End::Commit { stream, source })?;
         // Whatever was known of the agent's streams may have changed: read anew what is used next.
         self.streams.clear();
-        self.note_unheld(predecessor).await?;
+        if !self.party.is_relay() {
+            self.note_unheld(predecessor).await?;
+        }
         self.named.insert(stream);
-        tracing::info!(agent = %self.agent.agent, %stream, superseded = opened.superseded, "stream opened");
+        tracing::info!(agent = %self.party.agent(), %stream, superseded = opened.superseded, "stream opened");
         let opened = wire::Opened { stream: stream_bytes(stream), superseded: opened.superseded };
         self.answer(from_collector::Message::Opened(opened)).await
     }
@@ -269,6 +284,10 @@ impl Session {
         let Some(Predecessor { stream, k, .. }) = predecessor.filter(|named| named.k != Predecessor::NO_BATCH) else {
             return Ok(());
         };
+        // Who keeps no internal stream reports nothing: a relay holds parts of streams, and home knows the rest.
+        if self.context.internal.is_none() {
+            return Ok(());
+        }
         // Of an agent that may have named only its newest streams nothing is concluded.
         if self.named.contains(&stream) || self.named.len() >= STREAMS_MAX {
             return Ok(());
@@ -283,7 +302,7 @@ impl Session {
     /// The stream goes on behind batches that are missing here, or waits: either way the session does too.
     async fn take_up(&mut self, take_up: wire::TakeUp) -> Result<(), End> {
         self.settle().await?;
-        let evidence = take_up::verify(&take_up, &self.context.receipt_keys()).map_err(End::TakeUp)?;
+        let evidence = take_up::verify(&take_up, &self.context.trust.receipt_keys()).map_err(End::TakeUp)?;
         let stream = evidence.header.stream;
         // Read anew behind what the ledger does.
         self.streams.remove(&stream);
@@ -329,7 +348,7 @@ impl Session {
         let reason = "another collector gave a receipt for batches that have not come";
         let count = to.saturating_sub(*from).saturating_add(1);
         let address = self.address.ip().to_string();
-        self.context.events.notice(Noticed::AwaitBatches, &self.agent, &address, count, reason, details).await;
+        self.context.events.notice(Noticed::AwaitBatches, &self.party, &address, count, reason, details).await;
     }
 
     /// Waits for room among all agents' batches. What this session holds itself becomes free meanwhile.
@@ -348,10 +367,10 @@ impl Session {
     async fn batch(&mut self, batch: wire::Batch) -> Result<(), End> {
         let refused = |stream| move |source| End::Batch { stream, source };
         let bytes = batch.body.len().saturating_add(usize::try_from(batch.body_bytes).unwrap_or(usize::MAX));
-        let paced = self.context.room.note(self.agent.agent, u64::from(batch.body_bytes), Instant::now().into_std());
+        let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
         self.paced = paced.into();
         let room = self.room(bytes).await?;
-        let received = Received::read(batch).map_err(refused(None))?;
+        let received = Received::read(batch, self.party.bringer()).map_err(refused(None))?;
         let (stream, k) = (received.header.stream, received.header.k);
         self.track(stream).await?;
         let Some(tracked) = self.streams.get(&stream) else { return Err(End::Verification) };
@@ -392,17 +411,17 @@ impl Session {
         if quarantined > 0 {
             let reason = incoming.records.iter().find_map(|record| record.facets.as_ref().err()).map(quarantine_text);
             let reason = reason.unwrap_or_default();
-            tracing::warn!(agent = %self.agent.agent, %stream, k, quarantined, reason, "records are quarantined");
+            tracing::warn!(agent = %self.party.agent(), %stream, k, quarantined, reason, "records are quarantined");
             let details = json!({ "stream": stream.to_string(), "batch": k });
             let count = u64::try_from(quarantined).unwrap_or(u64::MAX);
             let address = self.address.ip().to_string();
-            self.context.events.notice(Noticed::QuarantineRecords, &self.agent, &address, count, &reason, details).await;
+            self.context.events.notice(Noticed::QuarantineRecords, &self.party, &address, count, &reason, details).await;
         }
         if self.behind.is_some() {
             let ledger = self.context.ledger.clone();
             let committed = blocking(move || ledger.committed(stream, k).map_err(End::Ledger)).await?;
             if committed.is_none_or(|committed| committed.hash != incoming.hash) {
-                let agent = self.agent.agent;
+                let agent = self.party.agent();
                 return self.freeze(Act::Batch { agent, batch: incoming }, stream, k).await;
             }
         }
@@ -426,7 +445,7 @@ impl Session {
         Err(End::Commit { stream, source: CommitError::Fork { stream, k } })
     }
 
-    /// Knows the stream from here on, if it is on record and the agent's own.
+    /// Knows the stream from here on, if it is on record, the agent's own, and not the collector's.
     async fn track(&mut self, stream: StreamId) -> Result<(), End> {
         if self.streams.contains_key(&stream) {
             return Ok(());
@@ -436,8 +455,11 @@ impl Session {
         let Some(state) = state else {
             return Err(End::Commit { stream, source: CommitError::Unknown { stream } });
         };
-        if state.info.agent != self.agent.agent {
+        if state.info.agent != self.party.agent() {
             return Err(End::OtherAgent { stream });
+        }
+        if state.info.internal {
+            return Err(End::Resume(resume::ResumeError::Internal { agent: state.info.agent }));
         }
         if state.is_frozen() {
             let source = CommitError::Frozen { agent: state.info.agent };
@@ -480,7 +502,7 @@ impl Session {
 
     /// Answers what is committed, says why the session ends, and logs it: the one place where it is handled.
     async fn finish(mut self, end: End) {
-        let agent = self.agent.agent;
+        let agent = self.party.agent();
         let patience = Duration::from_secs(2);
         let last = async {
             // What is put will be committed whatever happens here; the agent is spared sending it again.
@@ -505,7 +527,7 @@ impl Session {
             let forked = matches!(&end, End::Commit { source: CommitError::Fork { .. }, .. });
             let noticed = if forked { Noticed::DetectFork } else { Noticed::RefuseAgent };
             let address = self.address.ip().to_string();
-            self.context.events.notice(noticed, &self.agent, &address, 1, &end.public_text(), json!({})).await;
+            self.context.events.notice(noticed, &self.party, &address, 1, &end.public_text(), json!({})).await;
         } else {
             tracing::info!(%agent, address = %self.address, reason = %end, cause, "agent detached");
         }
@@ -549,8 +571,9 @@ fn check_past(ledger: &crate::ledger::Ledger, info: &StreamInfo, received: &Rece
     };
     let sealed = match before {
         Some((hash, key)) if hash == received.header.previous => verify_seal(&key, &received.hash, &received.seal),
-        // It follows a branch that the ledger does not hold: only the holder of this connection's key can say so.
-        _ => true,
+        // It follows a branch that the ledger does not hold: only the agent itself can say so. What is missing here may
+        // come from anybody: the ledger knows what vouches for it.
+        _ => received.bringer == Bringer::Agent || committed(k)?.is_none(),
     };
     let forged = BatchError::Chain(edgetrail_proto::chain::ChainError::Seal { k });
     if sealed { Ok(()) } else { Err(End::Batch { stream: Some(stream), source: forged }) }
@@ -572,6 +595,14 @@ async fn next_message_from(paced: Instant, inbound: &mut Streaming<wire::FromAge
 async fn next_message(inbound: &mut Streaming<wire::FromAgent>) -> Result<from_agent::Message, End> {
     let message = inbound.message().await.map_err(|status| End::Broken(Box::new(status)))?.ok_or(End::Closed)?;
     message.message.ok_or(End::Protocol("an empty message, or one of a later version"))
+}
+
+/// Returns once the peer is revoked.
+async fn revoked(mut revoked: watch::Receiver<Revoked>, peer: &PeerId) {
+    if revoked.wait_for(|revoked| revoked.contains(peer)).await.is_err() {
+        // Whoever knew is gone: the collector stops, and says so to every session by itself.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Returns once the certificate has ended. Looked at now and then: clocks step, and a certificate may be renewed.

@@ -26,14 +26,6 @@ impl Revocations {
     pub fn contains(&self, peer: &PeerId) -> bool {
         self.revoked.borrow().contains(peer)
     }
-
-    /// Returns once the agent or relay is revoked.
-    pub async fn revoked(&self, peer: &PeerId) {
-        if self.revoked.clone().wait_for(|revoked| revoked.contains(peer)).await.is_err() {
-            // The control store is gone: the collector stops, and says so to every stream by itself.
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 impl Admission for Revocations {
