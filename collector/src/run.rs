@@ -297,7 +297,7 @@ fn default_trail(config: &Config) -> TrailConfig {
     }
 }
 
-fn proof_receipt_key(key: edgetrail_link::receipt_keys::ReceiptKey) -> ProofReceiptKey {
+pub(crate) fn proof_receipt_key(key: edgetrail_link::receipt_keys::ReceiptKey) -> ProofReceiptKey {
     ProofReceiptKey {
         public_key: Base64(key.public_key.0.to_vec()),
         not_before: key.not_before,

@@ -4,7 +4,7 @@
 //! rules; or two different successors of one stream, both signed by certificates of the agent; or a batch sealed in a stream
 //! after its own agent had opened the next.
 
-use edgetrail_proto::chain::{Hash, Head, Header, Open, PublicKey, Receipt, Seal, Verifier, verify_seal};
+use edgetrail_proto::chain::{Cause, Hash, Head, Header, Open, PublicKey, Receipt, Seal, Verifier, verify_seal};
 use edgetrail_proto::evidence::{Evidence, EvidenceBatch};
 use edgetrail_proto::merkle::leaf_hash;
 use edgetrail_proto::record::format_time;
@@ -136,7 +136,8 @@ fn proven(evidence: &Evidence, opens: &[Open], committed: &[Branch], later: &[Br
             Err(not) => why = Some(not),
         }
     }
-    two_successors(opens).ok_or_else(|| why.unwrap_or_else(|| "no later batch and no second successor is in it".to_owned()))
+    let nothing = || "no later batch and no second successor is in it".to_owned();
+    two_successors(opens).ok_or_else(|| why.or_else(|| in_turn(opens)).unwrap_or_else(nothing))
 }
 
 /// Two different batches of one number under one key, which is used once.
@@ -192,6 +193,22 @@ fn two_successors(opens: &[Open]) -> Option<String> {
         }
     }
     None
+}
+
+/// Streams opened in turn, each by one who did not know the one before: what a clone and its original leave that took
+/// turns, and what a disk leaves that was restored twice. Only the collector saw that it was the former.
+fn in_turn(opens: &[Open]) -> Option<String> {
+    let unknowing = |open: &&Open| open.cause == Cause::RestoredBehindLater;
+    let before = |open: &Open| opens.iter().find(|it| open.predecessor.is_some_and(|before| before.stream == it.stream));
+    opens.iter().filter(unknowing).find_map(|last| {
+        let middle = before(last).filter(unknowing)?;
+        let first = middle.predecessor?.stream;
+        let (middle, last) = (middle.stream, last.stream);
+        Some(format!(
+            "stream {middle} was opened by one who did not know {first},\nand {last} by one who did not know {middle}. \
+             That it was the holder of {first}\nis the collector's word: a disk that was restored twice leaves the same opens"
+        ))
+    })
 }
 
 fn same_predecessor(open: &Open, before: &edgetrail_proto::chain::Predecessor) -> bool {

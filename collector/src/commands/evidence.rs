@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use edgetrail_disk::Medium;
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::record::format_time;
 use serde_json::json;
 
 use super::{Of, Output, state};
-use crate::ledger::{Fork, Forks};
+use crate::config::Config;
+use crate::ledger::{Committed, Fork, Forks};
+use crate::pki::{AuthorityOptions, receipt_keys_of};
+use crate::run::proof_receipt_key;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -52,7 +56,7 @@ pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
         Forks::open(&Medium::real(), &dir).context("the ledger can't be read; run this as the collector's user or root")?;
     match command {
         Command::List { output } => list(&forks.list()?, output),
-        Command::Export { stream, output } => export(&forks, &stream, &output),
+        Command::Export { stream, output } => export(&config, &forks, &stream, &output),
     }
 }
 
@@ -82,12 +86,26 @@ fn list(forks: &[Fork], output: Output) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
-fn export(forks: &Forks, id: &str, output: &std::path::Path) -> anyhow::Result<()> {
+fn export(config: &Config, forks: &Forks, id: &str, output: &std::path::Path) -> anyhow::Result<()> {
     let stream: StreamId = id.parse().with_context(|| format!("`{id}` is no stream's id: `evidence list` shows them"))?;
     let agent = forks.agent_of(stream)?.unwrap_or_else(|| AgentId::from_bytes(*stream.as_bytes()));
-    let Some(evidence) = forks.export(agent)? else {
+    let options = AuthorityOptions {
+        trust_domain: config.home.trust_domain.clone(),
+        certificate_life: config.pki.certificate_life,
+        foreign: config.pki.foreign.clone(),
+    };
+    let keys = receipt_keys_of(&config.state_dir.join("pki"), options).context("the receipt keys can't be read")?;
+    // A key signs nothing for a time in which it is not valid: what a restored collector committed before stands without.
+    let sign = |committed: &Committed| {
+        let Committed { stream, k, hash, index, t_received } = *committed;
+        let (signer, stated) = keys.as_ref()?;
+        let is_valid = |key: &ReceiptKey| key.public_key == signer.public_key() && key.not_before <= t_received;
+        stated.iter().any(is_valid).then(|| signer.sign(stream, k, hash, index, t_received))
+    };
+    let Some(mut evidence) = forks.export(agent, sign)? else {
         bail!("nothing is kept of `{id}`: `edgetrail-collector evidence list` shows what is");
     };
+    evidence.receipt_keys = keys.into_iter().flat_map(|(_, stated)| stated).map(proof_receipt_key).collect();
     let json = evidence.to_json();
     if output.as_os_str() == "-" {
         println!("{}", String::from_utf8_lossy(&json));

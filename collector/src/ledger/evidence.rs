@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use edgetrail_disk::Medium;
 use edgetrail_link::body;
+use edgetrail_proto::chain::Receipt;
 use edgetrail_proto::evidence::{EVIDENCE_VERSION, Evidence, EvidenceBatch, EvidenceOpen};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::proof::Base64;
@@ -16,7 +17,7 @@ use rusqlite::Connection;
 
 use super::forks::{self, KeptBatch};
 use super::store::{self, BatchRow, StreamRow};
-use super::{Encoding, LedgerError, segments};
+use super::{Committed, Encoding, LedgerError, segments};
 
 /// Most committed batches that stand beside a later branch; the ledger holds the rest.
 const COMMITTED_MAX: u64 = 4096;
@@ -78,8 +79,9 @@ impl Forks {
         })
     }
 
-    /// Everything about an agent's fork; `None` where nothing is kept of it. Receipt keys are the caller's to add.
-    pub fn export(&self, agent: AgentId) -> Result<Option<Evidence>, LedgerError> {
+    /// Everything about an agent's fork; `None` where nothing is kept of it. `sign` gives this collector's receipt for what it
+    /// committed, the same bytes as ever; receipt keys are the caller's to add.
+    pub fn export(&self, agent: AgentId, sign: impl Fn(&Committed) -> Option<Receipt>) -> Result<Option<Evidence>, LedgerError> {
         let (kept, kept_opens) = (forks::batches_of(&self.connection, agent)?, forks::opens_of(&self.connection, agent)?);
         if kept.is_empty() && kept_opens.is_empty() {
             return Ok(None);
@@ -94,7 +96,7 @@ impl Forks {
         }));
         // Where the first branch begins: what the ledger holds from there on stands against it.
         let first = kept.iter().min_by_key(|batch| (batch.t_received, batch.header.k));
-        let (mut common, mut committed) = (None, Vec::new());
+        let (mut common, mut committed, mut held) = (None, Vec::new(), None);
         if let Some(first) = first
             && let Some(row) = streams.iter().find(|row| row.state.info.stream == first.stream)
         {
@@ -105,8 +107,13 @@ impl Forks {
             for k in (first.header.k..last).take(usize::try_from(COMMITTED_MAX).unwrap_or(usize::MAX)) {
                 committed.extend(self.committed(row, k)?);
             }
+            if let Some(last) = last.checked_sub(1) {
+                held = store::committed(&self.connection, row.id, first.stream, last)?;
+            }
         }
-        let receipts = kept.iter().filter_map(|batch| batch.receipt.clone()).map(Base64::from).collect();
+        let theirs = kept.iter().filter_map(|batch| batch.receipt.clone()).map(Base64::from);
+        let ours = held.as_ref().and_then(sign).map(|receipt| Base64(receipt.encode()));
+        let receipts = ours.into_iter().chain(theirs).collect();
         Ok(Some(Evidence {
             version: EVIDENCE_VERSION.to_owned(),
             agent_id: agent.to_string(),

@@ -313,6 +313,22 @@ fn read_server(files: &ServerFiles) -> Result<Identity, PkiError> {
     Ok(Identity { chain, key })
 }
 
+/// What receipts are signed and checked with, read beside a running collector: the key that signs now, and every root's
+/// statement on it and on those before it. `None` where no collector has run.
+pub fn receipt_keys_of(
+    directory: &Path,
+    options: AuthorityOptions,
+) -> Result<Option<(ReceiptSigner, Vec<ReceiptKey>)>, PkiError> {
+    let Some(key) = ReceiptKeyFile::read(directory).map_err(PkiError::ReceiptKey)? else { return Ok(None) };
+    let authority = Authority::open_with(directory, options).map_err(PkiError::Authority)?;
+    let mut stated = Vec::new();
+    for statement in key.former().iter().chain([key.statement()]) {
+        let by_all = authority.sign_receipt_key_by_all(statement);
+        stated.extend(by_all.map_err(|error| PkiError::ReceiptKey(receipt_key::ReceiptKeyError::Statement(error)))?);
+    }
+    Ok(Some((key.signer(), stated)))
+}
+
 /// What `join` pins, of a collector that need not run: the built-in root, or the one that ends the server's own chain.
 pub fn pin_of(directory: &Path, server: Option<&ServerFiles>) -> Result<CaPin, PkiError> {
     let path = server.map_or_else(|| directory.join(CA_FILE), |files| files.certificate.clone());

@@ -84,6 +84,14 @@ impl ReceiptKeyFile {
         }
     }
 
+    /// As it lies there, for who reads beside a running collector: nothing is made or written.
+    pub(super) fn read(directory: &Path) -> Result<Option<Self>, ReceiptKeyError> {
+        let path = directory.join(FILE);
+        let Some(bytes) = files::read(&path).map_err(ReceiptKeyError::File)? else { return Ok(None) };
+        let parsed = Self::parse(&path, &Zeroizing::new(bytes));
+        parsed.map(Some).ok_or(ReceiptKeyError::Damaged { path })
+    }
+
     pub(super) fn signer(&self) -> ReceiptSigner {
         ReceiptSigner::from_seed(&self.seed.0)
     }

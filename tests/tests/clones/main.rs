@@ -10,7 +10,7 @@ use std::time::Duration;
 use edgetrail_tests::chance::{Chance, number};
 use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::load::Load;
-use edgetrail_tests::process::succeed;
+use edgetrail_tests::process::{binary, succeed};
 use edgetrail_tests::wait;
 
 /// Clones and restorations in the short tier. `EDGETRAIL_CLONES` gives another number.
@@ -73,11 +73,39 @@ fn a_clone_freezes_both_and_loses_nothing_of_the_original() {
                 told.then_some(())
             })
         });
+        evidence_shows_the_fork(&deployment);
         // Both go on capturing; the rightful one joins again with a token and brings everything.
         load.wait_for(3);
         deployment.kill_agent(clone);
         deployment.rejoin_agent(0);
         load.wait_for(3);
         load.finish(&deployment).judge_rehomed(seed);
+    }
+}
+
+/// What the operator's commands say of a fork: listed, exported, and judged offline against the CA. Where both took turns in
+/// opening streams and no batch stands against another, the opens alone prove nothing, and that is what is said.
+fn evidence_shows_the_fork(deployment: &Deployment) {
+    let list = |output: &str| deployment.collector_command().args(["evidence", "list", "-o", output]).output().unwrap().stdout;
+    let forks = wait::until("kept evidence", Duration::from_secs(60), || {
+        let forks: serde_json::Value = serde_json::from_slice(&list("json")).unwrap();
+        forks[0].is_object().then_some(forks)
+    });
+    println!("{forks:#}\n{}", String::from_utf8_lossy(&list("text")));
+    let id = forks[0]["stream"].as_str().or(forks[0]["agent"].as_str()).unwrap();
+    let file = deployment.dir().join("fork.json");
+    let export = deployment.collector_command().args(["evidence", "export", id, "-o"]).arg(&file).output().unwrap();
+    assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+    let verified =
+        Command::new(binary("edgetrail-verify")).arg("fork").arg(&file).arg("--ca").arg(deployment.ca()).output().unwrap();
+    let page = String::from_utf8_lossy(&verified.stdout).into_owned();
+    println!("{page}{}", String::from_utf8_lossy(&verified.stderr));
+    let is_proven = verified.status.success() && page.contains("PROVEN: ");
+    let is_told = verified.status.code() == Some(1) && page.contains("is the collector's word");
+    assert!(is_proven || is_told, "{page}");
+    let evidence: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(!evidence["receiptKeys"].as_array().unwrap().is_empty(), "the keys of its receipts are in it");
+    if evidence["committed"].as_array().is_some_and(|committed| !committed.is_empty()) {
+        assert!(page.contains("receipt") && !page.contains("not checked"), "what was committed has a receipt that holds: {page}");
     }
 }

@@ -213,8 +213,10 @@ async fn what_was_sent_behind_a_fork_is_kept_whole() {
     let forks = crate::ledger::Forks::open(&edgetrail_disk::Medium::real(), &rig.directory().join("ledger")).unwrap();
     let [fork] = forks.list().unwrap().try_into().unwrap();
     assert_eq!((fork.branches, fork.batches, fork.k), (1, 3, Some(0)));
-    let evidence = forks.export(agent.agent).unwrap().unwrap();
+    let evidence = forks.export(agent.agent, |committed| Some(rig.ledger.sign(committed))).unwrap().unwrap();
     assert_eq!((evidence.committed.len(), evidence.later.len(), evidence.opens.len()), (1, 3, 1));
+    let receipt = edgetrail_proto::chain::Receipt::decode(&evidence.receipts[0].0).unwrap();
+    assert_eq!((evidence.receipts.len(), receipt.k), (1, 0), "what was committed stands with its receipt");
     let record = String::from_utf8(evidence.later[2].records.as_ref().unwrap()[0].0.clone()).unwrap();
     assert!(record.contains("\"Z\""), "{record}");
 }
