@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use edgetrail_collector::control::Control;
-use edgetrail_collector::ingest::{Ingest, go_on_restored};
-use edgetrail_collector::internal::{Home, Internal};
-use edgetrail_collector::ledger::{Entry, Ledger, LedgerOptions, LedgerTask};
+use edgetrail_collector::ledger::{Entry, Ledger, LedgerTask};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
-use crate::image::{ACCOUNT, Image, REGION, copied, open_pki};
+use crate::image::{Image, copied};
 use crate::network::Port;
+use crate::stages::Stages;
 
 pub(crate) const PORT: u16 = 7443;
 
@@ -53,23 +51,15 @@ impl Site {
 
     /// The host's software: until it crashes.
     pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
-        let directory = &self.path();
-        let control = Control::open(directory)?;
-        let pki = open_pki(directory, &control);
-        let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
-        options.former_keys = pki.own_receipt_keys();
-        options.clock = self.clock.reader();
-        let (ledger, task) = Ledger::open(&directory.join("ledger"), options)?;
+        let directory = self.path();
+        let (stages, task) = Stages::open(&directory, Some(self.clock.reader()));
         let _thread = LedgerThread { site: Arc::clone(&self), task: Some(task) };
-        *self.ledger.lock().unwrap() = Some(ledger.clone());
-        let home = Home { account: ACCOUNT.parse()?, region: REGION.parse()?, host: "collector".to_owned() };
-        let (internal, internal_task) = Internal::open(directory, ledger.clone(), pki.authority(), &home).await?;
-        go_on_restored(&ledger, &pki, internal_task.restored()).await?;
-        let ingest = Ingest::new(ledger, control, &pki, Some(internal));
+        *self.ledger.lock().unwrap() = Some(stages.ledger.clone());
+        let (ingest, internal) = stages.ingest(&directory).await;
         let (port, stop) = (Port::bind(PORT).await?, CancellationToken::new());
         let ended = tokio::select! {
             ended = ingest.serve(port, stop.clone()) => format!("{ended:?}"),
-            ended = internal_task.run(stop.clone()) => format!("{ended:?}"),
+            ended = internal.run(stop.clone()) => format!("{ended:?}"),
         };
         Err(format!("the collector ended by itself: {ended}").into())
     }

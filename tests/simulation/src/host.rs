@@ -23,16 +23,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
 use crate::collector::PORT;
-use crate::image::{ACCOUNT, COLLECTOR, Image, REGION, agent, copied};
+use crate::enrolled::{ACCOUNT, REGION, record};
+use crate::image::{Image, agent, copied};
 use crate::network::Network;
 use crate::repeat::{Sent, Watched};
 use crate::run::Broken;
+use crate::stages::COLLECTOR;
 
 /// Real time in which a commit is sealed on a machine that is not stuck.
 const SEALED_MAX: Duration = Duration::from_secs(10);
 
 /// Longest pause between two commits, simulated milliseconds.
-const PAUSE_MAX_MS: usize = 1_500;
+const PAUSE_MAX_MS: usize = 2_500;
 
 /// What outlives a crash, and what the oracle is told.
 pub(crate) struct Site {
@@ -266,10 +268,4 @@ impl Commit {
         }
         Ok(())
     }
-}
-
-fn record(name: &str) -> String {
-    format!(
-        r#"{{"eventVersion":"1.11","userIdentity":{{"type":"Root"}},"eventTime":"2026-01-02T03:04:05Z","eventSource":"sudo.linux","eventName":"{name}","awsRegion":"{REGION}","eventCategory":"Management","eventType":"AwsApiCall","recipientAccountId":"{ACCOUNT}"}}"#
-    )
 }

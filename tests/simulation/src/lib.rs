@@ -23,6 +23,7 @@
 
 mod clock;
 mod collector;
+pub mod enrolled;
 mod host;
 mod image;
 mod network;
@@ -30,5 +31,6 @@ mod oracle;
 mod repeat;
 mod run;
 mod schedule;
+pub mod stages;
 
 pub use run::{Broken, Ran, run, run_broken};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edgetrail_collector::control::Control;
 use turmoil::{Builder, Sim};
 
-use crate::image::{COLLECTOR, HOSTS, Image, credentials, open_pki};
+use crate::enrolled::credentials;
+use crate::image::{HOSTS, Image};
 use crate::schedule::{self, Act, FAULTS_TIME, Place};
+use crate::stages::{COLLECTOR, authority};
 use crate::{collector, host, oracle};
 
 /// The grain of simulated time.
@@ -80,10 +81,10 @@ pub fn run_broken(seed: u64, broken: Broken) -> Ran {
 fn run_seed(seed: u64, broken: Option<Broken>) -> Ran {
     let image = Image::get();
     let collector = collector::Site::new(image);
-    let pki = open_pki(&collector.path(), &Control::open(&collector.path()).unwrap());
+    let (control, pki) = authority(&collector.path());
     let hosts: Vec<Arc<host::Site>> =
         (0..HOSTS).map(|number| host::Site::new(image, number, seed, broken, |path| credentials(&pki, path))).collect();
-    drop(pki);
+    drop((control, pki));
     let mut world = World::new(seed, collector, hosts);
     let mut schedule = schedule::draw(seed);
     schedule.extend(broken.into_iter().flat_map(Broken::acts));

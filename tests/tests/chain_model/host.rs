@@ -15,11 +15,12 @@ use edgetrail_link::outbox::Outbox;
 use edgetrail_link::uplink::{RETURN_AFTER, Uplink, UplinkOptions};
 use edgetrail_proto::chain::Binding;
 use edgetrail_proto::identity::AgentId;
+use edgetrail_simulation::enrolled::{ACCOUNT, REGION, copy, record};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::collector::{ACCOUNT, Collector, REGION};
+use crate::collector::Collector;
 
 /// Longer than any sync takes: a stream that is stuck fails its schedule.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -223,24 +224,4 @@ impl Host {
         self.start();
         Self { directory, kept: None, agent: self.agent, prefix: prefix.to_owned(), next: 0, running: None }.started()
     }
-}
-
-/// Copies a directory with all that is in it.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.file_type().unwrap().is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn record(name: &str) -> String {
-    format!(
-        r#"{{"eventVersion":"1.11","userIdentity":{{"type":"Root"}},"eventTime":"2026-01-02T03:04:05Z","eventSource":"sudo.linux","eventName":"{name}","awsRegion":"{REGION}","eventCategory":"Management","eventType":"AwsApiCall","recipientAccountId":"{ACCOUNT}"}}"#
-    )
 }
