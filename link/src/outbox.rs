@@ -1,9 +1,12 @@
-//! What a sender of batches must be able to say of its store: the agent's buffer today, a relay's store later.
+//! What a sender of batches must be able to say of its store: the agent's buffer, or what a relay keeps of one agent.
 //!
 //! The uplink never touches the store otherwise. All calls may block on disk; the uplink makes them off the runtime.
 
+use bytes::Bytes;
 use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
-use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::identity::{AgentId, StreamId};
+
+use crate::body::Encoding;
 
 /// A stream's open with all that proves it, as it was recorded when the stream began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +32,44 @@ pub struct HeldStream {
     pub closed: bool,
 }
 
-/// A sealed batch, ready to send. Its records were re-hashed against the header when it was read.
+/// A sealed batch, ready to send.
 #[derive(Clone, Debug)]
 pub struct OutgoingBatch {
     pub header: Header,
     pub seal: Seal,
-    /// The records framed as [`crate::body`] says, not compressed.
-    pub body: Vec<u8>,
+    pub body: OutgoingBody,
     /// A push caller waits for the receipt.
     pub caller_waits: bool,
+    /// Encoded receipts of other collectors than the one it is sent to, which the header names; a relay's alone.
+    pub named_receipts: Vec<Bytes>,
+}
+
+/// A batch's records, framed as [`crate::body`] says.
+#[derive(Clone, Debug)]
+pub enum OutgoingBody {
+    /// Not compressed; re-hashed against the header when it was read.
+    Plain(Vec<u8>),
+    /// As it was received, by whoever has verified it then. `bytes`: its length when decoded.
+    Encoded { encoding: Encoding, body: Bytes, bytes: u32 },
+}
+
+impl OutgoingBody {
+    /// The framed records, where they are not compressed.
+    pub fn plain(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(body) => Some(body),
+            Self::Encoded { .. } => None,
+        }
+    }
+}
+
+/// Where a stream goes on behind a hole in what the sender holds.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The next batch that is held, if there is one.
+    pub first: Option<u64>,
+    /// A receipt for a batch in the hole: what the collector is shown.
+    pub evidence: Box<(Header, Seal, Receipt)>,
 }
 
 /// What the collector said of a stream on resuming; drives rollback detection in the store.
@@ -48,6 +80,10 @@ pub struct CollectorPosition {
     pub head: Option<(u64, Hash)>,
     pub bound: Option<u64>,
     pub superseded: bool,
+    /// Nothing of the stream is taken any more: its agent's streams forked.
+    pub frozen: bool,
+    /// First and last of each range at or below the head that the collector does not hold.
+    pub missing: Vec<(u64, u64)>,
 }
 
 /// What the store did with the collector's positions.
@@ -93,4 +129,22 @@ pub trait Outbox: Send + Sync + 'static {
 
     /// Changes whenever a batch has become sendable or a stream was opened.
     fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+
+    /// The agent on whose behalf a relay sends; `None` where the agent itself does.
+    ///
+    /// A relay's receipts were final: what it holds it sends beyond a superseded stream's bound too, and it fills what the
+    /// collector lacks below its head.
+    fn relayed(&self) -> Option<AgentId> {
+        None
+    }
+
+    /// The first batch to send, by where the collector stands: behind its head, unless this store's chain differs there.
+    fn begins_at(&self, position: &CollectorPosition) -> Result<u64, OutboxError> {
+        Ok(position.head.map_or(0, |(k, _)| k.saturating_add(1)))
+    }
+
+    /// Where the stream goes on if batch k is not held: a relay's copy of it may have holes. `None`: nowhere yet.
+    fn next_run(&self, _stream: StreamId, _k: u64) -> Result<Option<Run>, OutboxError> {
+        Ok(None)
+    }
 }

@@ -5,7 +5,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edgetrail_disk::{Medium, crash_point};
-use edgetrail_link::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
+use edgetrail_link::outbox::{
+    CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled,
+};
 use edgetrail_proto::chain::{BatchKind, Receipt, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::BATCHES_NAMED_MAX;
@@ -132,7 +134,8 @@ impl Outbox for Shelf {
                 if !whole {
                     return Ok(Read::Damaged);
                 }
-                Ok(Read::Whole(Box::new(OutgoingBatch { header, seal: batch.seal, body, caller_waits: batch.waits })))
+                let (seal, body, caller_waits) = (batch.seal, OutgoingBody::Plain(body), batch.waits);
+                Ok(Read::Whole(Box::new(OutgoingBatch { header, seal, body, caller_waits, named_receipts: Vec::new() })))
             })
             .map_err(refused)?;
         match read {

@@ -18,9 +18,11 @@ pub(super) struct Course {
     pub(super) next_k: u64,
     /// The last k that the collector still takes.
     pub(super) bound: Option<u64>,
+    /// First and last of each range that it lacks below its head. Sent first.
+    pub(super) missing: Vec<(u64, u64)>,
 }
 
-/// Where sending a stream begins. `None` where there is nothing of it that the collector takes, or lacks.
+/// Where an agent's sending of a stream begins. `None` where there is nothing of it that the collector takes, or lacks.
 pub(super) fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> Option<Course> {
     let stream = held.stream;
     let position = positions.get(&stream);
@@ -29,15 +31,27 @@ pub(super) fn course(held: HeldStream, positions: &HashMap<StreamId, CollectorPo
     let head = position.and_then(|position| position.head).map(|(k, _)| k);
     let next_k = head.map_or(0, |k| k.saturating_add(1));
     let opening = (!recorded).then_some(held.opening);
+    let missing = Vec::new();
     if let Some(evidence) = held.last_receipted.filter(|(header, ..)| header.k >= next_k) {
         // The rows are gone, against a receipt: whoever gave it is asked, through this collector, for what it holds.
         let next_k = evidence.0.k.saturating_add(1);
-        return Some(Course { stream, opening, take_up: Some(Box::new(evidence)), next_k, bound });
+        return Some(Course { stream, opening, take_up: Some(Box::new(evidence)), next_k, bound, missing });
     }
     if position.is_some_and(|position| position.superseded && position.bound.is_none()) {
         return None;
     }
-    Some(Course { stream, opening, take_up: None, next_k, bound })
+    Some(Course { stream, opening, take_up: None, next_k, bound, missing })
+}
+
+/// The same for a relay: it holds the only copy, so no bound stops it, and what the collector lacks below is sent too.
+/// What it lacks itself comes to light on the way.
+pub(super) fn relayed_course(held: HeldStream, position: Option<&CollectorPosition>, next_k: u64) -> Option<Course> {
+    let (stream, take_up, bound) = (held.stream, None, None);
+    let Some(position) = position.filter(|position| position.recorded) else {
+        return Some(Course { stream, opening: Some(held.opening), take_up, next_k: 0, bound, missing: Vec::new() });
+    };
+    let course = Course { stream, opening: None, take_up, next_k, bound, missing: position.missing.clone() };
+    (!position.frozen).then_some(course)
 }
 
 #[cfg(test)]
@@ -80,7 +94,10 @@ mod tests {
     fn at(head: Option<u64>, bound: Option<u64>, superseded: bool) -> HashMap<StreamId, CollectorPosition> {
         let stream = StreamId::from_bytes([1; 16]);
         let head = head.map(|k| (k, Hash::ZERO));
-        HashMap::from([(stream, CollectorPosition { stream, recorded: true, head, bound, superseded })])
+        HashMap::from([(
+            stream,
+            CollectorPosition { stream, recorded: true, head, bound, superseded, frozen: false, missing: Vec::new() },
+        )])
     }
 
     #[test]
@@ -92,6 +109,19 @@ mod tests {
         assert_eq!(next(held(None, &[0], false), at(None, None, true)), None, "superseded: nothing is taken");
         assert_eq!(next(held(Some(3), &[4], false), at(Some(3), Some(4), true)), Some((4, false)));
         assert_eq!(next(held(Some(3), &[], true), at(Some(3), None, false)), Some((4, false)), "done with");
+    }
+
+    #[test]
+    fn no_bound_stops_a_relay_and_a_freeze_does() {
+        let stream = StreamId::from_bytes([1; 16]);
+        let mut position = at(Some(4), Some(4), true).remove(&stream).unwrap();
+        position.missing = vec![(1, 2)];
+        let course = relayed_course(held(None, &[], false), Some(&position), 5).unwrap();
+        assert_eq!((course.next_k, course.bound, course.missing, course.opening.is_some()), (5, None, vec![(1, 2)], false));
+        let unrecorded = relayed_course(held(Some(3), &[], false), None, 0).unwrap();
+        assert!(unrecorded.take_up.is_none() && unrecorded.opening.is_some());
+        position.frozen = true;
+        assert!(relayed_course(held(None, &[], false), Some(&position), 5).is_none());
     }
 
     #[test]

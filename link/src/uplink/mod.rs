@@ -7,6 +7,7 @@
 mod backoff;
 mod connect;
 mod course;
+mod line;
 mod preference;
 mod session;
 
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use connect::{ConnectError, Endpoint, EndpointError, channel, channel_over};
+pub use line::{Line, Sent};
 pub use session::SessionError;
 
 use self::preference::Preference;

@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
-use super::course::{Course, course};
+use super::course::{Course, course, relayed_course};
 use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
-use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, Reconciled};
+use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled};
 use crate::receipt_keys::{RECEIPT_KEYS_MAX, ReceiptKey, ReceiptKeyError, ReceiptKeys};
 use crate::transport::Dial;
 use crate::wire::{self, from_agent, from_collector};
@@ -124,6 +125,15 @@ enum TakenUp {
     Waits,
 }
 
+/// What becomes of a stream of which nothing more is sent for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    IsDone,
+    /// Behind those that wait, which are asked for again.
+    GoesOn,
+    Waits,
+}
+
 type Wire = mpsc::Sender<wire::FromAgent>;
 
 impl Session<'_> {
@@ -133,6 +143,16 @@ impl Session<'_> {
             channel = connecting => channel.map_err(SessionError::Connect)?,
             () = self.stop.cancelled() => return Ok(SessionEnd::Drained),
         };
+        self.run_on(channel, endpoint, progress).await
+    }
+
+    /// The same over a connection that is open, and that others may share.
+    pub(super) async fn run_on(
+        self,
+        channel: Channel,
+        endpoint: &Endpoint,
+        progress: &Progress,
+    ) -> Result<SessionEnd, SessionError> {
         let mut client = wire::ingest_client::IngestClient::new(channel);
         let (to_collector, queue) = mpsc::channel(QUEUE_MESSAGES);
         let mut held = self.blocking(|outbox| outbox.held()).await?;
@@ -212,7 +232,8 @@ impl Session<'_> {
             })
             .collect();
         streams.reverse();
-        wire::Resume { agent_version: self.agent_version.to_owned(), streams, ..wire::Resume::default() }
+        let agent_id = self.outbox.relayed().map(|agent| agent.as_bytes().to_vec().into()).unwrap_or_default();
+        wire::Resume { agent_version: self.agent_version.to_owned(), streams, agent_id }
     }
 
     /// Stores the receipts that came with the positions, lets the store compare, and plans what is to be sent.
@@ -251,8 +272,8 @@ impl Session<'_> {
         if self.blocking(move |outbox| outbox.reconcile(latest, &compared)).await? == Reconciled::Successor {
             return Ok(None);
         }
-        let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
-        Ok(Some((keys, held.into_iter().filter_map(|held| course(held, &positions)).collect())))
+        let courses = self.blocking(move |outbox| courses(outbox, held, positions)).await?;
+        Ok(Some((keys, courses)))
     }
 
     async fn send_courses(
@@ -287,6 +308,15 @@ impl Session<'_> {
                 waiting.push(course);
                 continue;
             }
+            if !course.missing.is_empty() {
+                let (sent, back) = self.send_missing(&mut course, window, to_collector, flight, encoder).await?;
+                encoder = back;
+                if sent {
+                    // What it still lacks, it alone can say.
+                    return self.drained(flight).await.map(|_| SessionEnd::Resume);
+                }
+            }
+            let mut then = Then::IsDone;
             while course.bound.is_none_or(|bound| course.next_k <= bound) {
                 let room = flight.subscribe().wait_for(|flight| flight.batches.len() < window).await.is_ok();
                 if !room {
@@ -303,6 +333,18 @@ impl Session<'_> {
                     send(to_collector, from_agent::Message::Batch(batch)).await?;
                     course.next_k += 1;
                     continue;
+                }
+                // Behind a hole in what is held the collector is shown what bridges it.
+                if let Some(run) = self.blocking(move |outbox| outbox.next_run(stream, k)).await? {
+                    course.take_up = Some(run.evidence);
+                    if !self.begin(&mut course, to_collector, flight).await? {
+                        then = Then::Waits;
+                        break;
+                    }
+                    // A collector that goes on where it was asked before would be asked for ever.
+                    if course.next_k > k {
+                        continue;
+                    }
                 }
                 // Nothing more of this stream now. An earlier one is done; the current one waits for its next batch.
                 if !courses.is_empty() {
@@ -322,10 +364,23 @@ impl Session<'_> {
                     changed = changes.changed() => changed.map_err(|_| SessionError::Closed)?,
                     () = self.stop.cancelled() => {}
                     () = tokio::time::sleep_until(ask_at), if !waiting.is_empty() => {
-                        courses.extend(waiting.drain(..));
-                        courses.push_back(course);
+                        then = Then::GoesOn;
                         break;
                     }
+                }
+            }
+            match then {
+                Then::IsDone => {}
+                Then::GoesOn => {
+                    courses.extend(waiting.drain(..));
+                    courses.push_back(course);
+                }
+                Then::Waits => {
+                    if waiting.is_empty() {
+                        ask_at = Instant::now() + backoff::jittered(ASK_AGAIN);
+                    }
+                    waiting.push(course);
+                    continue;
                 }
             }
             if courses.is_empty() && waiting.is_empty() {
@@ -338,6 +393,51 @@ impl Session<'_> {
             changed = changes.changed() => changed.map(|()| SessionEnd::Resume).map_err(|_| SessionError::Closed),
             () = self.stop.cancelled() => self.drained(flight).await,
         }
+    }
+
+    /// What the collector lacks below its head and the sender holds. Whether anything was sent.
+    async fn send_missing(
+        &self,
+        course: &mut Course,
+        window: usize,
+        to_collector: &Wire,
+        flight: &watch::Sender<Flight>,
+        mut encoder: Encoder,
+    ) -> Result<(bool, Encoder), SessionError> {
+        let (stream, mut sent) = (course.stream, false);
+        for (from, to) in std::mem::take(&mut course.missing) {
+            let mut k = from;
+            while k <= to {
+                flight.subscribe().wait_for(|flight| flight.batches.len() < window).await.map_err(|_| SessionError::Closed)?;
+                let (encoded, back) = self.blocking(move |outbox| load(outbox, stream, k, encoder)).await?;
+                encoder = back;
+                if let Some(batch) = encoded {
+                    flight.send_modify(|flight| flight.batches.push_back((stream, k)));
+                    send(to_collector, from_agent::Message::Batch(batch)).await?;
+                    (sent, k) = (true, k.saturating_add(1));
+                    continue;
+                }
+                let run = self.blocking(move |outbox| outbox.next_run(stream, k)).await?;
+                let Some((run, first)) = run.and_then(|run| run.first.map(|first| (run, first))) else { break };
+                if first > to || first <= k {
+                    break;
+                }
+                // Behind a hole it is the receipt for the batch before that vouches for this one.
+                let mut bridge = Course {
+                    stream,
+                    opening: None,
+                    take_up: Some(run.evidence),
+                    next_k: first,
+                    bound: None,
+                    missing: Vec::new(),
+                };
+                if !self.begin(&mut bridge, to_collector, flight).await? {
+                    break;
+                }
+                k = first;
+            }
+        }
+        Ok((sent, encoder))
     }
 
     /// What goes before a stream's batches: its open where it is not recorded, the evidence where batches are missing.
@@ -382,9 +482,12 @@ impl Session<'_> {
 
     /// Streams that were opened after `stream`.
     async fn opened_after(&self, stream: StreamId) -> Result<Vec<Course>, SessionError> {
-        let held = self.blocking(|outbox| outbox.held()).await?;
-        let later = held.iter().position(|held| held.stream == stream).map_or(0, |at| at + 1);
-        Ok(held.into_iter().skip(later).filter_map(|held| course(held, &HashMap::new())).collect())
+        let later = self.blocking(move |outbox| {
+            let held = outbox.held()?;
+            let later = held.iter().position(|held| held.stream == stream).map_or(0, |at| at + 1);
+            courses(outbox, held.into_iter().skip(later).collect(), Vec::new())
+        });
+        Ok(later.await?.into())
     }
 
     /// Streams opened after `stream` in this session, once `stream` has nothing more to send.
@@ -395,10 +498,9 @@ impl Session<'_> {
             let successors: Vec<HeldStream> = held.into_iter().skip(later).collect();
             // Asked in this order: once a successor is there, its predecessor seals nothing more.
             let done = !successors.is_empty() && outbox.batch(stream, next_k)?.is_none();
-            Ok(done.then_some(successors))
+            if done { courses(outbox, successors, Vec::new()).map(Some) } else { Ok(None) }
         });
-        let Some(successors) = successors.await? else { return Ok(None) };
-        Ok(Some(successors.into_iter().filter_map(|held| course(held, &HashMap::new())).collect()))
+        Ok(successors.await?.map(Vec::from))
     }
 
     async fn drained(&self, flight: &watch::Sender<Flight>) -> Result<SessionEnd, SessionError> {
@@ -505,6 +607,25 @@ impl Session<'_> {
     }
 }
 
+/// What is to be sent, by where the collector stands.
+fn courses(
+    outbox: &dyn Outbox,
+    held: Vec<HeldStream>,
+    positions: Vec<CollectorPosition>,
+) -> Result<VecDeque<Course>, OutboxError> {
+    let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
+    if outbox.relayed().is_none() {
+        return Ok(held.into_iter().filter_map(|held| course(held, &positions)).collect());
+    }
+    let mut courses = VecDeque::new();
+    for held in held {
+        let position = positions.get(&held.stream);
+        let next_k = position.map_or(Ok(0), |position| outbox.begins_at(position))?;
+        courses.extend(relayed_course(held, position, next_k));
+    }
+    Ok(courses)
+}
+
 /// Reads and compresses one batch, both once, at the time of sending.
 fn load(
     outbox: &dyn Outbox,
@@ -512,19 +633,25 @@ fn load(
     k: u64,
     mut encoder: Encoder,
 ) -> Result<(Option<wire::Batch>, Encoder), OutboxError> {
-    let Some(OutgoingBatch { header, seal, body, caller_waits }) = outbox.batch(stream, k)? else {
+    let Some(OutgoingBatch { header, seal, body, caller_waits, named_receipts }) = outbox.batch(stream, k)? else {
         return Ok((None, encoder));
     };
-    let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let (encoding, body) = encoder.encode(body);
+    let (encoding, body, body_bytes) = match body {
+        OutgoingBody::Encoded { encoding, body, bytes } => (encoding, body, bytes),
+        OutgoingBody::Plain(body) => {
+            let bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
+            let (encoding, body) = encoder.encode(body);
+            (encoding, body.into(), bytes)
+        }
+    };
     let batch = wire::Batch {
         header: header.encode().to_vec().into(),
         seal: seal.0.to_vec().into(),
         encoding: encoding.to_wire(),
-        body: body.into(),
+        body,
         body_bytes,
         caller_waits,
-        named_receipts: Vec::new(),
+        named_receipts,
     };
     Ok((Some(batch), encoder))
 }
@@ -580,5 +707,6 @@ fn position_from_wire(position: &wire::StreamPosition) -> Result<CollectorPositi
     };
     let stream = stream_from_wire(&position.stream)?;
     let (recorded, bound, superseded) = (position.recorded, position.bound, position.superseded);
-    Ok(CollectorPosition { stream, recorded, head, bound, superseded })
+    let missing = position.missing.iter().map(|range| (range.from, range.to)).collect();
+    Ok(CollectorPosition { stream, recorded, head, bound, superseded, frozen: position.frozen, missing })
 }

@@ -84,7 +84,7 @@ impl Collector {
                 }
                 let Some(batch) = shelf.batch(held.stream, k)? else { break };
                 assert_eq!(k, stream.heads.len() as u64, "batches come in order");
-                let records: Vec<Vec<u8>> = unframe(&batch.body).map(|record| record.unwrap().to_vec()).collect();
+                let records: Vec<Vec<u8>> = unframe(batch.body.plain().unwrap()).map(|record| record.unwrap().to_vec()).collect();
                 let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
                 let head = stream.verifier.accept(&batch.header, &batch.seal, &leaves).expect("the chain verifies");
                 assert_eq!(head.hash, hash);
@@ -200,6 +200,8 @@ impl Stream {
             head: k.map(|k| (k as u64, self.heads[k])),
             bound: self.bound,
             superseded: self.superseded,
+            frozen: false,
+            missing: Vec::new(),
         }
     }
 }

@@ -140,13 +140,15 @@ fn opening_to_wire(opening: &Opening) -> wire::Opening {
 }
 
 fn batch_to_wire(batch: &OutgoingBatch) -> wire::Batch {
-    let (encoding, body) = Encoder::new().unwrap().encode(batch.body.clone());
+    let body = batch.body.plain().unwrap();
+    let body_bytes = u32::try_from(body.len()).unwrap();
+    let (encoding, body) = Encoder::new().unwrap().encode(body.to_vec());
     wire::Batch {
         header: batch.header.encode().to_vec().into(),
         seal: batch.seal.0.to_vec().into(),
         encoding: encoding.to_wire(),
         body: body.into(),
-        body_bytes: u32::try_from(batch.body.len()).unwrap(),
+        body_bytes,
         caller_waits: batch.caller_waits,
         ..wire::Batch::default()
     }

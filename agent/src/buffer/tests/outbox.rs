@@ -156,7 +156,7 @@ fn a_gap_of_the_start_is_sealed_within_the_seal_interval() {
 }
 
 fn position(stream: StreamId, head: Option<(u64, Hash)>) -> CollectorPosition {
-    CollectorPosition { stream, recorded: true, head, bound: None, superseded: false }
+    CollectorPosition { stream, recorded: true, head, bound: None, superseded: false, frozen: false, missing: Vec::new() }
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_head_that_this_chain_lacks_opens_a_successor_with_rehomed_records() {
     assert_eq!(open.cause, Cause::Rollback);
     assert_eq!(open.predecessor.map(|p| (p.stream, p.k, p.hash)), Some((stream, 7, head.1)));
     let body = running.shelf.batch(held[1].stream, 0).unwrap().unwrap().body;
-    let records: Vec<_> = edgetrail_link::body::unframe(&body).map(|record| record.unwrap().to_vec()).collect();
+    let records: Vec<_> = edgetrail_link::body::unframe(body.plain().unwrap()).map(|record| record.unwrap().to_vec()).collect();
     assert!(String::from_utf8_lossy(&records[0]).contains("ReportRehomed"));
     assert_eq!(records[1], b"b");
     running.close();
@@ -231,8 +231,9 @@ fn a_damaged_batch_is_named_then_dissolved_only_if_the_collector_lacks_it() {
     let open = Open::decode(&held[1].opening.open).unwrap();
     assert_eq!((open.cause, open.predecessor.map(|p| p.k)), (Cause::BufferOrKeyLost, Some(2)));
     let batch = running.shelf.batch(held[1].stream, 0).unwrap().unwrap();
-    let records: Vec<String> =
-        edgetrail_link::body::unframe(&batch.body).map(|record| String::from_utf8_lossy(record.unwrap()).into_owned()).collect();
+    let records: Vec<String> = edgetrail_link::body::unframe(batch.body.plain().unwrap())
+        .map(|record| String::from_utf8_lossy(record.unwrap()).into_owned())
+        .collect();
     assert!(records[0].contains("ReportRehomed") && records[1].contains(r#""count":1"#), "{records:?}");
     assert_eq!(records[2], "c");
     assert!(batch.header.counters.balance(end_seq(&batch.header)));

@@ -93,7 +93,7 @@ proptest! {
                     }
                     scribe.damaged(stream, k).unwrap();
                     let position = edgetrail_link::outbox::CollectorPosition {
-                        stream, recorded: true, head: None, bound: None, superseded: false,
+                        stream, recorded: true, head: None, bound: None, superseded: false, frozen: false, missing: Vec::new(),
                     };
                     scribe.reconcile(Some(stream), &[position], rig.tick()).unwrap();
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use edgetrail_link::outbox::{CollectorPosition, HeldStream, Outbox, OutboxError, OutgoingBatch, Reconciled};
+use edgetrail_link::outbox::{CollectorPosition, HeldStream, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled};
 use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
 use edgetrail_proto::identity::StreamId;
 use tokio::sync::watch;
@@ -52,7 +52,8 @@ impl MemoryOutbox {
         let records: Vec<String> = names.iter().map(|name| record(name)).collect();
         let (sealed, body) = stream.stream.seal(&records);
         stream.heads.push(sealed.hash);
-        let batch = OutgoingBatch { header: sealed.header, seal: sealed.seal, body, caller_waits: false };
+        let (header, seal, body) = (sealed.header, sealed.seal, OutgoingBody::Plain(body));
+        let batch = OutgoingBatch { header, seal, body, caller_waits: false, named_receipts: Vec::new() };
         stream.batches.push(batch);
         drop(state);
         self.changes.send_modify(|changes| *changes += 1);

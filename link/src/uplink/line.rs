@@ -1,0 +1,72 @@
+//! A relay's connection to home, with a session for each of the agents whose batches it brings.
+//!
+//! HTTP/2 carries them side by side: a stream that waits at home holds up its own session alone. A session over a line
+//! sends what there is, and ends when it is told to; whether another one follows is the relay's to know.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::connect::{self, ConnectError, Endpoint};
+use super::session::{Progress, Session, SessionEnd, SessionError};
+use super::{Credentials, Status, WaitingStream};
+use crate::outbox::Outbox;
+use crate::transport::Tcp;
+
+/// One connection. Cheap to clone; it is made anew, by whoever uses it next, where it broke.
+#[derive(Clone, Debug)]
+pub struct Line {
+    channel: Channel,
+    endpoint: Endpoint,
+    credentials: Arc<Credentials>,
+}
+
+/// What a session over a line has done.
+#[derive(Debug)]
+pub struct Sent {
+    /// An open was recorded, or a receipt stored.
+    pub progress: bool,
+    /// Streams that home takes nothing of before others bring what is missing.
+    pub waiting: Vec<WaitingStream>,
+    /// Home or the relay moved: name everything again.
+    pub again: bool,
+}
+
+impl Line {
+    pub async fn connect(endpoint: Endpoint, credentials: Arc<Credentials>) -> Result<Self, ConnectError> {
+        let channel = connect::channel(&endpoint, Arc::clone(&credentials.tls)).await?;
+        Ok(Self { channel, endpoint, credentials })
+    }
+
+    /// Sends what the store holds of its agent, and what comes while this runs. Once `stop` is cancelled it ends as soon
+    /// as everything that was sent has its receipt.
+    pub async fn send(
+        &self,
+        outbox: &Arc<dyn Outbox>,
+        version: &str,
+        stop: &CancellationToken,
+    ) -> Result<Sent, (SessionError, bool)> {
+        // The line is made anew with renewed credentials: its sessions are short.
+        let (_renews, renewals) = watch::channel(Arc::clone(&self.credentials));
+        let (status, standing) = watch::channel(Status::default());
+        let dial = Tcp::dialer();
+        let session = Session {
+            outbox,
+            dial: &dial,
+            credentials: &self.credentials,
+            renewals: &renewals,
+            agent_version: version,
+            status: &status,
+            stop,
+        };
+        let progress = Progress::default();
+        let ended = session.run_on(self.channel.clone(), &self.endpoint, &progress).await;
+        let waiting = standing.borrow().waiting.clone();
+        match ended {
+            Ok(end) => Ok(Sent { progress: progress.made(), waiting, again: end == SessionEnd::Resume }),
+            Err(error) => Err((error, progress.made())),
+        }
+    }
+}
