@@ -51,7 +51,10 @@ fn sealed(shelf: &Shelf) -> Vec<String> {
     for held in shelf.held().unwrap() {
         for (k, _) in held.unreceipted {
             let batch = shelf.batch(held.stream, k).unwrap().unwrap();
-            records.extend(edgetrail_link::body::unframe(batch.body.plain().unwrap()).map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()));
+            records.extend(
+                edgetrail_link::body::unframe(batch.body.plain().unwrap())
+                    .map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()),
+            );
         }
     }
     records

@@ -55,6 +55,8 @@ fn resume(scribe: &mut Scribe, head: Option<u64>, now: u64) -> Reconciled {
         head: head.and_then(hash),
         bound: bound.filter(|&k| k != Predecessor::NO_BATCH),
         superseded: true,
+        frozen: false,
+        missing: Vec::new(),
     };
     let latest = rows.last().map(|row| row.open.stream);
     scribe.reconcile(latest, &[position], now).unwrap()
