@@ -74,6 +74,8 @@ pub struct UplinkStatus {
     pub in_flight: usize,
     pub trouble: Option<String>,
     pub forked: bool,
+    /// Streams that stand still until another collector brings what it gave a receipt for.
+    pub waiting: Vec<WaitingStream>,
 }
 
 /// A collector that would be preferred, and why it is not used.
@@ -83,6 +85,17 @@ pub struct PassedOver {
     pub error: String,
     /// Unix nanoseconds.
     pub since: u64,
+}
+
+/// A stream of which the collector lacks batches that this agent holds no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitingStream {
+    pub stream: String,
+    /// First and last missing batch.
+    pub from: u64,
+    pub to: u64,
+    /// SHA-256 of the receipt key that vouches for them.
+    pub signer: String,
 }
 
 /// Gives the status of now; may block on disk.

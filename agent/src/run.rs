@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::buffer::{self, Buffer, BufferError, BufferTask, Opener, Room};
 use crate::clock::unix_ns;
 use crate::config::Config;
-use crate::control::{Control, Offers, PassedOver, Status, StatusOf, UplinkStatus};
+use crate::control::{Control, Offers, PassedOver, Status, StatusOf, UplinkStatus, WaitingStream};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
 use crate::normalize::names::Names;
 use crate::normalize::{Host, Normalizer, audit};
@@ -191,10 +191,16 @@ fn status_of(config: &Config, roster: &Roster, room: watch::Receiver<Room>, upli
                 in_flight: link.in_flight,
                 trouble: link.trouble.map(|trouble| trouble.error),
                 forked: link.forked,
+                waiting: link.waiting.iter().map(waiting).collect(),
             },
             certificate_ends: certificate_ends(&dir),
         })
     })
+}
+
+fn waiting(stream: &uplink::WaitingStream) -> WaitingStream {
+    let uplink::WaitingStream { stream, from, to, signer } = stream;
+    WaitingStream { stream: stream.to_string(), from: *from, to: *to, signer: signer.to_hex() }
 }
 
 fn passed_over(passed: uplink::PassedOver) -> PassedOver {

@@ -75,6 +75,15 @@ fn print(status: &Value, is_running: bool) {
         let text = |name: &str| passed[name].as_str().unwrap_or_default().to_owned();
         println!("preferred    {} not used since {since}: {}", text("collector"), text("error"));
     }
+    for waiting in status.pointer("/uplink/waiting").and_then(Value::as_array).into_iter().flatten() {
+        let (number, text) =
+            (|name: &str| waiting[name].as_u64().unwrap_or(0), |name: &str| waiting[name].as_str().unwrap_or("?"));
+        println!("standstill   stream {}: the collector lacks batches {} to {}", text("stream"), number("from"), number("to"));
+        println!(
+            "             the collector whose receipt key is {} gave a receipt for them and is to bring them",
+            text("signer")
+        );
+    }
     println!("stream       {}", text("/buffer/stream"));
     match number("/buffer/head/k") {
         Some(k) => println!("head         batch {k}, {}", text("/buffer/head/hash")),

@@ -14,6 +14,7 @@ mod quickstart;
 mod serve;
 mod state;
 mod token;
+mod waiting;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -62,6 +63,9 @@ enum Command {
     /// Lists forks, or exports what proves one
     #[command(subcommand)]
     Evidence(evidence::Command),
+    /// Shows streams that stand still until another collector brings what it has
+    #[command(after_help = waiting::EXAMPLES)]
+    Waiting(waiting::Arguments),
     /// Checks configuration, state, ports and the trail's sink
     Check(check::Arguments),
     /// Prints a completion script
@@ -100,6 +104,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Agents(command) => agents::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Ca(command) => ca::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Evidence(command) => evidence::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
+        Command::Waiting(arguments) => waiting::run(&cli.of, &arguments).map(|()| ExitCode::SUCCESS),
         Command::AccessKey(command) => access_key::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&cli.of, &arguments),
         Command::Completion { shell } => {

@@ -2,6 +2,9 @@
 //!
 //! Single statements over a connection, as in [`super::store`]; what must happen together is the writer's transaction.
 
+use std::path::Path;
+
+use edgetrail_disk::Medium;
 use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -107,6 +110,11 @@ pub(super) fn waiting_for(connection: &Connection, signer: &Hash) -> Result<Vec<
         Ok(evidence(row, stream).map(|evidence| (stream, evidence)))
     })?;
     rows.map(|row| row?).collect()
+}
+
+/// The same beside a running collector, for whoever has only the ledger's directory.
+pub fn waiting_in(medium: &Medium, dir: &Path) -> Result<Vec<Waiting>, LedgerError> {
+    waiting(&store::open_reader(medium, &dir.join("ledger.sqlite"))?)
 }
 
 /// Every stream that waits, in the order recorded.

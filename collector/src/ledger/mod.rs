@@ -39,6 +39,7 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use anchors::waiting_in;
 pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};

@@ -52,6 +52,8 @@ async fn home_waits_for_a_relay_and_goes_on_once_it_is_forgotten() {
     }
     assert!(matches!(bench.ledger.commit(batch(&before, 4)).await, Err(CommitError::Expect { .. })), "above a hole");
     assert_eq!(bench.ledger.waiting().unwrap().len(), 1);
+    let beside = waiting_in(&Medium::real(), dir.path()).unwrap();
+    assert_eq!(beside.iter().map(|it| (it.from, it.to)).collect::<Vec<_>>(), [(2, 3)], "as the command reads it");
     assert!(bench.ledger.unreported(9).unwrap().is_empty());
 
     let given_up = bench.ledger.forget(key_of(RELAY)).await.unwrap();
