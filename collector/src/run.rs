@@ -141,6 +141,8 @@ impl Collector {
         let mut serving = Stage::new("ports", PORTS_STOP_MAX);
         serving.spawn("control", control.clone().run(serving.stop.clone()));
         serving.spawn_plain("certificate renewal", pki.clone().run(serving.stop.clone()));
+        let relays = ingest::Relays::start(&control, &pki, &ledger, &internal).await.map_err(open_error("the relays"))?;
+        serving.spawn_plain("relays", relays.run(serving.stop.clone()));
         let ingest = Ingest::with_limits(ledger.clone(), control.clone(), &pki, Some(internal.clone()), config.limits);
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let enrollment = EnrollmentOptions {

@@ -11,6 +11,7 @@ mod check;
 mod evidence;
 mod print;
 mod quickstart;
+mod relay;
 mod serve;
 mod state;
 mod token;
@@ -60,6 +61,9 @@ enum Command {
     /// Makes, lists or deletes the keys with which clients sign calls
     #[command(subcommand)]
     AccessKey(access_key::Command),
+    /// Shows relays, forgets or revokes one
+    #[command(subcommand)]
+    Relay(relay::Command),
     /// Lists forks, or exports what proves one
     #[command(subcommand)]
     Evidence(evidence::Command),
@@ -102,6 +106,7 @@ pub fn run(cli: Cli) -> ExitCode {
         }
         Command::Token(command) => token::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Agents(command) => agents::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
+        Command::Relay(command) => relay::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Ca(command) => ca::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Evidence(command) => evidence::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Waiting(arguments) => waiting::run(&cli.of, &arguments).map(|()| ExitCode::SUCCESS),

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 
 use super::forks::{self, KeptBatch};
 use super::store::{self, BatchRow, StreamRow};
-use super::{Committed, Encoding, LedgerError, segments};
+use super::{Committed, Encoding, LedgerError, Waiting, anchors, segments};
 
 /// Most committed batches that stand beside a later branch; the ledger holds the rest.
 const COMMITTED_MAX: u64 = 4096;
@@ -56,6 +56,11 @@ impl Forks {
     pub fn list(&self) -> Result<Vec<Fork>, LedgerError> {
         let agents = forks::agents(&self.connection)?;
         agents.into_iter().map(|agent| self.fork(agent)).collect()
+    }
+
+    /// Streams that stand still until another collector brings what it vouched for.
+    pub fn waiting(&self) -> Result<Vec<Waiting>, LedgerError> {
+        anchors::waiting(&self.connection)
     }
 
     /// The agent whose stream this is, recorded or kept.

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::{self, Identity, PeerError, PeerIdentity, TlsError};
 use edgetrail_proto::chain::PublicKey;
-use edgetrail_proto::identity::{AgentIdentity, TrustDomain};
+use edgetrail_proto::identity::{AgentIdentity, RelayIdentity, TrustDomain};
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType, SigningKey,
@@ -191,16 +191,37 @@ impl Authority {
         Ok(vec![leaf.der().clone(), root.certificate.clone()])
     }
 
+    /// A relay's chains for one key, each leaf first: what it shows home, and what it shows agents. While the root is being
+    /// replaced they come from different ones, as agents' and servers' do.
+    pub fn issue_relay(
+        &self,
+        request: &Request,
+        identity: &RelayIdentity,
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<(Vec<CertificateDer<'static>>, Vec<CertificateDer<'static>>), IssueError> {
+        let held = self.held();
+        let issue = |root: &Root, names: Vec<SanType>, usage| {
+            let mut params = leaf_params(identity.name.as_str(), now, self.options.certificate_life);
+            params.subject_alt_names = names;
+            params.extended_key_usages = vec![usage];
+            let leaf = params.signed_by(&request.0, &root.issuer).map_err(IssueError::Certificate)?;
+            Ok(vec![leaf.der().clone(), root.certificate.clone()])
+        };
+        let uri = identity.to_string();
+        let uri = vec![SanType::URI(uri.clone().try_into().map_err(|_| IssueError::Name(uri))?)];
+        let names = names.iter().map(|name| server_name(name)).collect::<Result<_, _>>()?;
+        let (serving, next) = (&held.roots.serving, held.roots.next.as_ref().unwrap_or(&held.roots.serving));
+        Ok((issue(next, uri, ExtendedKeyUsagePurpose::ClientAuth)?, issue(serving, names, ExtendedKeyUsagePurpose::ServerAuth)?))
+    }
+
     /// A server identity with a fresh key. The chain ends in the root itself, which a joining agent's pin needs to see.
     pub fn issue_server(&self, names: &[String], now: SystemTime) -> Result<Identity, IssueError> {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(IssueError::Certificate)?;
         let mut params = leaf_params("edgetrail-collector", now, SERVER_CERTIFICATE_LIFE);
         let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         for name in local.iter().chain(names) {
-            let name = match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.clone().try_into().map_err(|_| IssueError::Name(name.clone()))?),
-            };
+            let name = server_name(name)?;
             if !params.subject_alt_names.contains(&name) {
                 params.subject_alt_names.push(name);
             }
@@ -298,6 +319,13 @@ impl Request {
     pub fn public_key(&self) -> Vec<u8> {
         self.0.subject_public_key_info()
     }
+}
+
+fn server_name(name: &str) -> Result<SanType, IssueError> {
+    Ok(match name.parse::<IpAddr>() {
+        Ok(address) => SanType::IpAddress(address),
+        Err(_) => SanType::DnsName(name.try_into().map_err(|_| IssueError::Name(name.to_owned()))?),
+    })
 }
 
 /// When a certificate of this authority was issued, Unix seconds.

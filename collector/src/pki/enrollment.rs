@@ -11,21 +11,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgetrail_link::receipt_keys::ReceiptKey;
-use edgetrail_link::tls::ConnectionInfo;
+use edgetrail_link::tls::{ConnectionInfo, PeerIdentity};
 use edgetrail_link::wire::enrollment_server::{Enrollment, EnrollmentServer};
 use edgetrail_link::wire::{
     Credentials, JoinRelayRequest, JoinRelayResponse, JoinRequest, JoinResponse, RenewRelayRequest, RenewRelayResponse,
     RenewRequest, RenewResponse, Scope,
 };
 use edgetrail_link::{renewal, tls};
-use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use edgetrail_proto::identity::{AgentId, AgentIdentity, RelayName};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::authority::{ChainError, IssueError, issued_at};
+use super::authority::{self, ChainError, IssueError, issued_at};
 use super::guesses::Guesses;
-use super::{Authority, Pki};
+use super::{Authority, Pki, PkiError};
 use crate::control::{Agent, Control, ControlError, Grant};
 
 /// After its end, a certificate may still be renewed for this long: an agent that was cut off comes back by itself.
@@ -42,7 +42,7 @@ const WAITING_MAX: usize = 256;
 
 /// Longest host name and version that are kept. Source: RFC 1035 §2.3.4 for the name.
 const HOST_BYTES_MAX: usize = 255;
-const VERSION_BYTES_MAX: usize = 64;
+pub(super) const VERSION_BYTES_MAX: usize = 64;
 
 /// What a joined agent is told besides its certificate.
 #[derive(Clone, Debug)]
@@ -57,11 +57,11 @@ pub struct EnrollmentOptions {
 #[derive(Clone, Debug)]
 pub struct EnrollmentService(Arc<Inner>);
 
-struct Inner {
-    pki: Pki,
-    authority: Arc<Authority>,
-    control: Control,
-    options: EnrollmentOptions,
+pub(super) struct Inner {
+    pub(super) pki: Pki,
+    pub(super) authority: Arc<Authority>,
+    pub(super) control: Control,
+    pub(super) options: EnrollmentOptions,
     guesses: Guesses,
     waiting: Semaphore,
     room: Semaphore,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Inner {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum EnrollmentError {
+pub(super) enum EnrollmentError {
     #[error("the request's {0} is not what the protocol asks for")]
     Malformed(&'static str),
     #[error("too many wrong tokens came from {address}; wait {} s", wait.as_secs())]
@@ -93,6 +93,18 @@ enum EnrollmentError {
     Signature,
     #[error("agent {agent} is revoked, or has joined anew since; join again with a token")]
     Superseded { agent: AgentId },
+    #[error("relay {name} is revoked, or has joined anew since; join again with a token")]
+    SupersededRelay { name: RelayName },
+    #[error("relay {name} was forgotten: it joins again with a new receipt key")]
+    ForgottenKey { name: RelayName },
+    #[error("relay {name} has had too many receipt keys; join under another name")]
+    TooManyKeys { name: RelayName },
+    #[error("the receipt key is another collector's")]
+    KeyTaken,
+    #[error("`{name}` is another collector's name")]
+    NameTaken { name: String },
+    #[error("the receipt key can't be taken up")]
+    Pki(#[source] Box<PkiError>),
 }
 
 impl EnrollmentService {
@@ -125,11 +137,13 @@ impl EnrollmentService {
         let done = done.map_err(|_| Status::internal("the request could not be worked on"))?;
         done.map(Response::new).map_err(|error| error.answer())
     }
-}
 
-#[tonic::async_trait]
-impl Enrollment for EnrollmentService {
-    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+    /// A request that holds a token: an address that gave wrong ones waits.
+    async fn with_token<Q: Send + 'static, T: Send + 'static>(
+        &self,
+        request: Request<Q>,
+        call: impl FnOnce(&Inner, &Q) -> Result<T, EnrollmentError> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
         let address = request.extensions().get::<ConnectionInfo>().map(|info| info.address.ip());
         let request = request.into_inner();
         if let Some(address) = address
@@ -138,7 +152,7 @@ impl Enrollment for EnrollmentService {
             return Err(EnrollmentError::Guessing { address, wait }.answer());
         }
         self.work(move |inner| {
-            let joined = inner.join(&request, SystemTime::now());
+            let joined = call(inner, &request);
             if let (Err(EnrollmentError::Control(ControlError::Token)), Some(address)) = (&joined, address)
                 && inner.guesses.wrong(address, Instant::now())
             {
@@ -148,18 +162,26 @@ impl Enrollment for EnrollmentService {
         })
         .await
     }
+}
+
+#[tonic::async_trait]
+impl Enrollment for EnrollmentService {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        self.with_token(request, |inner, request| inner.join(request, SystemTime::now())).await
+    }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let request = request.into_inner();
         self.work(move |inner| inner.renew(&request, SystemTime::now())).await
     }
 
-    async fn join_relay(&self, _: Request<JoinRelayRequest>) -> Result<Response<JoinRelayResponse>, Status> {
-        Err(Status::unimplemented("this collector takes no relays yet"))
+    async fn join_relay(&self, request: Request<JoinRelayRequest>) -> Result<Response<JoinRelayResponse>, Status> {
+        self.with_token(request, |inner, request| inner.join_relay(request, SystemTime::now())).await
     }
 
-    async fn renew_relay(&self, _: Request<RenewRelayRequest>) -> Result<Response<RenewRelayResponse>, Status> {
-        Err(Status::unimplemented("this collector takes no relays yet"))
+    async fn renew_relay(&self, request: Request<RenewRelayRequest>) -> Result<Response<RenewRelayResponse>, Status> {
+        let request = request.into_inner();
+        self.work(move |inner| inner.renew_relay(&request, SystemTime::now())).await
     }
 }
 
@@ -208,34 +230,18 @@ impl Inner {
     }
 
     fn renew(&self, request: &RenewRequest, now: SystemTime) -> Result<RenewResponse, EnrollmentError> {
-        if request.certificate.len() > REQUEST_BYTES_MAX || request.signature.len() > 128 {
-            return Err(EnrollmentError::Malformed("certificate or signature"));
-        }
-        let leaf = CertificateDer::from(request.certificate.as_ref());
-        let malformed = |_| EnrollmentError::Malformed("certificate");
-        let issued = issued_at(&leaf).map_err(malformed)?;
-        // The chain is judged as of its issue: that it may have expired is what renewal is for.
-        let at = UNIX_EPOCH.checked_add(Duration::from_secs(issued)).ok_or(EnrollmentError::Malformed("certificate"))?;
-        let identity = self.authority.agent_of(std::slice::from_ref(&leaf), at).map_err(EnrollmentError::Chain)?;
-        if !tls::signed_by(&leaf, &renewal::message(&request.csr, &leaf, request.time), &request.signature) {
-            return Err(EnrollmentError::Signature);
-        }
-        let csr = self.authority.check_request(&request.csr).map_err(EnrollmentError::Issue)?;
-        if csr.public_key() != tls::public_key_of(&leaf).map_err(malformed)? {
-            return Err(EnrollmentError::Signature);
-        }
-        let (_, not_after) = tls::validity_of(&leaf).map_err(malformed)?;
-        let grace_end = u64::try_from(not_after).unwrap_or(0).saturating_add(RENEWAL_GRACE.as_secs());
-        if unix_ns(now) / 1_000_000_000 > grace_end {
-            return Err(EnrollmentError::GraceOver);
-        }
+        let message = renewal::message(&request.csr, &request.certificate, request.time);
+        let renewal = self.check_renewal(&request.csr, &request.certificate, &message, &request.signature, now)?;
+        let PeerIdentity::Agent(identity) = renewal.identity else {
+            return Err(EnrollmentError::Malformed("certificate: it is no agent's"));
+        };
         let agent = identity.agent;
         let known = self.control.agent(agent).map_err(EnrollmentError::Control)?;
-        let current = known.is_some_and(|known| known.revoked_ns.is_none() && issued >= known.joined_ns / 1_000_000_000);
+        let current = known.is_some_and(|known| known.revoked_ns.is_none() && renewal.issued >= known.joined_ns / 1_000_000_000);
         if !current {
             return Err(EnrollmentError::Superseded { agent });
         }
-        let chain = self.authority.issue_agent(&csr, &identity, now).map_err(EnrollmentError::Issue)?;
+        let chain = self.authority.issue_agent(&renewal.request, &identity, now).map_err(EnrollmentError::Issue)?;
         let serial = chain.first().map(serial_of).unwrap_or_default();
         let expires = unix_ns(now + self.authority.certificate_life());
         self.control.renewed(agent, &serial, expires).map_err(EnrollmentError::Control)?;
@@ -243,13 +249,55 @@ impl Inner {
         Ok(RenewResponse { credentials: Some(self.credentials(&chain)) })
     }
 
-    fn credentials(&self, chain: &[CertificateDer<'_>]) -> Credentials {
+    /// Checks that the holder of a certificate asks for its successor, for the same key. Whether it may have one is not
+    /// asked yet.
+    pub(super) fn check_renewal(
+        &self,
+        csr: &[u8],
+        certificate: &[u8],
+        message: &[u8],
+        signature: &[u8],
+        now: SystemTime,
+    ) -> Result<Renewal, EnrollmentError> {
+        if certificate.len() > REQUEST_BYTES_MAX || signature.len() > 128 {
+            return Err(EnrollmentError::Malformed("certificate or signature"));
+        }
+        let leaf = CertificateDer::from(certificate);
+        let malformed = |_| EnrollmentError::Malformed("certificate");
+        let issued = issued_at(&leaf).map_err(malformed)?;
+        // The chain is judged as of its issue: that it may have expired is what renewal is for.
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(issued)).ok_or(EnrollmentError::Malformed("certificate"))?;
+        let identity = self.authority.peer_of(std::slice::from_ref(&leaf), at).map_err(EnrollmentError::Chain)?;
+        if !tls::signed_by(&leaf, message, signature) {
+            return Err(EnrollmentError::Signature);
+        }
+        let request = self.authority.check_request(csr).map_err(EnrollmentError::Issue)?;
+        if request.public_key() != tls::public_key_of(&leaf).map_err(malformed)? {
+            return Err(EnrollmentError::Signature);
+        }
+        let (_, not_after) = tls::validity_of(&leaf).map_err(malformed)?;
+        let grace_end = u64::try_from(not_after).unwrap_or(0).saturating_add(RENEWAL_GRACE.as_secs());
+        if unix_ns(now) / 1_000_000_000 > grace_end {
+            return Err(EnrollmentError::GraceOver);
+        }
+        Ok(Renewal { request, identity, issued })
+    }
+
+    pub(super) fn credentials(&self, chain: &[CertificateDer<'_>]) -> Credentials {
         Credentials {
             certificate_chain: chain.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect(),
             roots: self.pki.roots().iter().map(|root| Bytes::copy_from_slice(root)).collect(),
             receipt_keys: self.pki.receipt_keys().iter().map(ReceiptKey::to_wire).collect(),
         }
     }
+}
+
+/// Who renews, under what key.
+pub(super) struct Renewal {
+    pub(super) request: authority::Request,
+    pub(super) identity: PeerIdentity,
+    /// Of the certificate that is renewed, Unix seconds.
+    pub(super) issued: u64,
 }
 
 impl EnrollmentError {
@@ -268,19 +316,28 @@ impl EnrollmentError {
                 Status::invalid_argument(text)
             }
             Self::Control(ControlError::Token) => Status::permission_denied(text),
-            Self::OtherScopes { .. } | Self::Chain(_) | Self::GraceOver | Self::Signature | Self::Superseded { .. } => {
-                Status::permission_denied(text)
-            }
+            Self::OtherScopes { .. }
+            | Self::Chain(_)
+            | Self::GraceOver
+            | Self::Signature
+            | Self::Superseded { .. }
+            | Self::SupersededRelay { .. }
+            | Self::ForgottenKey { .. }
+            | Self::TooManyKeys { .. }
+            | Self::KeyTaken
+            | Self::NameTaken { .. } => Status::permission_denied(text),
             Self::Guessing { .. } => Status::resource_exhausted(text),
-            Self::Control(_) | Self::Issue(_) => Status::internal("the collector can't enroll now; its log says why"),
+            Self::Control(_) | Self::Issue(_) | Self::Pki(_) => {
+                Status::internal("the collector can't enroll now; its log says why")
+            }
         }
     }
 }
 
-fn serial_of(leaf: &CertificateDer<'static>) -> String {
+pub(super) fn serial_of(leaf: &CertificateDer<'static>) -> String {
     tls::serial_of(leaf).map(hex::encode).unwrap_or_default()
 }
 
-fn unix_ns(time: SystemTime) -> u64 {
+pub(super) fn unix_ns(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }

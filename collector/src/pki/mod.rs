@@ -14,6 +14,7 @@ mod files;
 mod foreign;
 mod guesses;
 mod receipt_key;
+mod relays;
 mod revocations;
 mod root;
 pub mod rotation;
@@ -40,7 +41,7 @@ pub use foreign::{ForeignOptions, MappedAgent};
 pub use revocations::Revocations;
 
 use self::receipt_key::ReceiptKeyFile;
-use crate::control::Revoked;
+use crate::control::{Relay, Revoked};
 
 /// Name of the CA's certificate in the PKI directory: what clients of the API take as their CA bundle.
 pub const CA_FILE: &str = "ca.pem";
@@ -189,10 +190,29 @@ impl Pki {
         Ok(signer)
     }
 
+    /// Trusts the receipt keys of these relays, and of no others, whatever became of the relays since.
+    pub fn trust_relays(&self, relays: &[Relay]) -> Result<(), PkiError> {
+        self.trust_receipt_keys(relays.iter().flat_map(|relay| relay.receipt_keys.iter().cloned()).collect())
+    }
+
+    /// Whether agents or clients reach this collector itself under this name.
+    fn is_own_name(&self, name: &str) -> bool {
+        let server = self.0.options.server.as_ref().and_then(|files| read_server(files).ok());
+        let certified = server.and_then(|identity| tls::names_of(identity.chain.first()?).ok()).unwrap_or_default();
+        self.0.options.server_names.iter().any(|own| own.eq_ignore_ascii_case(name))
+            || certified.iter().any(|own| own.strip_prefix("dns:").is_some_and(|own| own.eq_ignore_ascii_case(name)))
+    }
+
     /// Tells agents from now on of the receipt keys of this home's other collectors. Each is signed anew by every root
     /// that is trusted; who they are is the caller's to know.
     pub fn trust_receipt_keys(&self, keys: Vec<ReceiptKey>) -> Result<(), PkiError> {
-        *self.0.others.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        {
+            let mut others = self.0.others.write().unwrap_or_else(PoisonError::into_inner);
+            if *others == keys {
+                return Ok(());
+            }
+            *others = keys;
+        }
         self.reload()
     }
 

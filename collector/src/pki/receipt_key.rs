@@ -17,10 +17,10 @@ use super::files::{self, FileError};
 const FILE: &str = "receipt.key";
 
 /// Receipts are checked long after: the key's validity ends with the CA's.
-const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+pub(super) const LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
 /// The statement begins this long before it is made: a step back of the collector's clock makes no receipt void.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Former keys that are kept: one for each time that the collector was restored.
 const FORMER_MAX: usize = 64;

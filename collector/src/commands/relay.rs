@@ -1,0 +1,123 @@
+//! `relay list | forget | revoke`: home's side of its relays.
+
+use anyhow::Context;
+use clap::Subcommand;
+use edgetrail_disk::Medium;
+use edgetrail_proto::chain::Hash;
+use edgetrail_proto::identity::RelayName;
+use edgetrail_proto::record::format_time;
+use serde_json::{Value, json};
+
+use super::print::table;
+use super::{Of, Output, state};
+use crate::config::Config;
+use crate::control::Relay;
+use crate::ledger::{Forks, Waiting};
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Command {
+    /// Every relay that has joined, and which streams wait for it
+    List {
+        #[arg(short, long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+    /// Gives up whatever only this relay could still bring: streams that wait for it go on, and a gap reports what is lost
+    #[command(after_help = FORGET)]
+    Forget { name: RelayName },
+    /// Ends a relay's connections and lets it in no more, until it joins again with a token
+    Revoke { name: RelayName },
+}
+
+const EXAMPLES: &str = "Examples:
+  edgetrail-collector relay list -o json
+  edgetrail-collector relay forget tokyo-1
+  edgetrail-collector relay revoke tokyo-1";
+
+const FORGET: &str = "Only for a relay whose disk is gone. If it comes back after all, what it brings is still taken.
+A forgotten relay that joins again needs a new receipt key.";
+
+pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
+    let config = state::config(of)?;
+    let control = state::control(&config)?;
+    match command {
+        Command::List { output } => {
+            let relays = control.relays().context("relays can't be listed")?;
+            let waiting = waiting(&config)?;
+            let shown = relays.iter().map(|relay| (relay, waits_for(relay, &waiting)));
+            match output {
+                Output::Json => println!("{}", Value::from_iter(shown.map(|(relay, waits)| json_of(relay, &waits)))),
+                Output::Text => {
+                    let rows: Vec<_> = shown.map(|(relay, waits)| row(relay, &waits)).collect();
+                    print!("{}", table(&["relay", "names", "last seen", "certificate until", "streams waiting", "state"], &rows));
+                }
+            }
+        }
+        Command::Forget { name } => {
+            control.forget_relay(&name, state::now_ns()).context("the relay can't be forgotten")?;
+            println!(
+                "forgot {name}: within 5 s of a running collector, streams that wait for it go on and gaps report what is lost"
+            );
+        }
+        Command::Revoke { name } => {
+            control.revoke_relay(&name, state::now_ns()).context("the relay can't be revoked")?;
+            println!("revoked {name}; a running collector ends its connections within 5 s");
+        }
+    }
+    Ok(())
+}
+
+/// Nothing waits where no ledger is yet.
+fn waiting(config: &Config) -> anyhow::Result<Vec<Waiting>> {
+    let dir = config.state_dir.join("ledger");
+    if !dir.join("ledger.sqlite").exists() {
+        return Ok(Vec::new());
+    }
+    let ledger = Forks::open(&Medium::real(), &dir).context("the ledger can't be read")?;
+    ledger.waiting().context("the streams that wait can't be listed")
+}
+
+fn waits_for<'a>(relay: &Relay, waiting: &'a [Waiting]) -> Vec<&'a Waiting> {
+    let keys: Vec<Hash> = relay.receipt_keys.iter().map(|key| Hash::of(&key.public_key.0)).collect();
+    waiting.iter().filter(|waiting| keys.contains(&waiting.signer)).collect()
+}
+
+fn state_of(relay: &Relay) -> &'static str {
+    match (relay.revoked_ns, relay.forgotten_ns) {
+        (Some(_), _) => "revoked",
+        (None, Some(_)) => "forgotten",
+        (None, None) => "joined",
+    }
+}
+
+fn row(relay: &Relay, waits: &[&Waiting]) -> Vec<String> {
+    vec![
+        relay.name.to_string(),
+        relay.names.join(" "),
+        relay.last_seen_ns.map_or_else(|| "never".to_owned(), format_time),
+        format_time(relay.certificate_expires_ns),
+        waits.len().to_string(),
+        state_of(relay).to_owned(),
+    ]
+}
+
+fn json_of(relay: &Relay, waits: &[&Waiting]) -> Value {
+    let waits = waits.iter().map(|waiting| {
+        let Waiting { info, from, to, .. } = waiting;
+        json!({ "agent": info.agent.to_string(), "stream": info.stream.to_string(), "fromBatch": from, "toBatch": to })
+    });
+    json!({
+        "relay": relay.name.to_string(),
+        "names": relay.names,
+        "version": relay.version,
+        "certificateSerial": relay.certificate_serial,
+        "certificateExpires": format_time(relay.certificate_expires_ns),
+        "receiptKeys": Value::from_iter(relay.receipt_keys.iter().map(|key| Hash::of(&key.public_key.0).to_string())),
+        "joined": format_time(relay.joined_ns),
+        "revoked": relay.revoked_ns.map(format_time),
+        "forgotten": relay.forgotten_ns.map(format_time),
+        "lastSeen": relay.last_seen_ns.map(format_time),
+        "waiting": Value::from_iter(waits),
+        "state": state_of(relay),
+    })
+}
