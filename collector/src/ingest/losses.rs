@@ -42,7 +42,7 @@ pub async fn report_losses(ledger: &Ledger, internal: &Internal) -> Result<(), L
         }
         for missing in losses {
             tracing::error!(
-                stream = %missing.info.stream, agent = %missing.info.agent, from = missing.from, to = missing.to,
+                stream = %missing.stream, agent = %missing.info.agent, from = missing.from, to = missing.to,
                 records = missing.records, why = missing.why.cause(), "batches are missing for good: a gap reports them"
             );
             internal.gap(gap(&missing), missing.records.unwrap_or(0)).await?;
@@ -68,22 +68,22 @@ impl Why {
     pub fn cause(&self) -> &'static str {
         match self {
             Self::CollectorLost { .. } => GapCause::CollectorLost.as_str(),
-            Self::NotReceived => GapCause::NotReceived.as_str(),
+            Self::NotReceived { .. } => GapCause::NotReceived.as_str(),
         }
     }
 }
 
 fn gap(missing: &Missing) -> Record {
-    let Missing { info, from, to, records, why, since, until, .. } = missing;
-    let batches = format!("batches {from} to {to} of stream {} of agent {}", info.stream, info.agent);
+    let Missing { stream, info, from, to, records, why, since, until, .. } = missing;
+    let batches = format!("batches {from} to {to} of stream {stream} of agent {}", info.agent);
     let evidence = match why {
         Why::CollectorLost { signer } => format!("{batches}: a receipt by key {signer} says that a collector held them"),
-        Why::NotReceived => {
+        Why::NotReceived { .. } => {
             format!("{batches}: a later open of the agent names the last of them, and the agent does not hold them")
         }
     };
     let (account, region) = scope(info);
-    let position = format!("{}:{from}:{to}", info.stream);
+    let position = format!("{stream}:{from}:{to}");
     Record {
         user_identity: UserIdentity {
             kind: Some("AWSService".to_owned()),
@@ -100,7 +100,7 @@ fn gap(missing: &Missing) -> Record {
         request_parameters: Some(json!({
             "cause": why.cause(), "count": records, "exact": records.is_some(), "evidence": evidence,
             "from": format_time(*since), "to": format_time(*until),
-            "stream": info.stream.to_string(), "fromBatch": from, "toBatch": to,
+            "stream": stream.to_string(), "fromBatch": from, "toBatch": to,
         })),
         additional_event_data: serde_json::Map::from_iter([(
             "edgetrail".to_owned(),

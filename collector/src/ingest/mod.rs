@@ -131,7 +131,7 @@ impl Context {
             return Ok(());
         }
         tracing::error!(
-            stream = %missing.info.stream, from = missing.from, to = missing.to,
+            stream = %missing.stream, from = missing.from, to = missing.to,
             "an agent shows this collector's own receipt for what the ledger lacks: it goes on under a new receipt key"
         );
         self.ledger.sign_with(Arc::new(self.trust.renew_receipt_key()?));

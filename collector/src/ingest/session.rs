@@ -270,7 +270,7 @@ impl Session {
         // Whatever was known of the agent's streams may have changed: read anew what is used next.
         self.streams.clear();
         if !self.party.is_relay() {
-            self.note_unheld(predecessor).await?;
+            self.note_unheld(stream, predecessor).await?;
         }
         self.named.insert(stream);
         tracing::info!(agent = %self.party.agent(), %stream, superseded = opened.superseded, "stream opened");
@@ -280,7 +280,7 @@ impl Session {
 
     /// An open that names a batch which neither the ledger nor the agent holds: what lies between is gone, and reported by
     /// its exact range.
-    async fn note_unheld(&mut self, predecessor: Option<Predecessor>) -> Result<(), End> {
+    async fn note_unheld(&mut self, named_by: StreamId, predecessor: Option<Predecessor>) -> Result<(), End> {
         let Some(Predecessor { stream, k, .. }) = predecessor.filter(|named| named.k != Predecessor::NO_BATCH) else {
             return Ok(());
         };
@@ -292,7 +292,7 @@ impl Session {
         if self.named.contains(&stream) || self.named.len() >= STREAMS_MAX {
             return Ok(());
         }
-        let lost = self.context.ledger.lose(stream, k, Why::NotReceived).await;
+        let lost = self.context.ledger.lose(stream, k, Why::NotReceived { named_by }).await;
         if lost.map_err(|source| End::Commit { stream, source })? {
             self.context.report_losses().await;
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use edgetrail_disk::Medium;
 use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
+use edgetrail_proto::identity::StreamId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::store::get_u64;
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS missing (  -- below heads; shrinks as batches come la
 CREATE TABLE IF NOT EXISTS losses (   -- every range as it was given up; reported once
   id INTEGER PRIMARY KEY,
   stream INTEGER NOT NULL,
+  unknown BLOB NOT NULL DEFAULT X'',  -- id of a stream whose open never came; `stream` is then the one that names it
   first_k INTEGER NOT NULL,
   last_k INTEGER NOT NULL,
   records INTEGER,                    -- NULL: not known
@@ -46,7 +48,7 @@ CREATE TABLE IF NOT EXISTS losses (   -- every range as it was given up; reporte
   since INTEGER NOT NULL,
   until INTEGER NOT NULL,
   reported INTEGER NOT NULL DEFAULT 0,
-  UNIQUE (stream, first_k, last_k)
+  UNIQUE (stream, unknown, first_k, last_k)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS forgotten (
   signer BLOB PRIMARY KEY             -- SHA-256 of the receipt key
@@ -145,10 +147,12 @@ pub(super) fn lose(connection: &Connection, stream: i64, missing: &Missing) -> R
 pub(super) fn insert_loss(connection: &Connection, stream: i64, missing: &Missing) -> Result<i64, LedgerError> {
     let signer = match &missing.why {
         Why::CollectorLost { signer } => Some(signer.0),
-        Why::NotReceived => None,
+        Why::NotReceived { .. } => None,
     };
+    let unknown: &[u8] = if missing.stream == missing.info.stream { &[] } else { missing.stream.as_bytes() };
     let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO losses (stream, first_k, last_k, records, signer, since, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR IGNORE INTO losses (stream, first_k, last_k, records, signer, since, until, unknown)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     insert.execute(params![
         stream,
@@ -158,15 +162,23 @@ pub(super) fn insert_loss(connection: &Connection, stream: i64, missing: &Missin
         signer,
         missing.since.cast_signed(),
         missing.until.cast_signed(),
+        unknown,
     ])?;
-    let mut select = connection.prepare_cached("SELECT id FROM losses WHERE stream = ?1 AND first_k = ?2 AND last_k = ?3")?;
-    Ok(select.query_row(params![stream, missing.from.cast_signed(), missing.to.cast_signed()], |row| row.get(0))?)
+    let mut select =
+        connection.prepare_cached("SELECT id FROM losses WHERE stream = ?1 AND first_k = ?2 AND last_k = ?3 AND unknown = ?4")?;
+    Ok(select.query_row(params![stream, missing.from.cast_signed(), missing.to.cast_signed(), unknown], |row| row.get(0))?)
 }
 
 /// Whether a range that ends there was put on record before.
 pub(super) fn is_lost_to(connection: &Connection, stream: i64, to: u64) -> Result<bool, LedgerError> {
-    let mut select = connection.prepare_cached("SELECT 1 FROM losses WHERE stream = ?1 AND last_k = ?2")?;
+    let mut select = connection.prepare_cached("SELECT 1 FROM losses WHERE stream = ?1 AND last_k = ?2 AND unknown = X''")?;
     Ok(select.exists(params![stream, to.cast_signed()])?)
+}
+
+/// Whether a stream whose open never came was put on record before.
+pub(super) fn is_unknown_lost(connection: &Connection, stream: StreamId) -> Result<bool, LedgerError> {
+    let mut select = connection.prepare_cached("SELECT 1 FROM losses WHERE unknown = ?1")?;
+    Ok(select.exists([stream.as_bytes()])?)
 }
 
 /// Batch k is there now.
@@ -195,26 +207,37 @@ pub(super) fn missing(connection: &Connection, stream: i64) -> Result<Vec<(u64, 
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-const LOSS_COLUMNS: &str = "id, stream, first_k, last_k, records, signer, since, until";
+const LOSS_COLUMNS: &str = "id, stream, first_k, last_k, records, signer, since, until, unknown";
 
 /// Losses that no gap reports yet, oldest first.
 pub(super) fn unreported(connection: &Connection, limit: u32) -> Result<Vec<Missing>, LedgerError> {
     let sql = format!("SELECT {LOSS_COLUMNS} FROM losses WHERE reported = 0 ORDER BY id LIMIT ?1");
     let mut select = connection.prepare_cached(&sql)?;
     let rows = select.query_map([limit], |row| {
-        let why = match row.get::<_, Option<[u8; 32]>>(5)? {
-            Some(signer) => Why::CollectorLost { signer: Hash(signer) },
-            None => Why::NotReceived,
-        };
+        let signer = row.get::<_, Option<[u8; 32]>>(5)?.map(Hash);
+        let unknown = row.get::<_, Vec<u8>>(8)?.try_into().ok().map(StreamId::from_bytes);
         let records = row.get::<_, Option<i64>>(4)?.map(i64::cast_unsigned);
         let stream: i64 = row.get(1)?;
-        Ok((row.get(0)?, stream, get_u64(row, 2)?, get_u64(row, 3)?, records, why, get_u64(row, 6)?, get_u64(row, 7)?))
+        Ok((
+            row.get(0)?,
+            stream,
+            get_u64(row, 2)?,
+            get_u64(row, 3)?,
+            records,
+            signer,
+            unknown,
+            get_u64(row, 6)?,
+            get_u64(row, 7)?,
+        ))
     })?;
     let mut losses = Vec::new();
     for row in rows {
-        let (id, stream, from, to, records, why, since, until) = row?;
+        let (id, stream, from, to, records, signer, unknown, since, until) = row?;
         let Some(row) = store::stream_at(connection, stream)? else { continue };
-        losses.push(Missing { id, info: row.state.info, from, to, records, why, since, until });
+        let info = row.state.info;
+        let why = signer.map_or(Why::NotReceived { named_by: info.stream }, |signer| Why::CollectorLost { signer });
+        let stream = unknown.unwrap_or(info.stream);
+        losses.push(Missing { id, stream, info, from, to, records, why, since, until });
     }
     Ok(losses)
 }

@@ -62,6 +62,9 @@ pub struct Waiting {
 pub struct Missing {
     /// Of the report: it is made once.
     pub id: i64,
+    /// Whose they are.
+    pub stream: StreamId,
+    /// That stream, or the one that names it where this ledger has never heard of it.
     pub info: Arc<StreamInfo>,
     pub from: u64,
     pub to: u64,
@@ -78,8 +81,8 @@ pub struct Missing {
 pub enum Why {
     /// A collector gave its receipt for them and has lost them: this one, or a forgotten relay. Names its key.
     CollectorLost { signer: Hash },
-    /// A later open names them, and its agent does not hold them.
-    NotReceived,
+    /// The open of this stream names them, and its agent does not hold them.
+    NotReceived { named_by: StreamId },
 }
 
 impl Evidence {
@@ -151,6 +154,7 @@ impl Writer {
                 };
                 let mut missing = Missing {
                     id: 0,
+                    stream: evidence.header.stream,
                     info: self.shared.info(row.state.info.clone()),
                     from,
                     to: evidence.header.k,
@@ -247,7 +251,7 @@ impl Writer {
 
     /// Batches beyond a stream's head up to `to` will hardly come: put on record once, to be reported.
     pub(super) fn lose_beyond(&mut self, stream: StreamId, to: u64, why: Why) -> Result<Option<Missing>, LedgerError> {
-        let Some(row) = store::stream(&self.connection, stream)? else { return Ok(None) };
+        let Some(row) = store::stream(&self.connection, stream)? else { return self.lose_unknown(stream, to, why) };
         let from = row.state.head.k.map_or(0, |head| head.saturating_add(1));
         if from > to || to == u64::MAX || anchors::is_lost_to(&self.connection, row.id, to)? {
             return Ok(None);
@@ -258,7 +262,21 @@ impl Writer {
         };
         let until = self.now();
         let info = self.shared.info(row.state.info);
-        let mut missing = Missing { id: 0, info, from, to, records: None, why, since, until };
+        let mut missing = Missing { id: 0, stream, info, from, to, records: None, why, since, until };
+        missing.id = anchors::insert_loss(&self.connection, row.id, &missing)?;
+        Ok(Some(missing))
+    }
+
+    /// The same of a stream whose open never came: its successor's stands for what is known of it.
+    fn lose_unknown(&mut self, stream: StreamId, to: u64, why: Why) -> Result<Option<Missing>, LedgerError> {
+        let Why::NotReceived { named_by } = why else { return Ok(None) };
+        let Some(row) = store::stream(&self.connection, named_by)? else { return Ok(None) };
+        if to == u64::MAX || anchors::is_unknown_lost(&self.connection, stream)? {
+            return Ok(None);
+        }
+        let (since, until) = (row.state.info.open.t_opened, self.now());
+        let info = self.shared.info(row.state.info);
+        let mut missing = Missing { id: 0, stream, info, from: 0, to, records: None, why, since, until };
         missing.id = anchors::insert_loss(&self.connection, row.id, &missing)?;
         Ok(Some(missing))
     }

@@ -198,6 +198,29 @@ async fn a_named_batch_that_nobody_holds_is_reported_by_its_exact_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_named_stream_that_nobody_ever_brought_is_reported_whole_and_once() {
+    let rig = Rig::recording().await;
+    let agent = rig.join(1).await;
+    // Four batches were sealed and never sent; then the buffer was lost, and the key file remained.
+    let mut never_sent = agent.stream(1);
+    (0..4).for_each(|_| drop(never_sent.seal(&[])));
+    let second = agent.stream_with(2, |open| {
+        open.cause = Cause::BufferOrKeyLost;
+        open.t_opened = 2000;
+        open.predecessor = Some(Predecessor { stream: never_sent.open.stream, k: 3, hash: never_sent.writer.head() });
+    });
+    drop(rig.opened(&agent, &second).await);
+    until(&rig, |rig| names(rig).contains(&"ReportGap".to_owned())).await;
+    let reported = gap(&rig);
+    assert_eq!((reported["cause"].as_str(), reported["count"].as_u64()), (Some("not-received"), None));
+    assert_eq!((reported["fromBatch"].as_u64(), reported["toBatch"].as_u64()), (Some(0), Some(3)));
+    assert_eq!(reported["stream"].as_str(), Some(never_sent.open.stream.to_string().as_str()));
+    drop(rig.opened(&agent, &second).await);
+    assert!(rig.ledger.unreported(9).unwrap().is_empty());
+    assert_eq!(names(&rig).iter().filter(|name| *name == "ReportGap").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_sent_behind_a_fork_is_kept_whole() {
     let rig = Rig::start().await;
     let agent = rig.join(1).await;
