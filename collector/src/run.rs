@@ -119,6 +119,9 @@ impl Collector {
         let mut recording = Stage::new("internal stream", STAGE_STOP_MAX);
         recording.spawn("internal stream", internal_task.run(recording.stop.clone()));
 
+        // Before proofs are made and sessions begin: both know the relays' receipt keys.
+        let relays = ingest::Relays::start(&control, &pki, &ledger, &internal).await.map_err(open_error("the relays"))?;
+
         let mut consuming = Stage::new("consumers", STAGE_STOP_MAX);
         control.put_trail(default_trail(config)).map_err(open_error("the default trail"))?;
         let options = TrailsOptions {
@@ -141,7 +144,6 @@ impl Collector {
         let mut serving = Stage::new("ports", PORTS_STOP_MAX);
         serving.spawn("control", control.clone().run(serving.stop.clone()));
         serving.spawn_plain("certificate renewal", pki.clone().run(serving.stop.clone()));
-        let relays = ingest::Relays::start(&control, &pki, &ledger, &internal).await.map_err(open_error("the relays"))?;
         serving.spawn_plain("relays", relays.run(serving.stop.clone()));
         let ingest = Ingest::with_limits(ledger.clone(), control.clone(), &pki, Some(internal.clone()), config.limits);
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));

@@ -4,5 +4,6 @@
 mod missing;
 mod outbox;
 mod refusals;
+mod relays;
 mod rig;
 mod uplinks;

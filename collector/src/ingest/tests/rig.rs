@@ -11,9 +11,10 @@ use edgetrail_link::tls;
 use edgetrail_link::uplink::{Credentials, Endpoint, channel};
 use edgetrail_link::wire::enrollment_server::Enrollment;
 use edgetrail_link::wire::ingest_client::IngestClient;
-use edgetrail_link::wire::{self, JoinRequest, from_agent, from_collector};
+use edgetrail_link::wire::{self, JoinRelayRequest, JoinRequest, from_agent, from_collector};
 use edgetrail_proto::chain::{
-    BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, Receipt, SealInput, SealedBatch, Seed, Writer,
+    BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, Receipt, ReceiptSigner, SealInput, SealedBatch, Seed,
+    Writer,
 };
 use edgetrail_proto::identity::{AgentId, AgentIdentity, StreamId};
 use edgetrail_proto::merkle::leaf_hash;
@@ -25,9 +26,10 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
-use crate::control::{Control, NewToken};
-use crate::ingest::Ingest;
+use crate::control::{Control, NewRelayToken, NewToken};
+use crate::ingest::{Ingest, Relays};
 use crate::internal::{Home, Internal};
 use crate::ledger::{EntryRecord, Ledger, LedgerOptions};
 use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
@@ -75,6 +77,8 @@ impl Rig {
             let internal_stop = stop.clone();
             internal = Some(opened.0);
             tasks.spawn(async move { opened.1.run(internal_stop).await.unwrap() });
+            let relays = Relays::start(&control, &pki, &ledger, internal.as_ref().unwrap()).await.unwrap();
+            tasks.spawn(relays.run(stop.clone()));
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
@@ -109,6 +113,46 @@ impl Rig {
         let answer = service.join(tonic::Request::new(request)).await.unwrap().into_inner();
         let chain = answer.credentials.unwrap().certificate_chain;
         TestAgent { agent, key, chain: chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect() }
+    }
+
+    /// A relay that redeemed a token. It reaches home with `holder`'s certificate, which names no agent.
+    pub(super) async fn relay(&self, name: &str, seed: u8) -> TestRelay {
+        let new = NewRelayToken { name: name.parse().unwrap(), ttl: Duration::from_secs(60) };
+        let token = self.control.create_relay_token(&new, now_ns()).unwrap();
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let signer = ReceiptSigner::from_seed(&[seed; 32]);
+        let request = JoinRelayRequest {
+            token: token.text,
+            csr: CertificateParams::default().serialize_request(&key).unwrap().der().to_vec().into(),
+            receipt_public_key: signer.public_key().0.to_vec().into(),
+            names: vec![format!("{name}.example")],
+            version: "1".to_owned(),
+        };
+        let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: Vec::new() };
+        let service = EnrollmentService::new(&self.pki, self.control.clone(), options);
+        let answer = service.join_relay(tonic::Request::new(request)).await.unwrap().into_inner();
+        let chain = answer.credentials.unwrap().certificate_chain;
+        let chain = chain.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+        TestRelay { signer, holder: TestAgent { agent: AgentId::from_bytes([0; 16]), key, chain } }
+    }
+
+    /// One connection of a relay, for several sessions.
+    pub(super) async fn connect(&self, relay: &TestRelay) -> Result<Channel, String> {
+        let tls = Arc::clone(&self.credentials(&relay.holder).tls);
+        channel(&self.endpoint, tls).await.map_err(|error| error.to_string())
+    }
+
+    /// A relay's session for an agent, resumed with these streams held; and what home answered.
+    pub(super) async fn brought(&self, channel: &Channel, agent: AgentId, held: &[&TestStream]) -> (Conversation, wire::Resumed) {
+        let mut conversation = Conversation::over(channel.clone()).await.unwrap();
+        let streams = held.iter().map(|stream| wire::HeldStream { opening: Some(stream.opening()), ..Default::default() });
+        let resume =
+            wire::Resume { agent_id: agent.as_bytes().to_vec().into(), streams: streams.collect(), ..wire::Resume::default() };
+        conversation.say(from_agent::Message::Resume(resume)).await;
+        match conversation.hear().await {
+            Some(from_collector::Message::Resumed(resumed)) => (conversation, resumed),
+            other => panic!("not resumed but {other:?}"),
+        }
     }
 
     /// A certificate of this CA as of another time.
@@ -174,6 +218,11 @@ pub(super) fn issue(pki: &Pki, number: u8, at: SystemTime) -> TestAgent {
     let csr = CertificateParams::default().serialize_request(&key).unwrap();
     let request = pki.authority().check_request(csr.der()).unwrap();
     TestAgent { agent, key, chain: pki.authority().issue_agent(&request, &identity, at).unwrap() }
+}
+
+pub(super) struct TestRelay {
+    pub(super) signer: ReceiptSigner,
+    pub(super) holder: TestAgent,
 }
 
 pub(super) struct TestAgent {
@@ -300,7 +349,10 @@ pub(super) struct Conversation {
 
 impl Conversation {
     pub(super) async fn begin(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, String> {
-        let channel = channel(endpoint, Arc::clone(&credentials.tls)).await.map_err(|error| error.to_string())?;
+        Self::over(channel(endpoint, Arc::clone(&credentials.tls)).await.map_err(|error| error.to_string())?).await
+    }
+
+    pub(super) async fn over(channel: Channel) -> Result<Self, String> {
         let (to_collector, queue) = mpsc::channel(64);
         let attached = IngestClient::new(channel).attach(ReceiverStream::new(queue)).await;
         let inbound = attached.map_err(|status| status.to_string())?.into_inner();
