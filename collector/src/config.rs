@@ -6,6 +6,7 @@
 
 mod limits;
 mod pki;
+mod relay;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
 use edgetrail_settings::{Document, Layer, LayerError, Parsed, layers, variables};
 
+pub use self::relay::{HomeUrl, HomeUrlError, RelayConfig};
 use crate::ingest::IngestLimits;
 use crate::pki::{ForeignOptions, ServerFiles, TRUST_DOMAIN_DEFAULT};
 use crate::sinks::SinkConfig;
@@ -66,6 +68,8 @@ pub struct Config {
     pub api: ListenerConfig,
     pub pki: PkiConfig,
     pub limits: IngestLimits,
+    /// Where this collector is a relay, and not a home.
+    pub relay: Option<RelayConfig>,
     pub trail: TrailSettings,
     pub ledger_retention: Duration,
     pub history_retention: Duration,
@@ -141,6 +145,7 @@ impl Config {
         let trail = trail_settings(&mut document, &collector.state_dir, &mut warnings);
         let limits = limits::settings(&mut document);
         let pki = pki::settings(&mut document, &mut warnings);
+        let relay = relay::settings(&mut document);
         let account = required(&mut document, "collector.account", collector.account, "the home account, 12 digits");
         let region = required(&mut document, "collector.region", collector.region, "the home region, such as \"dc-tokyo-1\"");
         let trust_domain = collector.trust_domain.map(|domain| domain.0).or_else(|| TRUST_DOMAIN_DEFAULT.parse().ok());
@@ -160,7 +165,7 @@ impl Config {
         let host = collector.host.unwrap_or_else(host_name);
         let home = HomeConfig { account, region, partition: collector.partition, trust_domain, host };
         let state_dir = collector.state_dir;
-        Ok(Self { state_dir, home, ingest, api, pki, limits, trail, ledger_retention, history_retention, warnings })
+        Ok(Self { relay, state_dir, home, ingest, api, pki, limits, trail, ledger_retention, history_retention, warnings })
     }
 
     /// Of the trail that the configuration describes.

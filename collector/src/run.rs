@@ -6,6 +6,9 @@
 //! internal stream is closed, then the consumers end at their cursors, the ledger last.
 
 mod notify;
+mod relay;
+
+pub use self::relay::Relay;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -178,23 +181,28 @@ impl Collector {
     }
 
     /// Until `stop`, or until a task ends early. Every stage has ended, or run out of its time, when this returns.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
-        let ended = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            error = first_ended(&mut self.stages) => Err(error),
-        };
-        if let Err(error) = &ended {
-            tracing::error!(error = error as &dyn std::error::Error, "collector stops");
-        }
-        notify::stopping();
-        let mut failed = ended;
-        for stage in self.stages {
-            let stopped = stage.end().await;
-            failed = failed.and(stopped);
-        }
-        tracing::info!("collector stopped");
-        failed
+    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        run_stages(self.stages, stop).await
     }
+}
+
+/// Until `stop`, or until a task ends early; then each stage ends, in order.
+async fn run_stages(mut stages: Vec<Stage>, stop: CancellationToken) -> Result<(), RunError> {
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = first_ended(&mut stages) => Err(error),
+    };
+    if let Err(error) = &ended {
+        tracing::error!(error = error as &dyn std::error::Error, "collector stops");
+    }
+    notify::stopping();
+    let mut failed = ended;
+    for stage in stages {
+        let stopped = stage.end().await;
+        failed = failed.and(stopped);
+    }
+    tracing::info!("collector stopped");
+    failed
 }
 
 impl Stage {

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Of, state};
-use crate::run::Collector;
+use crate::run::{Collector, Relay};
 
 pub(super) const EXAMPLES: &str = "Examples:
   edgetrail-collector serve
@@ -22,7 +22,10 @@ pub(super) fn run(of: &Of) -> anyhow::Result<ExitCode> {
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(stop_at_signal(stop.clone()));
-        Collector::start(&config).await?.run(stop).await?;
+        match &config.relay {
+            Some(relay) => Relay::start(&config, relay).await?.run(stop).await?,
+            None => Collector::start(&config).await?.run(stop).await?,
+        }
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -26,13 +26,13 @@ pub enum FileError {
 }
 
 /// Makes the directory for the owner alone, if it is not there.
-pub(super) fn create_directory(path: &Path) -> Result<(), FileError> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::Write { path: path.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path).map_err(failed)
 }
 
 /// `None` where there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -41,7 +41,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 }
 
 /// Writes beside, syncs, renames, syncs the directory: after a crash the file is the old or the new one, whole.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let failed = |source| FileError::Write { path: path.to_owned(), source };
     let beside = path.with_extension("new");
     let written = || -> io::Result<()> {
@@ -56,6 +56,6 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Makes renames in it durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

@@ -10,7 +10,7 @@
 
 mod authority;
 mod enrollment;
-mod files;
+pub(crate) mod files;
 mod foreign;
 mod guesses;
 mod receipt_key;

@@ -1,0 +1,85 @@
+//! What a relay reads of its ledger to bring it on: bodies as they were received, by stream and batch.
+
+use bytes::Bytes;
+use edgetrail_proto::chain::{Hash, Header, Seal};
+use edgetrail_proto::identity::StreamId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::store::{BatchRow, get_u64};
+use super::{Committed, Encoding, Evidence, Ledger, LedgerError, anchors, segments, store};
+
+/// A batch as it was received.
+#[derive(Clone, Debug)]
+pub struct HeldBatch {
+    pub header: Header,
+    pub seal: Seal,
+    pub encoding: Encoding,
+    pub body: Bytes,
+    /// Length of the decoded body, in bytes.
+    pub body_bytes: u32,
+}
+
+impl Ledger {
+    /// Batch k with its body; `None` where the ledger never had it, or has released it.
+    pub fn held(&self, stream: StreamId, k: u64) -> Result<Option<HeldBatch>, LedgerError> {
+        let Some(row) = self.row(stream, k)? else { return Ok(None) };
+        let BatchRow { index, header, seal, encoding, position, .. } = row;
+        match segments::read_body(&self.shared.medium, &self.shared.segments_dir, index, position) {
+            Ok(body) => {
+                let body_bytes = u32::try_from(row.body_bytes).unwrap_or(u32::MAX);
+                Ok(Some(HeldBatch { header, seal, encoding, body, body_bytes }))
+            }
+            Err(LedgerError::Released { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first batch behind `after`, or from 0 on, whose body is still here.
+    pub fn next_held(&self, stream: StreamId, after: Option<u64>) -> Result<Option<u64>, LedgerError> {
+        let reader = self.shared.reader();
+        store::stream(&reader, stream)?.map_or(Ok(None), |row| next_held(&reader, row.id, after))
+    }
+
+    /// H_k of the batches from `from` on, in order, at most `limit`: also of those whose bodies are released.
+    pub fn hashes(&self, stream: StreamId, from: u64, limit: u32) -> Result<Vec<(u64, Hash)>, LedgerError> {
+        let reader = self.shared.reader();
+        store::stream(&reader, stream)?.map_or(Ok(Vec::new()), |row| hashes(&reader, row.id, from, limit))
+    }
+
+    /// Header, seal and place of batch k, whether its body is here or not.
+    pub fn header(&self, stream: StreamId, k: u64) -> Result<Option<(Header, Seal, Committed)>, LedgerError> {
+        Ok(self.row(stream, k)?.map(|row| {
+            let committed = Committed { stream, k, hash: row.hash, index: row.index, t_received: row.t_received };
+            (row.header, row.seal, committed)
+        }))
+    }
+
+    /// The evidence for batch k on which the stream was taken up.
+    pub fn anchor(&self, stream: StreamId, k: u64) -> Result<Option<Evidence>, LedgerError> {
+        let reader = self.shared.reader();
+        store::stream(&reader, stream)?.map_or(Ok(None), |row| anchors::at(&reader, row.id, k))
+    }
+
+    fn row(&self, stream: StreamId, k: u64) -> Result<Option<BatchRow>, LedgerError> {
+        let Some(committed) = self.committed(stream, k)? else { return Ok(None) };
+        let row = store::batches(&self.shared.reader(), committed.index, 1)?.pop();
+        Ok(row.filter(|row| row.index == committed.index))
+    }
+}
+
+fn next_held(connection: &Connection, stream: i64, after: Option<u64>) -> Result<Option<u64>, LedgerError> {
+    let mut select = connection.prepare_cached(
+        "SELECT b.k FROM batches b JOIN segments s ON s.segment = b.segment
+         WHERE b.stream = ?1 AND b.k > ?2 ORDER BY b.k LIMIT 1",
+    )?;
+    // No k reaches 2^63: one batch a nanosecond would take three centuries.
+    let after = after.map_or(-1, u64::cast_signed);
+    Ok(select.query_row(params![stream, after], |row| get_u64(row, 0)).optional()?)
+}
+
+fn hashes(connection: &Connection, stream: i64, from: u64, limit: u32) -> Result<Vec<(u64, Hash)>, LedgerError> {
+    let mut select =
+        connection.prepare_cached("SELECT k, hash FROM batches WHERE stream = ?1 AND k >= ?2 ORDER BY k LIMIT ?3")?;
+    let rows = select.query_map(params![stream, from.cast_signed(), limit], |row| Ok((get_u64(row, 0)?, Hash(row.get(1)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
