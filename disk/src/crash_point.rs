@@ -4,7 +4,8 @@
 //! N-th time: nothing is flushed, nothing is said, as with a kill from outside, but at the worst moment. A release build holds
 //! none of this.
 
-/// Every place there is, for tests to choose from. What comes before the slash is the program or `key-file`, which both have.
+/// Every place there is, for tests to choose from. What comes before the slash is the program, or `key-file`,
+/// which both have, or `relay`, which a collector is in that role alone.
 pub const CRASH_POINTS: &[&str] = &[
     "agent/buffer-before-commit",
     "agent/buffer-committed",
@@ -25,6 +26,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "collector/plan-committed",
     "key-file/erased",
     "key-file/written",
+    "relay/forwarded",
+    "relay/receipt-stored",
 ];
 
 /// The process ends here if it was started so.

@@ -12,6 +12,7 @@ mod evidence;
 mod print;
 mod quickstart;
 mod relay;
+mod relay_join;
 mod serve;
 mod state;
 mod token;

@@ -1,4 +1,4 @@
-//! `relay list | forget | revoke`: home's side of its relays.
+//! `relay list | forget | revoke`: home's side of its relays; `relay join`: a relay's own.
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -9,7 +9,7 @@ use edgetrail_proto::record::format_time;
 use serde_json::{Value, json};
 
 use super::print::table;
-use super::{Of, Output, state};
+use super::{Of, Output, relay_join, state};
 use crate::config::Config;
 use crate::control::Relay;
 use crate::ledger::{Forks, Waiting};
@@ -17,6 +17,9 @@ use crate::ledger::{Forks, Waiting};
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum Command {
+    /// Makes this collector a relay of a home
+    #[command(after_help = relay_join::EXAMPLES)]
+    Join(relay_join::Arguments),
     /// Every relay that has joined, and which streams wait for it
     List {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -38,9 +41,14 @@ const FORGET: &str = "Only for a relay whose disk is gone. If it comes back afte
 A forgotten relay that joins again needs a new receipt key.";
 
 pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
+    let command = match command {
+        Command::Join(arguments) => return relay_join::run(of, &arguments),
+        command => command,
+    };
     let config = state::config(of)?;
     let control = state::control(&config)?;
     match command {
+        Command::Join(_) => {}
         Command::List { output } => {
             let relays = control.relays().context("relays can't be listed")?;
             let waiting = waiting(&config)?;

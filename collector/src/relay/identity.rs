@@ -42,7 +42,10 @@ pub struct RelayPapers {
     pub partition: String,
     /// Under what names agents reach it.
     pub names: Vec<String>,
+    /// What it shows home.
     pub tls: tls::Identity,
+    /// What it shows agents, for the same key: leaf first, up to the root that a joining agent pins.
+    pub server_chain: Vec<CertificateDer<'static>>,
     pub roots: Vec<CertificateDer<'static>>,
     /// Of every collector of the home; this relay's own among them.
     pub receipt_keys: ReceiptKeys,
@@ -61,6 +64,7 @@ struct Stored {
     names: Vec<String>,
     key: String,
     chain: Vec<String>,
+    server_chain: Vec<String>,
     roots: Vec<String>,
     receipt_keys: Vec<StoredKey>,
     receipt_seed: String,
@@ -158,6 +162,7 @@ pub async fn join(join: &RelayJoin<'_>) -> Result<RelayPapers, RelayError> {
         partition: answer.partition,
         names: join.names.to_vec(),
         tls,
+        server_chain: server_chain(&answer.server_chain)?,
         roots,
         receipt_keys,
         revoked: Vec::new(),
@@ -184,6 +189,7 @@ impl RelayPapers {
             names: self.names.clone(),
             key: BASE64.encode(self.tls.key.secret_der()),
             chain: der(&self.tls.chain),
+            server_chain: der(&self.server_chain),
             roots: der(&self.roots),
             receipt_keys: self
                 .receipt_keys
@@ -225,11 +231,17 @@ impl RelayPapers {
             partition: stored.partition,
             names: stored.names,
             tls: tls::Identity { chain: der(&stored.chain)?, key },
+            server_chain: der(&stored.server_chain)?,
             roots,
             receipt_keys,
             revoked: stored.revoked.iter().map(|id| id.parse().ok()).collect::<Option<_>>()?,
             seed: Seed(Zeroizing::new(seed)),
         })
+    }
+
+    /// What it shows agents.
+    pub fn server(&self) -> tls::Identity {
+        tls::Identity { chain: self.server_chain.clone(), key: self.tls.key.clone_key() }
     }
 
     /// Signs the relay's receipts.
@@ -287,7 +299,8 @@ impl RelayPapers {
         if identity != self.identity {
             return Err(RelayError::Answer("the certificate is for another relay"));
         }
-        Ok(Self { tls, roots, receipt_keys, ..self.clone() })
+        let server_chain = server_chain(&answer.server_chain)?;
+        Ok(Self { tls, server_chain, roots, receipt_keys, ..self.clone() })
     }
 
     /// Home's Enrollment service.
@@ -310,6 +323,14 @@ impl RelayPapers {
         told.statement().ok_or(RelayError::Answer("it lacks this relay's own receipt key"))?;
         Ok(told)
     }
+}
+
+/// That it is for the relay's key is found when TLS is set up with it.
+fn server_chain(der: &[Bytes]) -> Result<Vec<CertificateDer<'static>>, RelayError> {
+    if der.is_empty() || der.len() > tls::CHAIN_LENGTH_MAX {
+        return Err(RelayError::Answer("it has no server's certificate"));
+    }
+    Ok(der.iter().map(|der| CertificateDer::from(der.to_vec())).collect())
 }
 
 type Checked = (tls::Identity, Vec<CertificateDer<'static>>, ReceiptKeys, RelayIdentity);

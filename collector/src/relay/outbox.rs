@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use edgetrail_disk::crash_point;
 use edgetrail_link::outbox::{
     CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled, Run,
 };
@@ -173,7 +174,11 @@ impl Outbox for AgentOutbox {
             tracing::warn!(stream = %receipt.stream, k = receipt.k, "home's receipt for a head that is not in this chain was put aside");
             return Ok(());
         }
-        self.progress.store(receipt).map_err(failed)
+        crash_point("relay/forwarded");
+        self.progress.store(receipt).map_err(failed)?;
+        // From here on a crash recovers to a relay that may release what the receipt covers.
+        crash_point("relay/receipt-stored");
+        Ok(())
     }
 
     fn reconcile(&self, _latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError> {

@@ -45,7 +45,7 @@ struct Told {
 impl RelayTrust {
     pub fn new(papers: Arc<RelayPapers>) -> Result<Self, TlsError> {
         let verifier = tls::agent_chain_verifier(&papers.roots)?;
-        let (identity, revoked) = (papers.tls.clone(), watch::Sender::new(revoked(&papers)));
+        let (identity, revoked) = (papers.server(), watch::Sender::new(revoked(&papers)));
         let door = Arc::new(Door { told: RwLock::new(Told { papers, verifier }), revoked });
         let ingest = tls::ingest_config(identity.clone(), Arc::<Door>::clone(&door))?;
         let (ingest_tls, api_tls) = (watch::Sender::new(ingest), watch::Sender::new(tls::api_config(identity)?));
@@ -55,8 +55,8 @@ impl RelayTrust {
     /// What home says now. What was in use stays in use where this can't be used.
     pub fn take_up(&self, papers: Arc<RelayPapers>) -> Result<(), TlsError> {
         let verifier = tls::agent_chain_verifier(&papers.roots)?;
-        let ingest = tls::ingest_config(papers.tls.clone(), Arc::<Door>::clone(&self.door))?;
-        let (api, revoked) = (tls::api_config(papers.tls.clone())?, revoked(&papers));
+        let ingest = tls::ingest_config(papers.server(), Arc::<Door>::clone(&self.door))?;
+        let (api, revoked) = (tls::api_config(papers.server())?, revoked(&papers));
         *self.door.told.write().unwrap_or_else(PoisonError::into_inner) = Told { papers, verifier };
         self.ingest_tls.send_replace(ingest);
         self.api_tls.send_replace(api);

@@ -34,7 +34,9 @@ fn no_answered_event_is_lost_or_doubled_by_kills() {
     let mut deployment = Deployment::with_one_agent();
     let load = Load::start(&deployment);
 
-    let mut points = CRASH_POINTS.iter().cycle().skip(usize::try_from(chance.below(64)).unwrap());
+    // A relay has tests of its own.
+    let reached = || CRASH_POINTS.iter().filter(|point| !point.starts_with("relay/"));
+    let mut points = reached().cycle().skip(usize::try_from(chance.below(64)).unwrap());
     let mut kills = Kills::default();
     while kills.all() < cycles {
         // The kill falls inside the load: something was answered since the last one, then a random instant.
@@ -76,7 +78,7 @@ fn no_answered_event_is_lost_or_doubled_by_kills() {
     );
     outcome.judge(seed);
     if cycles >= CYCLES {
-        let missed: Vec<_> = CRASH_POINTS.iter().filter(|point| !kills.points.contains_key(**point)).collect();
+        let missed: Vec<_> = reached().filter(|point| !kills.points.contains_key(**point)).collect();
         assert!(missed.is_empty(), "never killed at {missed:?}");
     }
 }

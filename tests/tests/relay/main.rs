@@ -1,0 +1,9 @@
+//! Relays between agents and home, as real processes: what they take in is delivered by home exactly once, whoever is killed,
+//! and what is lost with a relay is named.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod kill;
+mod lost;
+mod regions;
+mod station;
