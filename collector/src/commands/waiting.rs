@@ -17,8 +17,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   edgetrail-collector waiting
   edgetrail-collector waiting -o json
 
-A stream waits where its sender shows another collector's receipt for batches that never came here: that collector is to
-bring them. Until then the agent keeps what follows, and nothing is lost.
+A stream waits where its sender shows another collector's receipt for batches that never came here:
+that collector is to bring them. Until then the agent keeps what follows, and nothing is lost.
 
 Exit codes: 0 done, 1 it failed.";
 
