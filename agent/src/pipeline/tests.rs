@@ -160,3 +160,75 @@ async fn a_caller_is_told_though_pull_sources_wait() {
         "and nothing of them is lost"
     );
 }
+
+/// A pull source's observation: nobody stands behind it.
+fn read(text: &str, position: &str) -> Observation {
+    Observation { answer: None, ..post(text, position).0 }
+}
+
+#[tokio::test]
+async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_receipt_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = edgetrail_disk::Medium::real();
+    prepare(&medium, dir.path()).unwrap();
+    let limits = Limits { max_age: Some(std::time::Duration::from_millis(1)), min_free_bytes: 0, ..Limits::default() };
+    let (buffer, task, shelf) =
+        Buffer::open(&medium, dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
+    let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
+    let selection = Selection::new(&select::Config::default());
+    let redactor = Redactor::new(redact::Config::default()).unwrap();
+    let sources = vec![SourceName::Api];
+    let pipeline =
+        Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), AnswerAfter::Commit, tap()).unwrap();
+    let (intake, outlet) = intake();
+    let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
+
+    let (first, outcome) = post(&event("DeleteFirst", "Management"), "0:1");
+    intake.clone().prompt().send(vec![first]).await.unwrap();
+    assert!(matches!(outcome.await.unwrap(), Outcome::Committed { .. }));
+    // The age is looked at every other second.
+    let mut tries = 2;
+    loop {
+        let (more, outcome) = post(&event("DeleteMore", "Management"), &format!("0:{tries}"));
+        intake.clone().prompt().send(vec![more]).await.unwrap();
+        match outcome.await.unwrap() {
+            Outcome::Unavailable { retry_after_s } => break assert_eq!(retry_after_s, RETRY_AFTER_S),
+            _ => tries += 1,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    intake.send(vec![read(&event("DeleteWaiting", "Management"), "0:w")]).await.unwrap();
+    // A caller behind it is sent away still.
+    let (last, outcome) = post(&event("DeleteLast", "Management"), "0:l");
+    intake.clone().prompt().send(vec![last]).await.unwrap();
+    assert!(matches!(outcome.await.unwrap(), Outcome::Unavailable { .. }));
+
+    // Receipts for all that is sealed, until there is room and what waited is sealed too.
+    let signer = edgetrail_proto::chain::ReceiptSigner::from_seed(&[9; 32]);
+    let shelf = tokio::task::spawn_blocking(move || {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let mut seen = Vec::new();
+        while !seen.iter().any(|record: &String| record.contains("DeleteWaiting")) {
+            assert!(std::time::Instant::now() < until, "it waits for ever: {seen:?}");
+            seen = sealed(&shelf);
+            for held in shelf.held().unwrap() {
+                if let Some(&(k, head)) = held.unreceipted.last() {
+                    shelf.store_receipt(&signer.sign(held.stream, k, head, k, 5)).unwrap();
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        shelf
+    })
+    .await
+    .unwrap();
+    drop(intake);
+    tokio::task::spawn_blocking(move || {
+        pipeline.join().unwrap();
+        buffer.close().unwrap();
+        drop((buffer, shelf));
+        task.end().unwrap();
+    })
+    .await
+    .unwrap();
+}

@@ -121,7 +121,7 @@ fn what_was_answered_outlives_power_cuts_at_random_calls() {
 #[test]
 fn what_was_answered_outlives_a_power_cut_at_every_call() {
     const SEED: u64 = 7;
-    let batches = usize::try_from(seeds::variable("EDGETRAIL_WALK_BATCHES").unwrap_or(20)).unwrap();
+    let batches = usize::try_from(seeds::variable("EDGETRAIL_WALK_BATCHES").unwrap_or(8)).unwrap();
     // A step in five sends; of the others one in four seals.
     let steps = batches * 5;
     let mut whole = Life::new(SEED);

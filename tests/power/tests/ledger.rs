@@ -328,7 +328,7 @@ fn what_was_answered_outlives_power_cuts_at_random_calls() {
 #[test]
 fn what_was_answered_outlives_a_power_cut_at_every_call() {
     const SEED: u64 = 5;
-    let batches = usize::try_from(seeds::variable("EDGETRAIL_WALK_BATCHES").unwrap_or(20)).unwrap();
+    let batches = usize::try_from(seeds::variable("EDGETRAIL_WALK_BATCHES").unwrap_or(8)).unwrap();
     let calls = block_on(async {
         let mut house = House::new(SEED);
         house.run(batches, true).await;

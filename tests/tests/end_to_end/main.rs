@@ -5,5 +5,6 @@
 mod auditor;
 mod journey;
 mod quickstart;
+mod receipts;
 mod tampered;
 mod two_by_two;

@@ -4,6 +4,7 @@ mod backlog;
 mod crash;
 mod host_root;
 mod key_cases;
+mod large;
 mod offline;
 mod outbox;
 mod random;
