@@ -82,8 +82,10 @@ impl Collector {
                 if stream.superseded && stream.bound.is_none_or(|bound| k > bound) {
                     break;
                 }
-                let Some(batch) = shelf.batch(held.stream, k)? else { break };
-                assert_eq!(k, stream.heads.len() as u64, "batches come in order");
+                // In order: at a hole the buffer says so.
+                let next = stream.heads.len() as u64;
+                let Some(batch) = shelf.batch(held.stream, next)? else { break };
+                assert_eq!(k, next, "batches come in order");
                 let records: Vec<Vec<u8>> = unframe(batch.body.plain().unwrap()).map(|record| record.unwrap().to_vec()).collect();
                 let leaves: Vec<Hash> = records.iter().map(|record| merkle::leaf_hash(record)).collect();
                 let head = stream.verifier.accept(&batch.header, &batch.seal, &leaves).expect("the chain verifies");
@@ -105,6 +107,12 @@ impl Collector {
             return;
         }
         let open = Open::decode(&held.opening.open).unwrap();
+        if let Some((bound, superseded)) = self.superseded_already(&open) {
+            self.opens.push(open.clone());
+            let stream = Stream { verifier: Verifier::begin(&open), heads: Vec::new(), superseded, bound };
+            self.streams.insert(held.stream, stream);
+            return;
+        }
         if let Some(former) = self.latest {
             let stream = self.streams.get_mut(&former).unwrap();
             let named = open.predecessor.filter(|predecessor| predecessor.stream == former).map(|predecessor| predecessor.k);
@@ -116,6 +124,14 @@ impl Collector {
         self.opens.push(open.clone());
         let stream = Stream { verifier: Verifier::begin(&open), heads: Vec::new(), superseded: false, bound: None };
         self.streams.insert(held.stream, stream);
+    }
+
+    /// An open that comes after a later one: its bound, by what names it. A repair brings such.
+    fn superseded_already(&self, open: &Open) -> Option<(Option<u64>, bool)> {
+        let named = self.opens.iter().filter_map(|later| later.predecessor).find(|named| named.stream == open.stream);
+        let is_late = self.opens.iter().any(|other| other.t_opened > open.t_opened);
+        let bound = named.map(|named| named.k).filter(|&k| k != Predecessor::NO_BATCH);
+        (named.is_some() || is_late).then_some((bound, true))
     }
 
     fn head_at(&self, stream: StreamId, k: u64) -> Option<Hash> {

@@ -72,6 +72,13 @@ fn damaged_buffer(seed: u64) {
     agent.stop(true);
     let agent = Agent::start(&disk).unwrap();
     collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    // What was put aside comes back, from a second time on nothing does.
+    if rng.one_in(2) {
+        agent.buffer.repair().unwrap_or_else(|error| panic!("{case}: {error:?}"));
+        collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}, repaired: {error:?}"));
+        let again = agent.buffer.repair().unwrap_or_else(|error| panic!("{case}, repaired again: {error:?}"));
+        assert!(again.iter().all(|file| file.batches == 0 && file.unsealed == 0), "{case}: {again:?}");
+    }
     agent.stop(true);
 
     let (lost, doubled) = (promises.lost(&collector), Promises::doubled(&collector));
