@@ -50,7 +50,15 @@ fn a_start_with_a_large_buffer_takes_seconds_whatever_happened_to_it() {
     // What a collector that has lost it all says: everything is hashed again and moves.
     let oldest = store::streams(&scribe.desk.store.db, 9).unwrap()[0].open.stream;
     scribe.damaged(oldest, 1).unwrap();
-    let position = CollectorPosition { stream: oldest, recorded: true, head: None, bound: None, superseded: true };
+    let position = CollectorPosition {
+        stream: oldest,
+        recorded: true,
+        head: None,
+        bound: None,
+        superseded: true,
+        frozen: false,
+        missing: Vec::new(),
+    };
     let now = rig.tick();
     let (moved, all) = timed("all of it rehomed and sealed again", || scribe.reconcile(None, &[position], now).unwrap());
     assert_eq!(moved, Reconciled::Successor);
