@@ -171,7 +171,7 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
     let dir = tempfile::tempdir().unwrap();
     let medium = edgetrail_disk::Medium::real();
     prepare(&medium, dir.path()).unwrap();
-    let limits = Limits { max_age: Some(std::time::Duration::from_millis(1)), min_free_bytes: 0, ..Limits::default() };
+    let limits = Limits { max_age: Some(Duration::from_millis(1)), min_free_bytes: 0, ..Limits::default() };
     let (buffer, task, shelf) =
         Buffer::open(&medium, dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
     let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
@@ -194,7 +194,7 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
             Outcome::Unavailable { retry_after_s } => break assert_eq!(retry_after_s, RETRY_AFTER_S),
             _ => tries += 1,
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     intake.send(vec![read(&event("DeleteWaiting", "Management"), "0:w")]).await.unwrap();
     // A caller behind it is sent away still.
@@ -205,7 +205,7 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
     // Receipts for all that is sealed, until there is room and what waited is sealed too.
     let signer = edgetrail_proto::chain::ReceiptSigner::from_seed(&[9; 32]);
     let shelf = tokio::task::spawn_blocking(move || {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let until = std::time::Instant::now() + Duration::from_secs(20);
         let mut seen = Vec::new();
         while !seen.iter().any(|record: &String| record.contains("DeleteWaiting")) {
             assert!(std::time::Instant::now() < until, "it waits for ever: {seen:?}");
@@ -215,7 +215,7 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
                     shelf.store_receipt(&signer.sign(held.stream, k, head, k, 5)).unwrap();
                 }
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         shelf
     })
