@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use edgetrail_link::body::Decoder;
 use edgetrail_link::tls::{Peer, PeerId};
 use edgetrail_link::wire::{self, from_agent, from_collector};
-use edgetrail_proto::chain::{BatchKind, Predecessor, Verifier, verify_seal};
+use edgetrail_proto::chain::{BatchKind, Hash, Predecessor, Verifier, verify_seal};
 use edgetrail_proto::identity::StreamId;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -212,6 +213,9 @@ impl Session {
         })
         .await?;
         self.joined_ns = joined_ns;
+        // The agent's next header names the last of them.
+        let receipted = resume.streams.iter().filter_map(|held| held.last_receipted.as_ref());
+        self.know(receipted.map(|receipted| &receipted.receipt), None).await?;
         let (ledger, keys) = (self.context.ledger.clone(), self.context.trust.receipt_keys());
         let bringer = self.party.bringer();
         let answered =
@@ -370,7 +374,9 @@ impl Session {
         let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
         self.paced = paced.into();
         let room = self.room(bytes).await?;
+        let named_receipts = batch.named_receipts.clone();
         let received = Received::read(batch, self.party.bringer()).map_err(refused(None))?;
+        self.know(named_receipts.iter(), Some(received.header.last_receipt)).await?;
         let (stream, k) = (received.header.stream, received.header.k);
         self.track(stream).await?;
         let Some(tracked) = self.streams.get(&stream) else { return Err(End::Verification) };
@@ -434,6 +440,24 @@ impl Session {
         }));
         if let (Some(head), Some(tracked)) = (head, self.streams.get_mut(&stream)) {
             tracked.verifier = Verifier::resume(head);
+        }
+        Ok(())
+    }
+
+    /// Keeps receipts of other collectors that the sender shows, of all or only the one that a header names. What no
+    /// collector of this home has signed is nothing.
+    async fn know(&mut self, shown: impl Iterator<Item = &Bytes>, named: Option<Hash>) -> Result<(), End> {
+        let shown: Vec<&Bytes> = shown.take(STREAMS_MAX).filter(|receipt| !receipt.is_empty()).collect();
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let keys = self.context.trust.receipt_keys();
+        for receipt in shown.into_iter().filter_map(|receipt| keys.verify(receipt).ok()) {
+            let is_named = named.is_none_or(|named| named == receipt.message_hash());
+            if is_named && receipt.key != self.context.ledger.signs_as() {
+                let stream = receipt.stream;
+                self.context.ledger.know(receipt).await.map_err(|source| End::Commit { stream, source })?;
+            }
         }
         Ok(())
     }

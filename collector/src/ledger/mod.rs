@@ -16,6 +16,7 @@ mod entry;
 mod evidence;
 mod forks;
 mod held;
+mod named;
 mod open;
 mod opens;
 mod read;
@@ -279,6 +280,18 @@ impl Ledger {
     pub async fn reported(&self, loss: i64) -> Result<(), CommitError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Request::Reported { loss, answer }, answered).await
+    }
+
+    /// Keeps a receipt of another collector, which the caller has verified: durable no later than whatever is put to the
+    /// ledger after it.
+    pub async fn know(&self, receipt: Receipt) -> Result<(), CommitError> {
+        let sent = self.requests.send(Request::Know { receipt: Box::new(receipt) }).await;
+        sent.map_err(|_closed| CommitError::Unavailable(LedgerError::Stopped))
+    }
+
+    /// The receipt of another collector that has this message hash, if it was kept.
+    pub fn known_receipt(&self, message: &Hash) -> Result<Option<Receipt>, LedgerError> {
+        named::get(&self.shared.reader(), message)
     }
 
     /// Streams that stand still until another collector brings what it vouched for.

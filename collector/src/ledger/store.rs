@@ -13,7 +13,7 @@ use edgetrail_proto::identity::{AgentId, StreamId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::segments::Position;
-use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState, anchors, forks};
+use super::{Committed, Encoding, Incoming, LedgerError, StreamInfo, StreamState, anchors, forks, named};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS streams (
@@ -99,6 +99,7 @@ pub(super) fn open(medium: &Medium, path: &Path) -> Result<Connection, LedgerErr
     connection.execute_batch(SCHEMA)?;
     connection.execute_batch(anchors::SCHEMA)?;
     connection.execute_batch(forks::SCHEMA)?;
+    connection.execute_batch(named::SCHEMA)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edgetrail_disk::crash_point;
-use edgetrail_proto::chain::Hash;
+use edgetrail_proto::chain::{Hash, Receipt};
 use edgetrail_proto::identity::StreamId;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -23,7 +23,7 @@ use super::store::StreamRow;
 use super::take_up::{Evidence, Missing, Role, TakenUp, Why};
 use super::{
     Bringer, Clock, CommitError, Committed, Entry, Failpoint, Incoming, LedgerError, Opened, Shared, Step, StreamInfo, anchors,
-    forks, store,
+    forks, named, store,
 };
 
 /// Most requests that share one transaction. Bodies are bounded by the queue's bytes.
@@ -36,6 +36,7 @@ pub(super) enum Request {
     TakeUp { evidence: Box<Evidence>, answer: oneshot::Sender<Result<TakenUp, CommitError>> },
     Forget { signer: Hash, answer: oneshot::Sender<Result<Vec<Missing>, CommitError>> },
     Lose { stream: StreamId, to: u64, why: Why, answer: oneshot::Sender<Result<bool, CommitError>> },
+    Know { receipt: Box<Receipt> },
     Reported { loss: i64, answer: oneshot::Sender<Result<(), CommitError>> },
     Freeze { act: Box<Act>, answer: oneshot::Sender<Result<(), CommitError>> },
     Release { below: u64, received_before: u64 },
@@ -116,6 +117,10 @@ impl Writer {
                 Request::Reported { loss, answer } => {
                     let result = self.judge(&mut failed, |writer| Ok(Ok(anchors::reported(&writer.connection, loss)?)));
                     answers.push(Answer::Done(answer, result));
+                }
+                // Nobody waits for the answer; a group that fails takes what follows with it.
+                Request::Know { receipt } => {
+                    drop(self.judge(&mut failed, |writer| Ok(Ok(named::put(&writer.connection, &receipt)?))));
                 }
                 Request::Release { below, received_before } => releases.push((below, received_before)),
                 Request::Stop => {}

@@ -2,7 +2,7 @@
 
 use edgetrail_link::wire::ingest_client::IngestClient;
 use edgetrail_link::wire::{self, RefusalReason, from_agent, from_collector};
-use edgetrail_proto::chain::{Cause, Predecessor, SealedBatch};
+use edgetrail_proto::chain::{Cause, Hash, Predecessor, ReceiptSigner, SealedBatch};
 use edgetrail_proto::identity::AgentId;
 use tonic::Code;
 
@@ -220,4 +220,24 @@ async fn a_revoked_relay_is_cut_and_what_a_relay_must_know_is_told_as_it_changes
     let refused = edgetrail_link::uplink::channel(&rig.endpoint, tls.tls.clone()).await.unwrap();
     let refused = IngestClient::new(refused).follow(wire::FollowRequest::default()).await;
     assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied, "agents do not follow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_receipts_that_headers_name_are_kept_if_a_collector_of_this_home_gave_them() {
+    let rig = Rig::start().await;
+    let (relay, agent) = (rig.relay("tokyo", 9).await, rig.join(1).await);
+    let channel = rig.connect(&relay).await.unwrap();
+    let (mut brought, _) = rig.brought(&channel, agent.agent, &[]).await;
+    let mut stream = agent.stream(1);
+    open(&mut brought, &stream).await;
+    brought.batch(stream.batch(&["A"])).await;
+    let by_relay = |k| relay.signer.sign(stream.open.stream, k, Hash::ZERO, 7, now_ns());
+    let (named, other) = (by_relay(0), by_relay(1));
+    let forged = ReceiptSigner::from_seed(&[1; 32]).sign(stream.open.stream, 0, Hash::ZERO, 7, now_ns());
+    stream.last_receipt = named.message_hash();
+    let shown = [&forged, &other, &named].map(|receipt| receipt.encode().into()).to_vec();
+    brought.batch(wire::Batch { named_receipts: shown, ..stream.batch(&["B"]) }).await;
+    while brought.receipt().await.k < 1 {}
+    assert_eq!(rig.ledger.known_receipt(&named.message_hash()).unwrap(), Some(named));
+    assert!([forged, other].iter().all(|receipt| rig.ledger.known_receipt(&receipt.message_hash()).unwrap().is_none()));
 }

@@ -268,7 +268,13 @@ impl TestAgent {
             binding: beginning.binding.to_bytes(),
             certificate_chain: self.chain.iter().map(|certificate| certificate.to_vec()).collect(),
         };
-        TestStream { writer: Writer::begin(&open, ratchet), open, opening, t_sealed: beginning.t_opened }
+        TestStream {
+            writer: Writer::begin(&open, ratchet),
+            open,
+            opening,
+            last_receipt: Hash::ZERO,
+            t_sealed: beginning.t_opened,
+        }
     }
 }
 
@@ -287,6 +293,8 @@ pub(super) struct TestStream {
     pub(super) writer: Writer,
     pub(super) open: Open,
     pub(super) opening: Opening,
+    /// What the next header names.
+    pub(super) last_receipt: Hash,
     t_sealed: u64,
 }
 
@@ -311,7 +319,7 @@ impl TestStream {
             t_min: 1,
             t_max: 1,
             counters: Counters { observed: self.writer.next_seq() + leaves.len() as u64, ..Counters::default() },
-            last_receipt: Hash::ZERO,
+            last_receipt: self.last_receipt,
         });
         self.writer = writer;
         let mut body = Vec::new();

@@ -1,3 +1,4 @@
 mod authority;
 mod enrollment;
+mod relays;
 mod replaced;
