@@ -93,8 +93,11 @@ impl Window {
         let mut last: HashMap<StreamId, u64> = HashMap::new();
         let mut batches = Vec::new();
         for batch in self.in_scope(scope) {
-            if last.insert(batch.stream.stream, batch.header.k).is_none() {
-                first.insert(batch.stream.stream, batch.header.k);
+            let (stream, k) = (batch.stream.stream, batch.header.k);
+            // A batch of a lost range that came later stands behind greater ones.
+            let greatest = last.get(&stream).map_or(k, |last| k.max(*last));
+            if last.insert(stream, greatest).is_none() {
+                first.insert(stream, k);
                 streams.push(&batch.stream);
             }
             batches.push(batch.prove(scope.lane));
