@@ -38,11 +38,17 @@ pub(super) enum Noticed {
     AwaitBatches,
 }
 
+/// Who brought what of whom.
+type Subject = (PeerId, AgentId, Noticed);
+
+/// When the last event of a subject was written, and how many were not since.
+type Written = (Instant, u64);
+
 /// Writes events, at a bounded rate.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     internal: Option<Internal>,
-    last: Mutex<HashMap<(PeerId, AgentId, Noticed), (Instant, u64)>>,
+    last: Mutex<HashMap<Subject, Written>>,
 }
 
 impl Noticed {

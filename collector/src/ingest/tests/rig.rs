@@ -83,7 +83,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
         let (ingest, ingest_stop) = (Ingest::new(ledger.clone(), control.clone(), &pki, internal), stop.clone());
-        tasks.spawn(async move { ingest.serve(listener, ingest_stop).await.unwrap() });
+        tasks.spawn(async move { Box::pin(ingest.serve(listener, ingest_stop)).await.unwrap() });
         Self { ledger, control, pki, endpoint, _tasks: tasks, _directory: directory }
     }
 
