@@ -133,7 +133,7 @@ impl Parts {
         stage(Box::new(move |stop| Box::pin(async move { internal_task.run(stop).await.unwrap() })));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
-        stage(Box::new(move |stop| Box::pin(async move { ingest.serve(listener, stop).await.unwrap() })));
+        stage(Box::new(move |stop| Box::pin(async move { Box::pin(ingest.serve(listener, stop)).await.unwrap() })));
         Self { open, endpoint, stages }
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 /// Lives until the test's process ends.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub(super) struct Proxy {
     port: u16,
     /// Bytes that may still pass towards the collector and back; below zero: any number.
     allowed: [Arc<AtomicI64>; 2],
@@ -16,7 +16,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn before(port: u16) -> Self {
+    pub(super) fn before(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let proxy = Self {
             port: listener.local_addr().expect("a bound socket has an address").port(),
@@ -36,17 +36,17 @@ impl Proxy {
         proxy
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
     /// How many connections were cut.
-    pub fn cuts(&self) -> u64 {
+    pub(super) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::SeqCst)
     }
 
     /// Cuts the connection once this many more bytes went towards the collector, or back from it.
-    pub fn cut_after(&self, bytes: u64, towards: bool) {
+    pub(super) fn cut_after(&self, bytes: u64, towards: bool) {
         let bytes = i64::try_from(bytes).expect("a small number");
         self.allowed[usize::from(!towards)].store(bytes, Ordering::SeqCst);
     }

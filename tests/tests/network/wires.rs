@@ -6,16 +6,16 @@ use edgetrail_tests::process::succeed;
 
 /// Removed when dropped, with everything in it.
 #[derive(Debug)]
-pub struct Cable {
-    pub namespace: String,
+pub(super) struct Cable {
+    pub(super) namespace: String,
     near: String,
     /// This end's address; the other end's is the next one.
-    pub address: String,
+    pub(super) address: String,
 }
 
 impl Cable {
     /// `None` where this user may not make namespaces.
-    pub fn lay(number: u8) -> Option<Self> {
+    pub(super) fn lay(number: u8) -> Option<Self> {
         let id = std::process::id();
         let (namespace, near) = (format!("edgetrail-{id}-{number}"), format!("et{}-{number}", id % 1_000_000));
         if !Command::new("ip").args(["netns", "add", &namespace]).output().is_ok_and(|made| made.status.success()) {
@@ -37,7 +37,7 @@ impl Cable {
     }
 
     /// Pulled out, or in again.
-    pub fn plug(&self, connected: bool) {
+    pub(super) fn plug(&self, connected: bool) {
         self.ip(&["link", "set", &self.near, if connected { "up" } else { "down" }]);
         if connected {
             // Taking a link down takes nothing from it but its routes, which come back with it.
@@ -46,7 +46,7 @@ impl Cable {
     }
 
     /// Of what comes in at the far end, this share is lost: 1.0 is a peer that vanished without a word.
-    pub fn lose(&self, share: f64) {
+    pub(super) fn lose(&self, share: f64) {
         self.heal();
         let share = format!("{share:.3}");
         self.inside(&[
@@ -67,11 +67,11 @@ impl Cable {
     }
 
     /// No more bits a second than this leave the agent.
-    pub fn slow(&self, rate: &str) {
+    pub(super) fn slow(&self, rate: &str) {
         self.inside(&["tc", "qdisc", "replace", "dev", "far", "root", "tbf", "rate", rate, "burst", "10k", "latency", "50ms"]);
     }
 
-    pub fn heal(&self) {
+    pub(super) fn heal(&self) {
         self.inside(&["iptables", "-F", "INPUT"]);
         // There may be none.
         drop(Command::new("ip").args(["netns", "exec", &self.namespace, "tc", "qdisc", "del", "dev", "far", "root"]).output());
