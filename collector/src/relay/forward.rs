@@ -37,6 +37,9 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_MAX: Duration = Duration::from_secs(30);
 
+/// Home is asked again this long after it let a stream wait.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// The cursor is moved this often.
 const PASS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -293,6 +296,8 @@ impl Forwarder {
                 agent.waiting = sent.waiting.len();
                 if sent.progress || cut {
                     agent.failures = 0;
+                } else if agent.waiting > 0 {
+                    rest = Some(ASK_AGAIN);
                 } else {
                     rest = Some(again(agent.failures));
                     agent.failures = agent.failures.saturating_add(1);
