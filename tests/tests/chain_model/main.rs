@@ -109,7 +109,8 @@ async fn run(seed: u64) {
 fn whatever_happens_to_one_host_and_its_collector_is_kept_once_or_reported() {
     // One runtime for each schedule: a panic's tasks end with it.
     let seeds = number("EDGETRAIL_SEEDS", SEEDS);
-    let (_, first) = Chance::from_environment();
+    let (_, chosen) = Chance::from_environment();
+    let first = number("EDGETRAIL_SEED_FROM", chosen);
     for seed in first..first.saturating_add(if std::env::var_os("EDGETRAIL_SEED").is_some() { 1 } else { seeds }) {
         eprintln!("EDGETRAIL_SEED={seed}");
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run(seed));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod auditor;
+mod fail_over;
 mod journey;
 mod quickstart;
 mod receipts;
