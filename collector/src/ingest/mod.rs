@@ -203,6 +203,7 @@ impl Ingest {
             .max_concurrent_streams(STREAMS_OF_RELAY)
             .add_service(service)
             .serve_with_incoming_shutdown(relays, stop.clone().cancelled_owned());
+        let (of_agents, of_relays) = (Box::pin(of_agents), Box::pin(of_relays));
         let serving = async { tokio::try_join!(of_agents, of_relays).map(|_both| ()) };
         let served = tokio::select! {
             served = serving => served,
