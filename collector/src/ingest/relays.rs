@@ -48,7 +48,7 @@ impl Relays {
 
     async fn take_effect(&mut self) -> Result<(), LossError> {
         let relays = self.relays.borrow_and_update().clone();
-        let (pki, trusted) = (self.pki.clone(), relays.clone());
+        let (pki, trusted) = (self.pki.clone(), self.relays.clone());
         let trusting = tokio::task::spawn_blocking(move || pki.trust_relays(&trusted)).await;
         trusting.map_err(|_panicked| crate::ledger::LedgerError::Stopped)??;
         for relay in relays.iter().filter(|relay| relay.forgotten_ns.is_some()) {

@@ -22,7 +22,7 @@ pub mod rotation;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use edgetrail_link::receipt_keys::ReceiptKey;
@@ -99,6 +99,7 @@ struct Inner {
     receipt_key: RwLock<ReceiptKeyFile>,
     /// Of the other collectors of this home: relays.
     others: RwLock<Vec<ReceiptKey>>,
+    reloading: Mutex<()>,
     revocations: Revocations,
     stands: RwLock<Arc<Stand>>,
     ingest_tls: watch::Sender<Arc<ServerConfig>>,
@@ -138,6 +139,7 @@ impl Pki {
             authority,
             receipt_key: RwLock::new(receipt_key),
             others: RwLock::default(),
+            reloading: Mutex::default(),
             revocations,
             stands: RwLock::new(Arc::new(stand)),
             ingest_tls: watch::Sender::new(ingest),
@@ -191,8 +193,8 @@ impl Pki {
     }
 
     /// Trusts the receipt keys of these relays, and of no others, whatever became of the relays since.
-    pub fn trust_relays(&self, relays: &[Relay]) -> Result<(), PkiError> {
-        self.trust_receipt_keys(relays.iter().flat_map(|relay| relay.receipt_keys.iter().cloned()).collect())
+    pub fn trust_relays(&self, relays: &watch::Receiver<Vec<Relay>>) -> Result<(), PkiError> {
+        self.trust_these(|| relays.borrow().iter().flat_map(|relay| relay.receipt_keys.iter().cloned()).collect())
     }
 
     /// Whether agents or clients reach this collector itself under this name.
@@ -206,6 +208,14 @@ impl Pki {
     /// Tells agents from now on of the receipt keys of this home's other collectors. Each is signed anew by every root
     /// that is trusted; who they are is the caller's to know.
     pub fn trust_receipt_keys(&self, keys: Vec<ReceiptKey>) -> Result<(), PkiError> {
+        self.trust_these(|| keys)
+    }
+
+    /// The keys are asked for when it is this call's turn: what another call put down meanwhile is not undone.
+    fn trust_these(&self, keys: impl FnOnce() -> Vec<ReceiptKey>) -> Result<(), PkiError> {
+        // Held to the end: who finds the keys there already must find them in effect.
+        let reloading = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = keys();
         {
             let mut others = self.0.others.write().unwrap_or_else(PoisonError::into_inner);
             if *others == keys {
@@ -213,7 +223,7 @@ impl Pki {
             }
             *others = keys;
         }
-        self.reload()
+        self.reload_one(&reloading)
     }
 
     fn receipt_key(&self) -> std::sync::RwLockReadGuard<'_, ReceiptKeyFile> {
@@ -271,6 +281,11 @@ impl Pki {
 
     /// Reads everything anew. What was in use stays in use where anything of it can't be used.
     fn reload(&self) -> Result<(), PkiError> {
+        self.reload_one(&self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One at a time: an older state must not replace a newer one.
+    fn reload_one(&self, _reloading: &MutexGuard<'_, ()>) -> Result<(), PkiError> {
         let inner = &self.0;
         inner.authority.reload().map_err(PkiError::Authority)?;
         let (ingest, api, stand) = {

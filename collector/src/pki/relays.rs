@@ -117,8 +117,7 @@ impl Inner {
             receipt_keys: vec![ReceiptKey { public_key: asked.receipt_key, not_before, not_after, ca_signature: Vec::new() }],
         };
         self.control.upsert_relay(&relay).map_err(EnrollmentError::Control)?;
-        let relays = self.control.relays().map_err(EnrollmentError::Control)?;
-        self.pki.trust_relays(&relays).map_err(|error| EnrollmentError::Pki(Box::new(error)))?;
+        self.pki.trust_relays(&self.control.watch_relays()).map_err(|error| EnrollmentError::Pki(Box::new(error)))?;
         Ok((chain, server_chain))
     }
 
