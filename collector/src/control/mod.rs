@@ -126,10 +126,9 @@ impl Control {
     }
 
     fn publish(&self) -> Result<(), ControlError> {
-        let (revoked, relays) = {
-            let connection = self.lock();
-            (revoked(&connection)?, relays::watched(&connection)?)
-        };
+        // Held until both are told: of two that publish, the one that read later is heard last.
+        let connection = self.lock();
+        let (revoked, relays) = (revoked(&connection)?, relays::watched(&connection)?);
         self.revoked.send_if_modified(|known| replace(known, revoked));
         self.relays.send_if_modified(|known| replace(known, relays));
         Ok(())
