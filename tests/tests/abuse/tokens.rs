@@ -47,15 +47,16 @@ fn t09_a_token_is_good_as_often_as_it_says_and_guessing_is_slow() {
             let mut joins = JoinSet::new();
             for number in 0..12u8 {
                 let (mut door, request) = (door.clone(), request(&csr, [number + 1; 16], &five.text));
-                joins.spawn(async move { door.join(request).await.map(drop).map_err(|status| status.code()) });
+                joins.spawn(async move { (number, door.join(request).await.map(drop).map_err(|status| status.code())) });
             }
-            let answers = joins.join_all().await;
+            // In the order of the answers, not of the asking.
+            let (askers, answers): (Vec<u8>, Vec<Result<(), Code>>) = joins.join_all().await.into_iter().unzip();
             assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 5, "{answers:?}");
             assert!(answers.iter().all(|answer| matches!(answer, Ok(()) | Err(Code::PermissionDenied))), "{answers:?}");
 
             let mut door = door;
-            let taken = answers.iter().position(Result::is_ok).and_then(|at| u8::try_from(at + 1).ok()).unwrap();
-            let answer = door.join(request(&csr, [taken; 16], &foreign.text)).await;
+            let taken = askers[answers.iter().position(Result::is_ok).unwrap()];
+            let answer = door.join(request(&csr, [taken + 1; 16], &foreign.text)).await;
             // Those twelve may have used the address's allowance up; either way nobody's agent is taken over.
             assert!(matches!(answer.unwrap_err().code(), Code::PermissionDenied | Code::ResourceExhausted));
             tokio::time::sleep(Duration::from_millis(1100).saturating_sub(issued.elapsed())).await;
