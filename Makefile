@@ -20,8 +20,9 @@ run: build ## builds, then starts collector and agent on this machine, loopback 
 setup: ## what the tests need besides the compiler: peer tools from the system's packages and the AWS CLI in .venv
 	tests/setup
 
-check: ## formatting, lints, licences
+check: ## formatting, lints, licences, and that each seeded bug still fits the code
 	$(CARGO) fmt --all --check
+	tests/seeded-bugs --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(MAKE) deny
 
