@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::buffer::store::ChunkRow;
-use edgetrail_proto::chain::Counters;
 
 /// The process's peak of resident memory since it was last reset, KiB.
 fn peak_kib() -> u64 {

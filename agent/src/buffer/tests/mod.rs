@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgetrail_disk::Medium;
-use edgetrail_proto::chain::{BatchKind, Binding, Cause, Open, Verifier};
+use edgetrail_proto::chain::{BatchKind, Binding, Cause, Counters, Open, Verifier};
 
 use super::addition::{self, Addition, Counted};
 use super::open::Opener;
@@ -46,6 +46,8 @@ struct Walked {
     open: Open,
     kinds: Vec<BatchKind>,
     records: Vec<String>,
+    /// At its last head.
+    counters: Counters,
 }
 
 impl Rig {
@@ -126,7 +128,7 @@ fn walk(scribe: &Scribe) -> Vec<Walked> {
         .into_iter()
         .map(|row| {
             let mut verifier = Verifier::begin(&row.open);
-            let (mut kinds, mut records) = (Vec::new(), Vec::new());
+            let (mut kinds, mut records, mut counters) = (Vec::new(), Vec::new(), Counters::default());
             for batch in store::batches(db, row.ordinal, 0, usize::MAX).unwrap() {
                 let mut body = Vec::new();
                 for chunk in store::chunks(db, row.ordinal, batch.header.first_seq, end_seq(&batch.header), usize::MAX).unwrap() {
@@ -136,9 +138,10 @@ fn walk(scribe: &Scribe) -> Vec<Walked> {
                 let head = verifier.accept(&batch.header, &batch.seal, &leaves).unwrap();
                 assert!(head.counters.balance(head.next_seq), "docs/protocol.md §3.3 at batch {:?}: {:?}", head.k, head.counters);
                 kinds.push(batch.header.kind);
+                counters = head.counters;
                 records.extend(edgetrail_link::body::unframe(&body).map(|r| String::from_utf8(r.unwrap().to_vec()).unwrap()));
             }
-            Walked { open: row.open, kinds, records }
+            Walked { open: row.open, kinds, records, counters }
         })
         .collect()
 }

@@ -1,4 +1,5 @@
-//! Random schedules of commits, seals, crashes and stops: the counters balance at every head and every record is there once.
+//! Random schedules of commits, seals, crashes and stops: the counters balance at every head, every record is there once and
+//! every refusal is counted.
 
 use proptest::prelude::*;
 
@@ -33,7 +34,7 @@ proptest! {
     fn counters_balance_and_nothing_is_lost_or_doubled(acts in prop::collection::vec(act(), 1..25)) {
         let mut rig = Rig::joined();
         let mut scribe = rig.open();
-        let (mut sure, mut maybe, mut number) = (Vec::new(), Vec::new(), 0u32);
+        let (mut sure, mut maybe, mut number, mut all_refused) = (Vec::new(), Vec::new(), 0u32, 0);
         for act in acts {
             match act {
                 Act::Commit { kept, refused, lost, waits } => {
@@ -42,6 +43,7 @@ proptest! {
                     number += 1;
                     records.iter().for_each(|record| addition.record(record.as_bytes(), Counted::Observed));
                     addition.refuse(u64::from(refused));
+                    all_refused += u64::from(refused);
                     if let Some(lost) = lost {
                         addition.record(b"agent.edgetrail gap", Counted::Gap { lost_agent: 0, lost_source: u64::from(lost) });
                     }
@@ -100,7 +102,9 @@ proptest! {
             }
         }
         rig.seal(&mut scribe).unwrap();
-        let mut found = observed(&walk(&scribe));
+        let walked = walk(&scribe);
+        prop_assert_eq!(walked.iter().map(|stream| stream.counters.refused).sum::<u64>(), all_refused, "refusals in headers");
+        let mut found = observed(&walked);
         let all = found.len();
         found.sort();
         found.dedup();
