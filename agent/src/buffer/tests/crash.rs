@@ -19,7 +19,7 @@ const CHANGES: [Change; 6] =
 const STEPS: [Step; 4] = [Step::BeforeCommit, Step::AfterCommit, Step::AfterSlot, Step::AfterErase];
 
 #[test]
-fn no_step_loses_or_doubles_a_committed_record() {
+fn no_step_loses_or_doubles_a_committed_record_or_parts_it_from_its_cursor() {
     for change in CHANGES {
         for step in STEPS {
             let mut rig = Rig::joined();
@@ -44,6 +44,7 @@ fn no_step_loses_or_doubles_a_committed_record() {
             drop(scribe);
 
             let mut scribe = rig.open();
+            let cursor = cursor(&scribe);
             rig.commit(&mut scribe, &["z"], true).unwrap();
             let streams = walk(&scribe);
             let mut expected = vec!["a"];
@@ -53,6 +54,7 @@ fn no_step_loses_or_doubles_a_committed_record() {
             if step != Step::BeforeCommit {
                 expected.extend(asked);
             }
+            assert_eq!(Some(cursor.as_str()), expected.last().copied(), "{change:?} {step:?}");
             expected.push("z");
             assert_eq!(observed(&streams), expected, "{change:?} {step:?}");
             assert!(!causes(&streams).contains(&Cause::BufferOrKeyLost), "{change:?} {step:?} lost the key");

@@ -20,6 +20,7 @@ use super::addition::{self, Addition, Counted};
 use super::open::Opener;
 use super::scribe::{Opening, Place, Published, STREAMS_READ_MAX, Scribe, Step, end_seq};
 use super::{BufferError, store};
+use crate::observation::{Cursor, SourceName};
 use crate::report::Reporter;
 use crate::report::tests::host;
 
@@ -113,10 +114,20 @@ impl Rig {
     }
 }
 
+/// The records of a source whose cursor stands behind the last of them.
 fn addition(records: &[&str]) -> Addition {
     let mut addition = Addition::default();
     records.iter().for_each(|record| addition.record(record.as_bytes(), Counted::Observed));
+    if let Some(last) = records.last() {
+        addition.cursor(SourceName::File, Cursor { key: "place".to_owned(), value: last.as_bytes().to_vec() });
+    }
     addition
+}
+
+/// Where the source goes on after a restart: behind this record.
+fn cursor(scribe: &Scribe) -> String {
+    let cursors = store::cursors(&scribe.desk.store.db, SourceName::File.as_str()).unwrap();
+    cursors.into_iter().map(|(_, value)| String::from_utf8(value).unwrap()).collect()
 }
 
 /// Checks every stream in the database with the verifier that ingest uses, batches without gaps, records against their
