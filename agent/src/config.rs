@@ -17,7 +17,9 @@ use serde::Deserialize;
 
 use crate::buffer::Limits;
 use crate::enroll::Supplied;
-use crate::sources::{api, file, journal};
+use crate::observation::SourceName;
+use crate::sources::api::AnswerAfter;
+use crate::sources::{api, file, journal, kubernetes};
 use crate::{redact, select};
 
 /// Where `run` looks when no file is named.
@@ -59,6 +61,7 @@ pub struct Sources {
     pub journal: journal::Config,
     pub file: Vec<file::Config>,
     pub api: api::Config,
+    pub kubernetes: kubernetes::Config,
 }
 
 /// `[sources.audit]`.
@@ -144,6 +147,18 @@ impl IdentityShape {
     }
 }
 
+impl Sources {
+    /// When callers of a source are answered.
+    pub fn answer_after(&self, source: SourceName) -> AnswerAfter {
+        match source {
+            SourceName::Api => self.api.answer_after,
+            SourceName::Kubernetes => self.kubernetes.answer_after,
+            // Nobody waits behind these.
+            SourceName::Audit | SourceName::Journal | SourceName::File => AnswerAfter::Commit,
+        }
+    }
+}
+
 impl Default for Audit {
     fn default() -> Self {
         Self { enabled: true, log: None }
@@ -206,6 +221,7 @@ impl Config {
                 journal: document.section("sources.journal"),
                 file: document.list("sources.file"),
                 api: document.section("sources.api"),
+                kubernetes: document.section("sources.kubernetes"),
             },
             select: document.section("select"),
             redact: document.section("redact"),
@@ -261,6 +277,11 @@ impl Config {
         if self.identity.is_some() && self.uplink.collectors.is_empty() {
             document
                 .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
+        }
+        for (section, trouble) in [("sources.kubernetes", self.sources.kubernetes.trouble())] {
+            if let Some(trouble) = trouble {
+                document.error(section, trouble);
+            }
         }
         for collector in &self.uplink.collectors {
             if let Err(error) = collector.parse::<edgetrail_link::uplink::Endpoint>() {

@@ -243,6 +243,7 @@ const fn rank(source: SourceName) -> SourceRank {
         SourceName::Journal => 1,
         SourceName::File => 2,
         SourceName::Api => 3,
+        SourceName::Kubernetes => 4,
     }
 }
 

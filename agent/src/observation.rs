@@ -8,7 +8,7 @@ use std::fmt;
 pub use edgetrail_proto::record::GapCause;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sources::{api, audit, file, journal};
+use crate::sources::{api, audit, file, journal, kubernetes};
 
 /// Where the agent gets activity from, highest first: a lower source leaves an act to a higher one that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,7 @@ pub enum SourceName {
     Journal,
     File,
     Api,
+    Kubernetes,
 }
 
 /// One thing that a source read.
@@ -40,6 +41,7 @@ pub enum Payload {
     Journal(journal::Entry),
     Line(file::Line),
     Post(api::Post),
+    Kubernetes(kubernetes::Event),
     /// Events are missing here: becomes a gap.
     Loss(Loss),
     /// Input that is not what its source promises: becomes an `UnparsedObservation`.
@@ -176,12 +178,16 @@ impl Outlet {
 }
 
 impl SourceName {
+    /// Every source, highest first.
+    pub const ALL: [Self; 5] = [Self::Audit, Self::Journal, Self::File, Self::Api, Self::Kubernetes];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Audit => "audit",
             Self::Journal => "journal",
             Self::File => "file",
             Self::Api => "api",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }

@@ -7,7 +7,7 @@
 
 mod shedding;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -43,10 +43,13 @@ pub struct Pipeline {
     selection: Selection,
     redactor: Redactor,
     buffer: Buffer,
-    answer_after: AnswerAfter,
+    answering: Answering,
     tap: Tap,
     shedding: Shedding,
 }
+
+/// When the callers of each source are answered; after the commit where nothing is said.
+pub type Answering = BTreeMap<SourceName, AnswerAfter>;
 
 /// Records as they are handed to the buffer, for whoever watches.
 pub type Tap = broadcast::Sender<Arc<[u8]>>;
@@ -66,6 +69,13 @@ struct Rest {
     cursor: Option<Cursor>,
     answer: Option<Answer>,
     fate: Fate,
+}
+
+impl Rest {
+    /// Of records whose observations were committed before.
+    const fn alone() -> Self {
+        Self { position: String::new(), cursor: None, answer: None, fate: Fate::Stored }
+    }
 }
 
 /// What becomes of an observation's records.
@@ -95,12 +105,12 @@ impl Pipeline {
         selection: Selection,
         redactor: Redactor,
         buffer: Buffer,
-        answer_after: AnswerAfter,
+        answering: Answering,
         tap: Tap,
     ) -> Result<Self, BufferError> {
         let state = buffer.hold()?;
         let hold = Hold::new(running, state.as_deref());
-        Ok(Self { normalizer, hold, selection, redactor, buffer, answer_after, tap, shedding: Shedding::default() })
+        Ok(Self { normalizer, hold, selection, redactor, buffer, answering, tap, shedding: Shedding::default() })
     }
 
     /// Runs on a thread of its own until every intake is gone; `runtime` drives its timers.
@@ -113,7 +123,8 @@ impl Pipeline {
         let mut room = self.buffer.room();
         let mut waiting = Waiting::default();
         loop {
-            let deadline = [self.hold.deadline(), self.shedding.deadline()].into_iter().flatten().min();
+            let deadline =
+                [self.hold.deadline(), self.shedding.deadline(), self.normalizer.deadline()].into_iter().flatten().min();
             let event = runtime.block_on(next(&mut outlet, &mut room, deadline, &waiting));
             let mut addition = Addition::default();
             match event {
@@ -136,6 +147,12 @@ impl Pipeline {
                 Event::Due => {
                     for released in self.hold.due(unix_ns()) {
                         self.add(released, &mut addition)?;
+                    }
+                    for draft in self.normalizer.due(unix_ns()) {
+                        self.add(
+                            Released { source: SourceName::Kubernetes, drafts: vec![draft], refused: 0, rest: Rest::alone() },
+                            &mut addition,
+                        )?;
                     }
                 }
                 Event::Ended => {
@@ -267,7 +284,8 @@ impl Pipeline {
             let agent = self.normalizer.host().agent;
             let event_ids = (0..count).map(|index| event_id(agent, source.as_str(), &rest.position, index)).collect();
             let outcome = if kept == 0 && count > 0 { Outcome::Refused } else { Outcome::Committed { event_ids } };
-            addition.caller(Caller { answer, outcome, after: self.answer_after });
+            let after = self.answering.get(&source).copied().unwrap_or_default();
+            addition.caller(Caller { answer, outcome, after });
         }
         if addition.is_full() {
             self.send(std::mem::take(addition))?;
@@ -278,6 +296,10 @@ impl Pipeline {
     fn send(&mut self, mut addition: Addition) -> Result<(), BufferError> {
         if let Some(state) = self.hold.state() {
             addition.hold(state);
+        }
+        // From here on a crash recovers to observations that made no record yet, whose callers this commit answers.
+        for (source, cursor) in self.normalizer.take_state() {
+            addition.cursor(source, cursor);
         }
         if addition.is_empty() { Ok(()) } else { self.buffer.append(addition) }
     }

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::control::{Control, Offers, PassedOver, Status, StatusOf, UplinkStatus, WaitingStream};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
 use crate::normalize::names::Names;
-use crate::normalize::{Host, Normalizer, audit};
+use crate::normalize::{Host, Normalizer, audit, kubernetes};
 use crate::observation::{SourceName, intake};
 use crate::pipeline::{Pipeline, tap};
 use crate::redact::Redactor;
@@ -82,7 +82,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let (intake, outlet) = intake();
     let redactor = Redactor::new(config.redact.clone()).map_err(|error| RunError::Config(error.to_string()))?;
     let sessions = buffer.cursors(SourceName::Audit)?.into_iter().find(|cursor| cursor.key == audit::SESSIONS_KEY);
-    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()), Names::default());
+    let stages = buffer.cursors(SourceName::Kubernetes)?.into_iter().find(|cursor| cursor.key == kubernetes::STAGES_KEY);
+    let cluster = config.sources.kubernetes.cluster.clone();
+    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()), Names::default())
+        .with_kubernetes(kubernetes::Decoder::restore(cluster, stages.as_ref()));
     let roster = Roster::new(&config, buffer.clone(), reporter);
     let pipeline = Pipeline::new(
         normalizer,
@@ -90,7 +93,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         Selection::new(&config.select),
         redactor,
         buffer.clone(),
-        config.sources.api.answer_after,
+        SourceName::ALL.map(|source| (source, config.sources.answer_after(source))).into(),
         tap.clone(),
     )?;
     let pipeline = pipeline.start(outlet, Handle::current()).map_err(|cause| RunError::Thread { name: "pipeline", cause })?;

@@ -1,5 +1,6 @@
 //! `check`: every error of the configuration at once, and what this host offers.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ pub(super) fn execute(config: Result<Config, ConfigError>, output: Output) -> an
                     Level::Warning => "warning",
                     Level::Error => "ERROR",
                 };
-                println!("{level:8} {what:14} {text}");
+                println!("{level:8} {what:17} {text}");
             }
         }
     }
@@ -77,7 +78,27 @@ fn look(config: &Config) -> Vec<Finding> {
         }
         false => finding("source api", Level::Ok, "off: sources.api.enabled".to_owned()),
     });
+    findings.push(listening(
+        "source kubernetes",
+        "sources.kubernetes",
+        &config.sources.kubernetes.listen,
+        config.sources.kubernetes.ready(),
+    ));
     findings
+}
+
+/// A source that is posted to over the network: on which addresses, or what keeps it from them.
+fn listening(what: &'static str, section: &str, listen: &[SocketAddr], ready: Result<(), String>) -> Finding {
+    if listen.is_empty() {
+        return Finding { what, level: Level::Ok, text: format!("off: {section}.listen is not given") };
+    }
+    match ready {
+        Ok(()) => {
+            let addresses: Vec<String> = listen.iter().map(SocketAddr::to_string).collect();
+            Finding { what, level: Level::Ok, text: format!("on {}", addresses.join(", ")) }
+        }
+        Err(why) => Finding { what, level: Level::Error, text: why },
+    }
 }
 
 fn state_dir(config: &Config) -> Finding {

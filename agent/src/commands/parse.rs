@@ -15,15 +15,17 @@ use serde_json::Value;
 use crate::clock::unix_ns;
 use crate::config::Config;
 use crate::enroll::Enrollment;
+use crate::normalize;
 use crate::normalize::audit::Decoder;
 use crate::normalize::names::Names;
-use crate::normalize::{Host, Made, Normalizer};
+use crate::normalize::{Draft, Host, Made, Normalizer};
 use crate::observation::{Observation, Payload, SourceName, Unparsed};
 use crate::redact::Redactor;
 use crate::sources::api::{Peer, Post};
 use crate::sources::audit;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
+use crate::sources::kubernetes;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -50,6 +52,8 @@ enum Source {
     Cloudtrail,
     /// Bodies of POST /v1/events, one JSON object a line
     Api,
+    /// Lines of a Kubernetes audit log, or EventLists
+    Kubernetes,
 }
 
 /// Longest line, bytes: four of the largest foreign records. A longer one is cut and does not parse.
@@ -58,7 +62,8 @@ const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MA
 pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<ExitCode> {
     let host = host(&config)?;
     let mut parser = Parser {
-        normalizer: Normalizer::new(host, Decoder::default(), Names::default()),
+        normalizer: Normalizer::new(host, Decoder::default(), Names::default())
+            .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), None)),
         redactor: Redactor::new(config.redact)?,
         out: std::io::stdout().lock(),
     };
@@ -72,7 +77,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         let mut printed = Ok(());
         audit::log::parse(BufReader::new(input), |observation| {
             if printed.is_ok() {
-                printed = parser.print(observation);
+                printed = parser.print(&observation);
             }
         })
         .with_context(read)?;
@@ -97,10 +102,17 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
                 let path = arguments.input.to_string_lossy().as_ref().into();
                 (SourceName::File, Payload::Line(Line { bytes: line.into(), format, path }))
             }
+            Source::Kubernetes => {
+                for observation in kubernetes_observations(line, number) {
+                    parser.print(&observation)?;
+                }
+                continue;
+            }
             Source::Api => (SourceName::Api, Payload::Post(Post { event: Bytes::from(line), peer: peer() })),
         };
-        parser.print(observation(source, format!("line:{number}"), unix_ns(), payload))?;
+        parser.print(&observation(source, format!("line:{number}"), unix_ns(), payload))?;
     }
+    parser.finish()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,8 +123,19 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn print(&mut self, observation: Observation) -> anyhow::Result<()> {
-        for draft in self.normalizer.normalize(&observation) {
+    fn print(&mut self, observation: &Observation) -> anyhow::Result<()> {
+        let drafts = self.normalizer.normalize(observation);
+        self.write(drafts)
+    }
+
+    /// What still waited for more.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let drafts = self.normalizer.drain();
+        self.write(drafts)
+    }
+
+    fn write(&mut self, drafts: Vec<Draft>) -> anyhow::Result<()> {
+        for draft in drafts {
             let mut made = draft.record;
             self.redactor.redact(&mut made);
             let bytes = match made {
@@ -148,6 +171,18 @@ impl<R: Read> Lines<R> {
 
 fn observation(source: SourceName, position: String, time: u64, payload: Payload) -> Observation {
     Observation { source, position, time, payload, cursor: None, answer: None }
+}
+
+/// A line of an audit log, or a body as the webhook takes it.
+fn kubernetes_observations(line: Vec<u8>, number: u64) -> Vec<Observation> {
+    let source = SourceName::Kubernetes;
+    match kubernetes::events(&line.clone().into()) {
+        Ok(events) => events.into_iter().map(|event| kubernetes::observation(event, unix_ns())).collect(),
+        Err(error) => {
+            let payload = unparsed(line, number, &error.to_string());
+            vec![observation(source, format!("line:{number}"), unix_ns(), payload)]
+        }
+    }
 }
 
 fn unparsed(bytes: Vec<u8>, number: u64, reason: &str) -> Payload {

@@ -11,6 +11,8 @@ pub mod journal;
 
 pub mod posted;
 
+pub mod kubernetes;
+
 pub mod actor;
 
 pub mod report;
@@ -23,7 +25,8 @@ use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
 use uuid::Uuid;
 
-use crate::observation::{Cursor, Observation, Payload, Unparsed};
+use crate::clock::unix_ns;
+use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::{Format, Line};
 
 /// The host that records are made on, fixed for the life of the stream.
@@ -75,12 +78,19 @@ pub struct Normalizer {
     audit: audit::Decoder,
     names: names::Names,
     writer: posted::Writer,
+    kubernetes: kubernetes::Decoder,
 }
 
 impl Normalizer {
     pub fn new(host: Host, audit: audit::Decoder, names: names::Names) -> Self {
         let writer = posted::Writer::new(&host);
-        Self { host, audit, names, writer }
+        Self { host, audit, names, writer, kubernetes: kubernetes::Decoder::default() }
+    }
+
+    /// With what was carried of the Kubernetes audit before.
+    #[must_use]
+    pub fn with_kubernetes(self, kubernetes: kubernetes::Decoder) -> Self {
+        Self { kubernetes, ..self }
     }
 
     pub fn host(&self) -> &Host {
@@ -102,6 +112,7 @@ impl Normalizer {
                 let origin = posted::Origin::Peer(&post.peer);
                 vec![self.posted(observation, &post.event, &origin)]
             }
+            Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),
             Payload::Line(line) => self.line(observation, line),
             Payload::Loss(loss) => {
                 let id = self.event_id(observation, 0);
@@ -118,6 +129,33 @@ impl Normalizer {
         self.audit.take_cursor().into_iter().collect()
     }
 
+    /// What was carried for the sake of something that did not come, as records.
+    pub fn due(&mut self, now: u64) -> Vec<Draft> {
+        self.kubernetes.due(&self.host, now)
+    }
+
+    /// The same of everything that is carried: nothing more will come.
+    pub fn drain(&mut self) -> Vec<Draft> {
+        self.kubernetes.drain(&self.host, unix_ns())
+    }
+
+    /// When [`Normalizer::due`] has something next, Unix nanoseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        self.kubernetes.deadline()
+    }
+
+    /// What stands for observations that made no record yet: to be committed before their callers are answered.
+    pub fn take_state(&mut self) -> Vec<(SourceName, Cursor)> {
+        self.kubernetes.take_cursor().map(|cursor| (SourceName::Kubernetes, cursor)).into_iter().collect()
+    }
+
+    fn kubernetes(&mut self, observation: &Observation, event: &[u8]) -> Vec<Draft> {
+        match self.kubernetes.decode(&self.host, event, observation.time, unix_ns()) {
+            Ok(drafts) => drafts,
+            Err(reason) => vec![self.unparsed(observation, 0, &Unparsed { bytes: event.to_vec(), reason })],
+        }
+    }
+
     fn posted(&mut self, observation: &Observation, bytes: &[u8], origin: &posted::Origin<'_>) -> Draft {
         let id = self.event_id(observation, 0);
         match self.writer.write(&self.host, &mut self.names, bytes, origin, id, observation.time) {
@@ -132,6 +170,7 @@ impl Normalizer {
     fn line(&mut self, observation: &Observation, line: &Line) -> Vec<Draft> {
         match line.format {
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
+            Format::Kubernetes => self.kubernetes(observation, &line.bytes),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
                 Ok(records) => (0u32..).zip(records).map(|(index, record)| self.foreign(observation, index, record)).collect(),
                 Err(error) => {

@@ -70,8 +70,7 @@ async fn piped(limits: Limits, observations: Vec<Observation>) -> Vec<String> {
     let selection = Selection::new(&select::Config::default());
     let redactor = Redactor::new(redact::Config::default()).unwrap();
     let pipeline =
-        Pipeline::new(normalizer, vec![SourceName::Api], selection, redactor, buffer.clone(), AnswerAfter::Commit, tap())
-            .unwrap();
+        Pipeline::new(normalizer, vec![SourceName::Api], selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
     let (intake, outlet) = intake();
     let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
     // Until the writer has measured for the first time.
@@ -178,7 +177,7 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
     let selection = Selection::new(&select::Config::default());
     let redactor = Redactor::new(redact::Config::default()).unwrap();
     let sources = vec![SourceName::Api];
-    let pipeline = Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), AnswerAfter::Commit, tap()).unwrap();
+    let pipeline = Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
     let (intake, outlet) = intake();
     let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
 

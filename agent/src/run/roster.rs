@@ -21,6 +21,7 @@ use crate::sources::api::ApiSource;
 use crate::sources::audit;
 use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
+use crate::sources::kubernetes::KubernetesSource;
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -65,7 +66,7 @@ impl Roster {
             reporter,
             states: States::default(),
         };
-        for source in [SourceName::Audit, SourceName::Journal, SourceName::File, SourceName::Api] {
+        for source in SourceName::ALL {
             roster.states.set(source, off(&roster.sources, source).map(str::to_owned));
         }
         roster
@@ -73,8 +74,7 @@ impl Roster {
 
     /// Those that the configuration turns on, highest first.
     pub(super) fn enabled(&self) -> Vec<SourceName> {
-        let all = [SourceName::Audit, SourceName::Journal, SourceName::File, SourceName::Api];
-        all.into_iter().filter(|&source| off(&self.sources, source).is_none()).collect()
+        SourceName::ALL.into_iter().filter(|&source| off(&self.sources, source).is_none()).collect()
     }
 
     pub(super) fn states(&self) -> States {
@@ -144,6 +144,7 @@ impl Roster {
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
+            SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Journal => {
                 JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }
@@ -168,5 +169,6 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::Journal => (!sources.journal.enabled).then_some("turned off by sources.journal.enabled"),
         SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
+        SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
     }
 }

@@ -13,6 +13,10 @@ pub mod event;
 
 pub mod api;
 
+pub mod kubernetes;
+
+mod listener;
+
 mod watch;
 
 use crate::observation::SourceName;

@@ -274,7 +274,7 @@ impl Followed {
     const fn line_bytes_max(&self) -> usize {
         match self.format {
             Format::Events => EVENT_LINE_BYTES_MAX,
-            Format::CloudTrail => CLOUDTRAIL_LINE_BYTES_MAX,
+            Format::CloudTrail | Format::Kubernetes => CLOUDTRAIL_LINE_BYTES_MAX,
         }
     }
 

@@ -43,6 +43,8 @@ pub enum Format {
     Events,
     /// A record in CloudTrail's own format, or `{"Records":[…]}`; kept byte for byte.
     CloudTrail,
+    /// An event of the Kubernetes API server's audit log.
+    Kubernetes,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
