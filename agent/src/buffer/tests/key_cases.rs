@@ -56,6 +56,27 @@ fn a_key_file_one_batch_behind_is_ratcheted() {
     assert_eq!(observed(&streams), ["a", "b", "z"]);
 }
 
+/// The database is one batch ahead of its key file, as after a crash between the two, but its head was not sealed by it.
+#[test]
+fn a_head_that_the_key_file_behind_it_did_not_seal_is_dissolved_and_its_records_move() {
+    let mut rig = Rig::joined();
+    let mut scribe = rig.open();
+    rig.commit(&mut scribe, &["a"], true).unwrap();
+    scribe.desk.fault = Some(Step::AfterCommit);
+    assert!(rig.commit(&mut scribe, &["b"], true).is_err());
+    drop(scribe);
+    let db = rusqlite::Connection::open(rig.path().join(BUFFER_FILE)).unwrap();
+    let mut seal: Vec<u8> = db.query_row("SELECT seal FROM batch WHERE k = 1", [], |row| row.get(0)).unwrap();
+    seal[7] ^= 1;
+    db.execute("UPDATE batch SET seal = ?1 WHERE k = 1", [&seal]).unwrap();
+    db.execute("UPDATE stream SET seal = ?1 WHERE seal IS NOT NULL", [&seal]).unwrap();
+    drop(db);
+    let streams = reopened(&mut rig);
+    assert_eq!(causes(&streams), [Cause::Join, Cause::BufferOrKeyLost]);
+    assert_eq!(streams[0].records, ["a"]);
+    assert_eq!(observed(&streams), ["a", "b", "z"]);
+}
+
 #[test]
 fn a_rolled_back_database_is_succeeded_behind_the_key_files_head() {
     let Past { mut rig, buffer, head, .. } = past();
