@@ -29,7 +29,7 @@ use crate::sources::kubernetes;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  edgetrail-agent parse --source audit /var/log/audit/audit.log\n  journalctl -o json | edgetrail-agent parse --source journal -\n  echo '{\"eventSource\":\"app.example\",\"eventName\":\"DeleteThing\"}' | edgetrail-agent parse --source api -"
+    after_help = "Examples:\n  edgetrail-agent parse --source audit /var/log/audit/audit.log\n  journalctl -o json | edgetrail-agent parse --source journal -\n  edgetrail-agent parse --source auth /var/log/auth.log\n  echo '{\"eventSource\":\"app.example\",\"eventName\":\"DeleteThing\"}' | edgetrail-agent parse --source api -"
 )]
 pub(super) struct Arguments {
     /// What the input is
@@ -50,6 +50,9 @@ enum Source {
     File,
     /// Records in CloudTrail's format, one a line
     Cloudtrail,
+    /// Lines of syslog: auth.log, secure, messages
+    #[value(alias = "auth.log", alias = "secure")]
+    Auth,
     /// Bodies of POST /v1/events, one JSON object a line
     Api,
     /// Lines of a Kubernetes audit log, or EventLists
@@ -97,8 +100,12 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
                 Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
                 None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
             },
-            Source::File | Source::Cloudtrail => {
-                let format = if arguments.source == Source::File { Format::Events } else { Format::CloudTrail };
+            Source::File | Source::Cloudtrail | Source::Auth => {
+                let format = match arguments.source {
+                    Source::Cloudtrail => Format::CloudTrail,
+                    Source::Auth => Format::Syslog,
+                    _ => Format::Events,
+                };
                 let path = arguments.input.to_string_lossy().as_ref().into();
                 (SourceName::File, Payload::Line(Line { bytes: line.into(), format, path }))
             }

@@ -23,10 +23,12 @@ use edgetrail_proto::chain::event_id;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
+use jiff::tz::TimeZone;
 use uuid::Uuid;
 
 use crate::clock::unix_ns;
 use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
+use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
 
 /// The host that records are made on, fixed for the life of the stream.
@@ -79,12 +81,15 @@ pub struct Normalizer {
     names: names::Names,
     writer: posted::Writer,
     kubernetes: kubernetes::Decoder,
+    /// The host's, for times that name none.
+    zone: TimeZone,
 }
 
 impl Normalizer {
     pub fn new(host: Host, audit: audit::Decoder, names: names::Names) -> Self {
         let writer = posted::Writer::new(&host);
-        Self { host, audit, names, writer, kubernetes: kubernetes::Decoder::default() }
+        let zone = TimeZone::system();
+        Self { host, audit, names, writer, kubernetes: kubernetes::Decoder::default(), zone }
     }
 
     /// With what was carried of the Kubernetes audit before.
@@ -171,6 +176,7 @@ impl Normalizer {
         match line.format {
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
             Format::Kubernetes => self.kubernetes(observation, &line.bytes),
+            Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
                 Ok(records) => (0u32..).zip(records).map(|(index, record)| self.foreign(observation, index, record)).collect(),
                 Err(error) => {
@@ -179,6 +185,28 @@ impl Normalizer {
                 }
             },
         }
+    }
+
+    /// A line of syslog: the act that its program tells, if it is one.
+    fn syslog(&mut self, observation: &Observation, bytes: &[u8]) -> Option<Draft> {
+        let id = self.event_id(observation, 0);
+        let text = String::from_utf8_lossy(bytes);
+        let line = SyslogLine::parse(&text, observation.time, &self.zone)?;
+        let time = line.time.unwrap_or(observation.time);
+        if !line.program.is_empty() {
+            return journal::carried(&self.host, &mut self.names, observation.source, id, time, &line.entry());
+        }
+        // Without a header it is what a server writes to a file of its own.
+        let servers = ["sshd", "dropbear"].into_iter();
+        let of = |program| line.said_by(program).entry();
+        let mut said = servers
+            .map(of)
+            .filter_map(|entry| journal::carried(&self.host, &mut self.names, observation.source, id, time, &entry));
+        if let Some(draft) = said.next() {
+            return Some(draft);
+        }
+        let reason = "the line has no header of syslog".to_owned();
+        Some(self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }))
     }
 
     fn foreign(&self, observation: &Observation, index: u32, record: &[u8]) -> Draft {

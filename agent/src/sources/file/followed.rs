@@ -273,7 +273,7 @@ impl Followed {
 
     const fn line_bytes_max(&self) -> usize {
         match self.format {
-            Format::Events => EVENT_LINE_BYTES_MAX,
+            Format::Events | Format::Syslog => EVENT_LINE_BYTES_MAX,
             Format::CloudTrail | Format::Kubernetes => CLOUDTRAIL_LINE_BYTES_MAX,
         }
     }

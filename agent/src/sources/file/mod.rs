@@ -1,4 +1,4 @@
-//! JSON lines from files, followed across rotation.
+//! Lines of files, followed across rotation.
 //!
 //! A line is read once and whole: a partial last line waits for its end. Renaming, truncation and replacement are
 //! noticed; what they took away before it could be read is reported as a loss.
@@ -6,6 +6,7 @@
 mod followed;
 mod pattern;
 mod place;
+pub mod syslog;
 mod tail;
 
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +46,8 @@ pub enum Format {
     CloudTrail,
     /// An event of the Kubernetes API server's audit log.
     Kubernetes,
+    /// A line of syslog, as `auth.log`, `secure` and `messages` have them.
+    Syslog,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

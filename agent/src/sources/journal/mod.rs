@@ -46,8 +46,11 @@ pub struct JournalSource {
 pub const PROGRAMS: &[&str] = &[
     "sudo",
     "su",
+    "su-l",
+    "doas",
     "sshd",
     "sshd-session",
+    "sshd-auth",
     "dropbear",
     "login",
     "systemd-logind",
@@ -72,7 +75,20 @@ pub const PROGRAMS: &[&str] = &[
     "crond",
     "crontab",
     "anacron",
+    "atd",
     "systemd",
+    "systemd-networkd",
+    "systemd-hostnamed",
+    "systemd-timedated",
+    "NetworkManager",
+    "firewalld",
+    "yum",
+    "dnf",
+    "rpm",
+    "[RPM]",
+    "pacman",
+    "PackageKit",
+    "packagekitd",
 ];
 
 /// Fields that are kept. Source: systemd.journal-fields(7).

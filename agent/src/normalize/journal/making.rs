@@ -1,0 +1,359 @@
+//! One record under way from a message: who, what, from where, how it ended.
+
+use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::message::{Change, Said, Statement, Thing};
+use crate::normalize::actor::{Actor, Person, host_arn};
+use crate::normalize::names::Names;
+use crate::normalize::{Act, Draft, Host, Made, act, report};
+use crate::observation::SourceName;
+use crate::sources::journal::Entry;
+
+/// userName of a refused login whose name the host does not know: what was typed may be a password. Source: CloudTrail,
+/// ConsoleLogin with a wrong name.
+const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
+
+pub(super) struct Making<'a> {
+    pub(super) host: &'a Host,
+    pub(super) entry: &'a Entry,
+    pub(super) record: Record,
+    pub(super) act: Option<Act>,
+    pub(super) time: u64,
+    names: &'a mut Names,
+    parameters: Map<String, Value>,
+}
+
+impl<'a> Making<'a> {
+    pub(super) fn new(
+        host: &'a Host,
+        names: &'a mut Names,
+        source: SourceName,
+        entry: &'a Entry,
+        program: &str,
+        event_id: Uuid,
+        time: u64,
+    ) -> Self {
+        let mut record = report::blank(host, Some(source), event_id, time);
+        record.event_source = event_source(program);
+        record.user_agent = Some(entry.text("_EXE").map_or_else(|| program.to_owned(), std::borrow::Cow::into_owned));
+        let mut making = Self { host, entry, record, act: None, time, names, parameters: Map::new() };
+        if let Some(name) = entry.text("_HOSTNAME").filter(|name| *name != host.name && source != SourceName::Journal) {
+            let name = name.into_owned();
+            making.mark("loggedBy", name.into());
+        }
+        if host.keep_raw {
+            let fields = entry.fields.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
+            let raw = Value::Object(fields.collect());
+            making.mark("raw", raw);
+        }
+        making
+    }
+
+    pub(super) fn done(mut self) -> Draft {
+        self.record.request_parameters = (!self.parameters.is_empty()).then_some(Value::Object(self.parameters));
+        self.record.fit();
+        Draft { record: Made::Record(Box::new(self.record)), act: self.act }
+    }
+
+    /// A member of `additionalEventData.edgetrail`.
+    fn mark(&mut self, key: &str, value: Value) {
+        let data = self.record.additional_event_data.as_mut();
+        if let Some(mark) = data.and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut) {
+            mark.insert(key.to_owned(), value);
+        }
+    }
+
+    pub(super) fn say(&mut self, statement: Statement) {
+        let Statement { said, is_step, times } = statement;
+        match said {
+            Said::Command { user, target, tty, cwd, command, refusal } => {
+                self.command(&user, &target, &tty, &cwd, &command, refusal)
+            }
+            Said::Login { user, address, port, method, key } => {
+                self.sign_in("Login", &user, &address, &port);
+                self.parameter("authenticationMethod", &method);
+                self.parameter("keyFingerprint", key.as_deref().unwrap_or_default());
+                self.record.response_elements = Some(json!({"Login": "Success"}));
+                self.act = Some(act::login(&user, &address, self.time));
+            }
+            Said::LoginFailure { user, address, port, method, is_unknown, why } => {
+                self.sign_in("Login", &user, &address, &port);
+                let is_unknown = is_unknown || self.names.uid(&user).is_none();
+                if is_unknown {
+                    self.unknown(&user);
+                }
+                self.parameter("authenticationMethod", &method);
+                self.record.response_elements = Some(json!({"Login": "Failure"}));
+                self.denied(&why);
+                self.act = Some(act::login_failure(if is_unknown { "" } else { &user }, &address, self.time));
+            }
+            Said::Logout { user } => {
+                self.sign_in("Logout", &user, "", "");
+                self.record.response_elements = Some(json!({"Logout": "Success"}));
+                self.act = Some(act::logout(&user, self.time));
+            }
+            Said::SwitchUser { user, target, tty, is_refused } => self.switch(&user, &target, &tty, is_refused),
+            Said::AuthenticationFailure { program, user, tty, address, why } => {
+                self.name("Authenticate");
+                self.record.event_source = event_source(&program);
+                self.acting(&user, &user);
+                if self.names.uid(&user).is_none() {
+                    self.unknown(&user);
+                }
+                self.parameter("user", &user);
+                self.parameter("tty", act::terminal(&tty));
+                self.address(&address);
+                self.denied(&why);
+            }
+            Said::Connection { name, user, address, port, why } => {
+                self.name(name);
+                self.acting(&user, &user);
+                self.address(&address);
+                self.parameter("user", &user);
+                self.parameter("port", &port);
+                if let Some(why) = why {
+                    self.denied(&why);
+                }
+            }
+            Said::Change(change) => self.change(change),
+            Said::ScheduledCommand { user, command, job } => self.scheduled(&user, &command, &job),
+            Said::Authorization { user, action, subject, is_refused } => {
+                self.name("Authorize");
+                self.acting(&user, &user);
+                self.parameter("action", &action);
+                self.parameter("subject", &subject);
+                if is_refused {
+                    self.denied("Failed authentication");
+                }
+            }
+            Said::Session { name, program, user, session } => {
+                self.name(name);
+                let source = event_source(&program);
+                self.service(&source);
+                self.record.event_source = source;
+                self.parameter("user", &user);
+                self.parameter("session", &session);
+            }
+        }
+        if let Some(times) = times {
+            self.parameters.insert("times".to_owned(), times.into());
+        }
+        if is_step {
+            self.step();
+        }
+    }
+
+    /// Another record stands for the act: this one is kept only where Data events are.
+    fn step(&mut self) {
+        self.record.event_category = EventCategory::Data;
+        self.record.management_event = Some(false);
+        self.act = None;
+        self.mark("step", true.into());
+    }
+
+    fn command(&mut self, user: &str, target: &str, tty: &str, cwd: &str, command: &str, refusal: Option<String>) {
+        let login = self.login_name().unwrap_or_else(|| user.to_owned());
+        self.name("RunCommand");
+        self.acting(&login, if refusal.is_some() { &login } else { target });
+        self.parameter("command", command);
+        self.parameter("cwd", cwd);
+        self.parameter("tty", act::terminal(tty));
+        self.parameter("user", target);
+        if login != user {
+            self.parameter("invokingUser", user);
+        }
+        self.resource("Host::User", &format!("user/{target}"));
+        let matched = if refusal.is_some() { "" } else { target };
+        self.act = Some(act::sudo_command(&login, matched, tty, command, self.time));
+        match refusal {
+            Some(why) => self.denied(&why),
+            None => self.record.response_elements = Some(json!({"result": "success"})),
+        }
+    }
+
+    fn switch(&mut self, user: &str, target: &str, tty: &str, is_refused: bool) {
+        let login = self.login_name().unwrap_or_else(|| user.to_owned());
+        self.name("SwitchUser");
+        self.acting(&login, if is_refused { &login } else { target });
+        self.parameter("user", target);
+        self.parameter("tty", act::terminal(tty));
+        if is_refused {
+            self.denied("Failed authentication");
+        } else {
+            self.record.response_elements = Some(json!({"result": "success"}));
+        }
+        self.resource("Host::User", &format!("user/{target}"));
+        self.act = Some(act::switch_user(&login, target, self.time));
+    }
+
+    fn scheduled(&mut self, user: &str, command: &str, job: &str) {
+        self.name("RunCommand");
+        let source = self.record.event_source.clone();
+        let uid = self.names.uid(user);
+        self.record.event_type = EventType::AwsServiceEvent;
+        let effective = Person { uid: uid.unwrap_or(u32::MAX), name: Some(user.to_owned()) };
+        self.record.user_identity = Actor::Daemon { effective, program: source }.identity(self.host);
+        if uid.is_none() {
+            self.record.user_identity.principal_id = Some(user.to_owned());
+        }
+        self.parameter("user", user);
+        self.parameter("command", command);
+        self.parameter("job", job);
+    }
+
+    fn change(&mut self, change: Change) {
+        let Change { name, what, subject, by, details, failure, is_own } = change;
+        self.name(name);
+        match is_own {
+            true => {
+                let source = self.record.event_source.clone();
+                self.service(&source);
+            }
+            false => self.process_or(&by),
+        }
+        let (member, kind, path) = what.names();
+        self.parameter(member, &subject);
+        let uid = details.iter().find(|(key, _)| *key == "uid" && !matches!(what, Thing::User)).map(|(_, uid)| uid.clone());
+        if let Some(uid) = uid.and_then(|uid| uid.parse().ok()) {
+            // A service that acts for whoever called it names the caller.
+            let person = Person { uid, name: self.names.user(uid) };
+            self.record.user_identity = Actor::Login { login: person.clone(), effective: person }.identity(self.host);
+        }
+        for (key, value) in details {
+            self.parameter(key, &value);
+        }
+        if !subject.is_empty() && !kind.is_empty() {
+            self.resource(kind, &format!("{path}/{subject}"));
+        }
+        if let Some((code, why)) = failure {
+            self.failed(code, &why);
+        }
+        let class = match (name, what) {
+            ("CreateUser", _) => act::class::CREATE_USER,
+            ("DeleteUser", _) => act::class::DELETE_USER,
+            ("CreateGroup", _) => act::class::CREATE_GROUP,
+            ("DeleteGroup", _) => act::class::DELETE_GROUP,
+            ("ChangePassword", _) => act::class::CHANGE_PASSWORD,
+            (_, Thing::User) => act::class::MODIFY_USER,
+            _ => return,
+        };
+        self.act = Some(act::account(class, &subject, self.time));
+    }
+
+    /// A login or its end: the user itself acts, though the program runs as root.
+    fn sign_in(&mut self, name: &str, user: &str, address: &str, port: &str) {
+        self.name(name);
+        self.record.event_type = EventType::AwsConsoleSignIn;
+        self.acting(user, user);
+        self.address(address);
+        self.parameter("user", user);
+        self.parameter("port", port);
+    }
+
+    fn unknown(&mut self, user: &str) {
+        self.record.user_identity = Actor::Unknown.identity(self.host);
+        if !user.is_empty() {
+            self.record.user_identity.user_name = Some(HIDDEN.to_owned());
+        }
+    }
+
+    fn acting(&mut self, login: &str, effective: &str) {
+        let (login_uid, effective_uid) = (self.names.uid(login), self.names.uid(effective));
+        let actor = if login.is_empty() {
+            Actor::Unknown
+        } else {
+            Actor::NamedAs { login: login.to_owned(), login_uid, effective: effective.to_owned(), effective_uid }
+        };
+        self.record.user_identity = actor.identity(self.host);
+    }
+
+    /// The sending process as the kernel names it; where it does not, the user that the message names.
+    fn process_or(&mut self, named: &str) {
+        let Some(uid) = self.entry.number("_UID") else { return self.acting(named, named) };
+        let names = &mut *self.names;
+        let mut person = |uid| Person { uid, name: names.user(uid) };
+        let login = self.entry.number("_AUDIT_LOGINUID").filter(|uid| *uid != u32::MAX).map(&mut person);
+        let actor = Actor::of(login, person(uid), &self.record.event_source);
+        self.record.user_identity = actor.identity(self.host);
+    }
+
+    /// The host does it by itself.
+    pub(super) fn service(&mut self, program: &str) {
+        self.record.event_type = EventType::AwsServiceEvent;
+        let effective = Person { uid: 0, name: Some("root".to_owned()) };
+        self.record.user_identity = Actor::Daemon { effective, program: program.to_owned() }.identity(self.host);
+    }
+
+    /// The login user whom the kernel names.
+    fn login_name(&mut self) -> Option<String> {
+        let uid = self.entry.number("_AUDIT_LOGINUID").filter(|uid| *uid != u32::MAX)?;
+        Some(self.names.user(uid).unwrap_or_else(|| uid.to_string()))
+    }
+
+    pub(super) fn name(&mut self, name: &str) {
+        name.clone_into(&mut self.record.event_name);
+    }
+
+    fn address(&mut self, address: &str) {
+        if !address.is_empty() {
+            address.clone_into(&mut self.record.source_ip_address);
+        }
+    }
+
+    pub(super) fn parameter(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.parameters.insert(name.to_owned(), value.into());
+        }
+    }
+
+    fn denied(&mut self, why: &str) {
+        self.failed("AccessDenied", why);
+    }
+
+    pub(super) fn failed(&mut self, code: &str, why: &str) {
+        self.record.error_code = Some(code.to_owned());
+        self.record.error_message = (!why.is_empty()).then(|| why.to_owned());
+    }
+
+    pub(super) fn resource(&mut self, kind: &str, path: &str) {
+        if path.ends_with('/') {
+            return;
+        }
+        let (account_id, arn) = (Some(self.host.account.to_string()), Some(host_arn(self.host, path)));
+        self.record.resources = Some(vec![Resource { account_id, kind: Some(kind.to_owned()), arn, ..Resource::default() }]);
+    }
+}
+
+impl Thing {
+    /// Its parameter, the type of its resource and the folder of its ARN.
+    const fn names(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::User => ("userName", "Host::User", "user"),
+            Self::Group => ("groupName", "Host::Group", "group"),
+            Self::Crontab => ("user", "Host::Crontab", "crontab"),
+            Self::Package => ("package", "Host::Package", "package"),
+            Self::Interface => ("interface", "Host::NetworkInterface", "interface"),
+            Self::Connection => ("connection", "Host::NetworkConnection", "connection"),
+            Self::Firewall => ("firewall", "Host::Firewall", "firewall"),
+            Self::Host => ("subject", "", ""),
+        }
+    }
+}
+
+/// `PROGRAM.linux`, one name for a program whatever it calls itself.
+fn event_source(identifier: &str) -> String {
+    let program = match identifier {
+        "sshd-session" | "sshd-auth" => "sshd",
+        "CRON" | "crond" | "/usr/sbin/cron" => "cron",
+        "su-l" => "su",
+        "[RPM]" => "rpm",
+        "packagekitd" => "packagekit",
+        other => other,
+    };
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c.to_ascii_lowercase() } else { '-' };
+    // Source: a DNS label, which eventSource's first part should look like, has at most 63 bytes.
+    let program: String = program.chars().map(allowed).take(63).collect();
+    format!("{}.linux", if program.is_empty() { "unknown" } else { &program })
+}

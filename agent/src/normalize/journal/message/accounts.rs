@@ -1,0 +1,99 @@
+//! The shadow suite: users and groups.
+//!
+//! Sources: shadow's useradd.c, usermod.c, userdel.c, groupadd.c, gpasswd.c, passwd.c, chage.c, chfn.c, chsh.c.
+
+use super::{Change, Statement, Thing, between, quoted};
+
+pub(super) fn shadow(message: &str) -> Option<Statement> {
+    // `failed adding user 'bob', exit code: 9`
+    if let Some(rest) = message.strip_prefix("failed ").filter(|rest| rest.contains(" user ") || rest.contains(" group ")) {
+        return failed(rest);
+    }
+    created(message).or_else(|| membership(message)).or_else(|| changed(message)).and_then(Change::said)
+}
+
+fn failed(rest: &str) -> Option<Statement> {
+    let (verb, rest) = rest.split_once(' ')?;
+    let (what, rest) = rest.split_once(' ')?;
+    let (thing, name) = match (verb, what) {
+        ("adding", "user") => (Thing::User, "CreateUser"),
+        ("deleting", "user") => (Thing::User, "DeleteUser"),
+        ("adding", "group") => (Thing::Group, "CreateGroup"),
+        ("deleting", "group") => (Thing::Group, "DeleteGroup"),
+        _ => return None,
+    };
+    let why = rest.split_once("exit code: ").map_or_else(String::new, |(_, code)| format!("exit code {code}"));
+    Change { failure: Some(("Failed", why)), ..Change::of(name, thing, quoted(rest)?.trim_end_matches(',')) }.said()
+}
+
+fn created(message: &str) -> Option<Change> {
+    let field = |name: &str| between(&format!("{message}, "), &format!("{name}="), ", ").map(str::to_owned);
+    let with = |change: Change, list: &[(&'static str, &str)]| {
+        list.iter()
+            .filter_map(|(to, from)| Some((*to, field(from)?)))
+            .fold(change, |change, (key, value)| change.with(key, value))
+    };
+    if message.starts_with("new user: ") {
+        let list = [("uid", "UID"), ("gid", "GID"), ("home", "home"), ("shell", "shell")];
+        return Some(with(Change::of("CreateUser", Thing::User, &field("name")?), &list));
+    }
+    if message.starts_with("new group: ") {
+        return Some(with(Change::of("CreateGroup", Thing::Group, &field("name")?), &[("gid", "GID")]));
+    }
+    if let Some(rest) = message.strip_prefix("delete user ") {
+        return Some(Change::of("DeleteUser", Thing::User, quoted(rest)?));
+    }
+    for prefix in ["removed group ", "group "] {
+        let Some(rest) = message.strip_prefix(prefix) else { continue };
+        let is_removed = prefix == "removed group " || rest.ends_with(" removed");
+        return is_removed.then(|| quoted(rest).map(|group| Change::of("DeleteGroup", Thing::Group, group)))?;
+    }
+    None
+}
+
+fn membership(message: &str) -> Option<Change> {
+    if let Some((user, group)) = message.strip_prefix("add ").and_then(|rest| rest.split_once(" to group ")) {
+        return Some(Change::of("AddUserToGroup", Thing::User, quoted(user)?).with("group", quoted(group)?));
+    }
+    if let Some((user, group)) = message.strip_prefix("delete ").and_then(|rest| rest.split_once(" from group ")) {
+        return Some(Change::of("RemoveUserFromGroup", Thing::User, quoted(user)?).with("group", quoted(group)?));
+    }
+    // gpasswd: `user bob added by root to group sudo`
+    let rest = message.strip_prefix("user ")?;
+    for (mark, end, name) in
+        [(" added by ", " to group ", "AddUserToGroup"), (" removed by ", " from group ", "RemoveUserFromGroup")]
+    {
+        if let Some((user, tail)) = rest.split_once(mark) {
+            let (by, group) = tail.split_once(end)?;
+            return Some(Change { by: by.to_owned(), ..Change::of(name, Thing::User, user).with("group", group) });
+        }
+    }
+    None
+}
+
+fn changed(message: &str) -> Option<Change> {
+    if let Some(rest) = message.strip_prefix("change user ") {
+        let user = quoted(rest)?;
+        let what = rest.get(user.len() + 2..).unwrap_or_default().trim();
+        return Some(Change::of("ModifyUser", Thing::User, user).with("change", what));
+    }
+    for (prefix, what) in [
+        ("lock user ", "lock"),
+        ("unlock user ", "unlock"),
+        ("changed password expiry for ", "password expiry"),
+        ("changed user ", ""),
+    ] {
+        if let Some(rest) = message.strip_prefix(prefix) {
+            let user = quoted(rest)?;
+            let what = if what.is_empty() {
+                rest.trim_start_matches(['\'', '`']).get(user.len()..).unwrap_or_default().trim_matches(['\'', ' '])
+            } else {
+                what
+            };
+            return Some(Change::of("ModifyUser", Thing::User, user).with("change", what));
+        }
+    }
+    let rest = message.strip_prefix("password for ").filter(|rest| rest.contains(" changed by "))?;
+    let by = rest.split_once(" changed by ").and_then(|(_, by)| quoted(by)).unwrap_or_default().to_owned();
+    Some(Change { by, ..Change::of("ChangePassword", Thing::User, quoted(rest)?) })
+}

@@ -1,0 +1,115 @@
+//! Programs by which somebody acts as another: sudo, su, doas, pkexec, and polkit's decisions.
+//!
+//! Sources: sudo's eventlog.c, util-linux's and shadow's su.c, doas.c, polkit's pkexec.c and polkitbackendinteractiveauthority.c.
+
+use super::{Said, Statement, between, word_after};
+
+/// `alice : [why ;] TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id`. A user's name holds no ` : `.
+pub(super) fn sudo(message: &str) -> Option<Statement> {
+    let (user, rest) = message.split_once(" : ")?;
+    let (fields, command) = rest.split_once("COMMAND=").unwrap_or((rest, ""));
+    let mut refusal = None;
+    let (mut target, mut tty, mut cwd) = (String::new(), String::new(), String::new());
+    for field in fields.split(" ; ") {
+        match field.split_once('=') {
+            Some(("USER", value)) => target = value.trim_end_matches([' ', ';']).to_owned(),
+            Some(("TTY", value)) => tty = value.to_owned(),
+            Some(("PWD", value)) => cwd = value.to_owned(),
+            Some((key, _)) if key.chars().all(|c| c.is_ascii_uppercase()) => {}
+            _ if !field.trim_matches([' ', ';']).is_empty() => refusal = Some(field.trim_matches([' ', ';']).to_owned()),
+            _ => {}
+        }
+    }
+    // Without a command only a refusal says that anything was tried.
+    if command.is_empty() && (refusal.is_none() || tty.is_empty()) {
+        return None;
+    }
+    let (user, command) = (user.trim().to_owned(), command.to_owned());
+    Some(Statement::of(Said::Command { user, target, tty, cwd, command, refusal }))
+}
+
+/// `(to root) alice on pts/0`, `FAILED SU (to root) alice on pts/0`; shadow's `Successful su for root by alice`,
+/// `FAILED su for root by alice`, `+ /dev/pts/0 alice:root`; BSD's `BAD SU alice to root on pts/0`.
+pub(super) fn su(message: &str) -> Option<Statement> {
+    let switched = |user: &str, target: &str, tty: &str, is_refused: bool| {
+        let (user, target, tty) = (user.to_owned(), target.to_owned(), tty.to_owned());
+        let said = Said::SwitchUser { user, target, tty, is_refused };
+        // The success is said by PAM's session too; one of them must be enough.
+        Some(Statement { is_step: !is_refused, ..Statement::of(said) })
+    };
+    let refused = message.strip_prefix("FAILED SU ");
+    if let Some(rest) = refused.unwrap_or(message).strip_prefix("(to ") {
+        let (target, rest) = rest.split_once(") ")?;
+        let (user, tty) = rest.split_once(" on ")?;
+        return switched(user, target, tty, refused.is_some());
+    }
+    if let Some(rest) = message.strip_prefix("BAD SU ") {
+        let (user, rest) = rest.split_once(" to ")?;
+        let (target, tty) = rest.split_once(" on ").unwrap_or((rest, ""));
+        return switched(user, target, tty, true);
+    }
+    for (start, is_refused) in [("Successful su for ", false), ("FAILED su for ", true)] {
+        if let Some((target, user)) = message.strip_prefix(start).and_then(|rest| rest.split_once(" by ")) {
+            return switched(user.trim(), target, "", is_refused);
+        }
+    }
+    // Said besides the two above.
+    let (sign, rest) = message.split_once(' ')?;
+    let (tty, who) = rest.split_once(' ')?;
+    let (user, target) = who.split_once(':').filter(|_| matches!(sign, "+" | "-"))?;
+    Some(Statement { is_step: true, ..switched(user, target, tty, sign == "-")? })
+}
+
+/// `alice ran command id -u as root from /home/alice`, `command not permitted for alice: id as root`, `failed auth for alice`
+pub(super) fn doas(message: &str) -> Option<Statement> {
+    let said = |user: &str, target: &str, cwd: &str, command: &str, refusal: Option<&str>| {
+        let (user, target, cwd, command) = (user.to_owned(), target.to_owned(), cwd.to_owned(), command.to_owned());
+        Some(Statement::of(Said::Command { user, target, tty: String::new(), cwd, command, refusal: refusal.map(str::to_owned) }))
+    };
+    if let Some((user, rest)) = message.split_once(" ran command ") {
+        let (rest, cwd) = rest.rsplit_once(" from ")?;
+        let (command, target) = rest.rsplit_once(" as ")?;
+        return said(user, target, cwd, command, None);
+    }
+    for start in ["command not permitted for ", "failed command for "] {
+        if let Some((user, rest)) = message.strip_prefix(start).and_then(|rest| rest.split_once(": ")) {
+            let (command, target) = rest.rsplit_once(" as ").unwrap_or((rest, ""));
+            return said(user, target, "", command, Some("command not permitted"));
+        }
+    }
+    let user =
+        message.strip_prefix("failed auth for ").or_else(|| message.strip_prefix("failed password for "))?.trim().to_owned();
+    let (program, why) = ("doas".to_owned(), "Failed authentication".to_owned());
+    Some(Statement::of(Said::AuthenticationFailure { program, user, tty: String::new(), address: String::new(), why }))
+}
+
+/// `alice: Executing command [USER=root] [TTY=/dev/pts/0] [CWD=/home/alice] [COMMAND=/usr/bin/id]`
+pub(super) fn pkexec(message: &str) -> Option<Statement> {
+    let (user, rest) = message.split_once(": ")?;
+    let is_executed = rest.starts_with("Executing command");
+    let field = |name: &str| between(rest, &format!("[{name}="), "]").unwrap_or_default().to_owned();
+    let command = rest.split_once("[COMMAND=").map(|(_, command)| command.strip_suffix(']').unwrap_or(command).to_owned())?;
+    let refusal = (!is_executed).then(|| rest.split(" [").next().unwrap_or_default().to_owned());
+    let (user, target, tty, cwd) = (user.to_owned(), field("USER"), field("TTY"), field("CWD"));
+    Some(Statement::of(Said::Command { user, target, tty, cwd, command, refusal }))
+}
+
+/// `Operator of unix-session:2 successfully authenticated as unix-user:root to gain … for action ACTION for SUBJECT (owned by unix-user:alice)`;
+/// `Registered Authentication Agent for unix-session:2 (…)`
+pub(super) fn polkit(message: &str) -> Option<Statement> {
+    if message.starts_with("Operator of ") {
+        let action = word_after(message, "for action ")?.to_owned();
+        let user = between(message, "(owned by unix-user:", ")").unwrap_or_default().to_owned();
+        let subject = between(message, "for system-bus-name::", " (owned")
+            .or_else(|| between(message, "for unix-process:", " (owned"))
+            .unwrap_or_default();
+        let is_refused = message.contains("FAILED");
+        return Some(Statement::of(Said::Authorization { user, action, subject: subject.to_owned(), is_refused }));
+    }
+    let (name, rest) = match message.strip_prefix("Registered Authentication Agent for ") {
+        Some(rest) => ("StartSession", rest),
+        None => ("EndSession", message.strip_prefix("Unregistered Authentication Agent for ")?),
+    };
+    let session = rest.split([' ', '(']).next().unwrap_or_default().trim_start_matches("unix-session:").to_owned();
+    Some(Statement::step(Said::Session { name, program: "polkitd".to_owned(), user: String::new(), session }))
+}
