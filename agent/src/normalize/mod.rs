@@ -19,6 +19,9 @@ pub mod report;
 
 pub mod names;
 
+#[cfg(test)]
+mod events_page;
+
 use edgetrail_proto::chain::event_id;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;

@@ -62,8 +62,8 @@ impl Changes {
 }
 
 impl Decoder {
-    /// ADD_USER … GRP_CHAUTHTOK; and USER_ACCT, which Debian's group tools use. None where the change has its record.
-    pub(super) fn account(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
+    /// ADD_USER … GRP_CHAUTHTOK; and USER_ACCT, which Debian's group tools use. A step where the change has its record.
+    pub(super) fn account(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let operation = view.primary().and_then(|fields| fields.raw("op")).unwrap_or_default().to_owned();
         let Meaning { name, group, class } = meaning(view, &operation);
         let account = account_name(context, view, group);
@@ -77,9 +77,7 @@ impl Decoder {
             operation: if is_whole { String::new() } else { plain(&operation) },
             time: context.seconds(),
         };
-        if !self.changes.is_new(change) {
-            return None;
-        }
+        let is_new = self.changes.is_new(change);
         let mut deed = Deed::new(view.event_source(), name, Kind::Management, view.actor(context.names));
         let (label, kind, folder) =
             if group { ("groupName", "Host::Group", "group") } else { ("userName", "Host::User", "user") };
@@ -95,7 +93,7 @@ impl Decoder {
         }
         deed.resource(context.host, kind, &format!("{folder}/{account}"));
         deed.act = class.map(|class| act::account(class, &account, context.event.stamp.nanoseconds()));
-        Some(deed)
+        if is_new { deed } else { deed.step() }
     }
 }
 

@@ -1,15 +1,15 @@
-//! Which event a system call or record is: the audit part of docs/events.md, which a test compares with these tables.
+//! Which event a system call is, and which names the decoders give: with [`super::records`] the audit part of
+//! docs/events.md, which is written from these tables.
 
 use super::address::Address;
 use super::deed::Kind;
 use super::kernel::Call;
 use super::view::View;
-use crate::sources::audit::kinds;
 
-use Kind::{Data, DataRead, Management, Service};
+use Kind::{Data, DataRead, Management};
 
 /// eventName and class of system calls by name. Calls that are not here are [`OTHER_CALL`].
-const CALLS: &[(&str, &str, Kind)] = &[
+pub const CALLS: &[(&str, &str, Kind)] = &[
     ("execve execveat", "ExecuteProgram", Data),
     ("init_module finit_module create_module", "LoadKernelModule", Management),
     ("delete_module", "UnloadKernelModule", Management),
@@ -56,10 +56,10 @@ const CALLS: &[(&str, &str, Kind)] = &[
 ];
 
 /// Any system call that a rule selected and no other row names.
-const OTHER_CALL: (&str, Kind) = ("InvokeSystemCall", Data);
+pub const OTHER_CALL: (&str, Kind) = ("InvokeSystemCall", Data);
 
 /// The calls with an address: eventName towards the network, and within the host.
-const ADDRESS_CALLS: &[(&str, &str, &str)] = &[
+pub const ADDRESS_CALLS: &[(&str, &str, &str)] = &[
     ("connect", "ConnectNetwork", "ConnectSocket"),
     ("bind", "BindNetwork", "BindSocket"),
     ("accept", "AcceptNetwork", "AcceptSocket"),
@@ -84,65 +84,6 @@ const SOCKETCALLS: &[(u64, &str)] = &[
     (16, "sendmsg"),
     (17, "recvmsg"),
     (18, "accept4"),
-];
-
-/// eventName and class of record types.
-const RECORDS: &[(u16, &str, Kind)] = &[
-    (1005, "LogMessage", Data),
-    (kinds::LOGIN, "SetLoginUser", Management),
-    (1102, "ModifyUser", Management),
-    (kinds::USYS_CONFIG, "ModifyConfiguration", Management),
-    (1118, "CheckPermission", Data),
-    (kinds::USER_TTY, "RecordTerminalInput", Data),
-    (kinds::SYSTEM_BOOT, "StartHost", Service),
-    (kinds::SYSTEM_SHUTDOWN, "StopHost", Service),
-    (kinds::SYSTEM_RUNLEVEL, "ChangeRunLevel", Service),
-    (1137, "ModifyDevice", Management),
-    (kinds::SOFTWARE_UPDATE, "UpdateSoftware", Management),
-    (kinds::DAEMON_START, "StartAuditDaemon", Service),
-    (kinds::DAEMON_END, "StopAuditDaemon", Service),
-    (1202, "StopAuditDaemon", Service),
-    (1203, "ConfigureAuditDaemon", Management),
-    (1204, "ConfigureAuditDaemon", Management),
-    (1205, "RotateAuditLog", Service),
-    (1206, "StartAuditDaemon", Service),
-    (1207, "ConnectAuditDaemon", Service),
-    (1208, "DisconnectAuditDaemon", Service),
-    (1209, "ReportAuditDaemon", Service),
-    (kinds::TTY, "RecordTerminalInput", Data),
-    (1324, "ReportPacket", Data),
-    (kinds::NETFILTER_CFG, "ModifyFirewall", Management),
-    (kinds::SECCOMP, "ReportSeccomp", Service),
-    (kinds::FEATURE_CHANGE, "ChangeAuditConfiguration", Management),
-    (kinds::KERN_MODULE, "LoadKernelModule", Management),
-    (kinds::FANOTIFY, "DecideAccess", Data),
-    (kinds::TIME_INJOFFSET, "SetTime", Management),
-    (kinds::TIME_ADJNTPVAL, "AdjustTime", Service),
-    (kinds::EVENT_LISTENER, "ReadAuditStream", Management),
-    (1336, "InvokeSystemCall", Data),
-    (1338, "ModifyDevice", Management),
-    (1339, "ReportDevice", Service),
-    (kinds::AVC, "DenyAccess", Management),
-    (1401, "DenyAccess", Management),
-    (kinds::USER_AVC, "DenyAccess", Management),
-    (kinds::USER_SELINUX_ERR, "DenyAccess", Management),
-    (1503, "DenyAccess", Management),
-    (kinds::MAC_POLICY_LOAD, "LoadSecurityPolicy", Management),
-    (2310, "LoadSecurityPolicy", Management),
-    (kinds::MAC_STATUS, "ChangeSecurityMode", Management),
-    (2313, "ChangeSecurityMode", Management),
-    (kinds::MAC_CONFIG_CHANGE, "ChangeSecurityConfiguration", Management),
-    (2312, "ChangeSecurityConfiguration", Management),
-    (kinds::ANOM_PROMISCUOUS, "SetPromiscuousMode", Management),
-    (kinds::ANOM_ABEND, "ReportCrash", Service),
-    (kinds::ANOM_LINK, "DenyAccess", Management),
-    (1703, "DenyAccess", Management),
-    (2300, "SwitchRole", Management),
-    (kinds::ROLE_ASSIGN, "AssignRole", Management),
-    (kinds::ROLE_REMOVE, "RemoveRole", Management),
-    (2311, "ModifyRole", Management),
-    (kinds::CRYPTO_KEY_USER, "UseCryptoKey", Data),
-    (kinds::CRYPTO_SESSION, "NegotiateCryptoSession", Data),
 ];
 
 /// A system call's event. Opening a file is told apart by what it asks for, a network call by its address.
@@ -189,66 +130,134 @@ fn open_flags(name: &str, call: &Call, view: &View<'_>) -> Option<u64> {
 /// Holds openat2's flags, in octal.
 const OPENAT2: u16 = 1337;
 
-/// The event of a kernel or daemon record.
-pub fn kernel(view: &View<'_>) -> (&'static str, Kind) {
-    let text = |key: &str| view.primary().and_then(|fields| fields.raw(key)).unwrap_or_default().to_owned();
-    match view.kind() {
-        kinds::CONFIG_CHANGE if text("op").contains("rule") => ("ModifyAuditRule", Management),
-        kinds::CONFIG_CHANGE => ("ChangeAuditConfiguration", Management),
-        kinds::BPF if text("op") == "UNLOAD" => ("UnloadBpfProgram", Data),
-        kinds::BPF => ("LoadBpfProgram", Management),
-        2500..2600 => ("ModifyVirtualMachine", Management),
-        2400..2500 if RECORDS.iter().all(|(known, _, _)| *known != view.kind()) => ("ModifyCryptoState", Data),
-        1700..1800 | 2100..2200 if RECORDS.iter().all(|(known, _, _)| *known != view.kind()) => ("ReportAnomaly", Service),
-        2200..2300 => ("RespondToAnomaly", Service),
-        1800..1900 => ("ReportIntegrity", Service),
-        1406..1420 => ("ModifyNetworkLabel", Management),
-        kind => match RECORDS.iter().find(|(known, _, _)| *known == kind) {
-            Some((_, name, class)) => (name, *class),
-            None if (1100..1200).contains(&kind) || kind >= 2000 => ("ReportUserEvent", Management),
-            None => ("ReportKernelEvent", Service),
-        },
-    }
+/// A row of the documentation, for what PAM, the account tools and systemd report.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub names: &'static [&'static str],
+    pub source: &'static str,
+    pub made_of: &'static str,
+    /// What belongs to the same act.
+    pub steps: &'static str,
+    pub act: &'static str,
 }
 
-/// Every eventName that the audit source makes, for the documentation's test.
-#[cfg(test)]
-pub(super) fn names() -> std::collections::BTreeSet<&'static str> {
-    let elsewhere = [
-        "Login",
-        "Logout",
-        "RunCommand",
-        "SwitchUser",
-        "Authenticate",
-        "StartSession",
-        "EndSession",
-        "CreateUser",
-        "DeleteUser",
-        "ModifyUser",
-        "LockUser",
-        "UnlockUser",
-        "ChangePassword",
-        "CreateGroup",
-        "DeleteGroup",
-        "ModifyGroup",
-        "StartUnit",
-        "StopUnit",
-        "ModifyAuditRule",
-        "ChangeAuditConfiguration",
-        "LoadBpfProgram",
-        "UnloadBpfProgram",
-        "ModifyVirtualMachine",
-        "ModifyCryptoState",
-        "ReportAnomaly",
-        "RespondToAnomaly",
-        "ReportIntegrity",
-        "ModifyNetworkLabel",
-        "ReportUserEvent",
-        "ReportKernelEvent",
-        OTHER_CALL.0,
-    ];
-    let calls = CALLS.iter().map(|(_, name, _)| *name);
-    let addresses = ADDRESS_CALLS.iter().flat_map(|(_, network, local)| [*network, *local]);
-    let records = RECORDS.iter().map(|(_, name, _)| *name);
-    elsewhere.into_iter().chain(calls).chain(addresses).chain(records).collect()
+const fn row(
+    names: &'static [&'static str],
+    source: &'static str,
+    made_of: &'static str,
+    steps: &'static str,
+    act: &'static str,
+) -> Row {
+    Row { names, source, made_of, steps, act }
 }
+
+/// Logins and people acting as others.
+pub const PEOPLE: &[Row] = &[
+    row(
+        &["Login"],
+        "`sshd.linux`, `login.linux` …",
+        "the session's first USER_START or successful USER_LOGIN; refused: one USER_AUTH or USER_LOGIN an attempt, errorCode `AccessDenied`",
+        "USER_ACCT, CRED_ACQ, LOGIN, USER_ERR, CRYPTO_* of the same login",
+        "`login`, `login-failure`",
+    ),
+    row(&["Logout"], "the same", "the session's first USER_END or USER_LOGOUT", "CRED_DISP", "`logout`"),
+    row(
+        &["RunCommand"],
+        "`sudo.linux`",
+        "USER_CMD, the target user from the CRED_REFR or USER_START that follows",
+        "USER_ACCT, CRED_REFR, USER_START, USER_END, CRED_DISP; a successful USER_AUTH",
+        "`sudo-command`",
+    ),
+    row(
+        &["SwitchUser"],
+        "`su.linux`, `pkexec.linux` …",
+        "USER_START; refused: USER_AUTH or USER_ACCT; CHUSER_ID",
+        "CRED_*, USER_END",
+        "`switch-user`",
+    ),
+    row(
+        &["Authenticate"],
+        "any other PAM program",
+        "USER_AUTH, and any refused step; sudo's only where refused",
+        "successful USER_ACCT and CRED_*",
+        "",
+    ),
+    row(
+        &["StartSession", "EndSession"],
+        "`cron.linux`, `systemd.linux` …",
+        "USER_START, USER_END of programs that log nobody in (AwsServiceEvent)",
+        "CRED_*",
+        "",
+    ),
+];
+
+/// Users and groups.
+pub const ACCOUNTS: &[Row] = &[
+    row(
+        &["CreateUser"],
+        "`useradd.linux` …",
+        "ADD_USER, once a process and user",
+        "what the process repeats of it",
+        "`create-user`",
+    ),
+    row(&["DeleteUser"], "`userdel.linux` …", "DEL_USER, once a process and user", "the same", "`delete-user`"),
+    row(
+        &["ModifyUser"],
+        "`usermod.linux`, `chage.linux` …",
+        "USER_MGMT, USER_CHAUTHTOK, once for each change",
+        "the same",
+        "`modify-user`",
+    ),
+    row(
+        &["ChangePassword"],
+        "`passwd.linux`, `chpasswd.linux` …",
+        "USER_CHAUTHTOK of passwd, chpasswd, PAM",
+        "the same",
+        "`change-password`",
+    ),
+    row(&["LockUser", "UnlockUser"], "`passwd.linux` …", "ACCT_LOCK, ACCT_UNLOCK", "", "`modify-user`"),
+    row(
+        &["CreateGroup"],
+        "`groupadd.linux`, `useradd.linux`",
+        "ADD_GROUP, once a process and group",
+        "what the process repeats of it",
+        "`create-group`",
+    ),
+    row(
+        &["DeleteGroup"],
+        "`groupdel.linux`, `userdel.linux`",
+        "DEL_GROUP, once a process and group",
+        "the same",
+        "`delete-group`",
+    ),
+    row(
+        &["ModifyGroup"],
+        "`gpasswd.linux`, `groupmod.linux` …",
+        "GRP_MGMT, GRP_CHAUTHTOK; USER_ACCT of gpasswd, groupmod, groupmems",
+        "the same",
+        "",
+    ),
+    row(
+        &["StartUnit", "StopUnit"],
+        "`systemd.linux`",
+        "SERVICE_START, SERVICE_STOP (AwsServiceEvent)",
+        "",
+        "`start-unit`, `stop-unit`",
+    ),
+];
+
+/// What steps of an act are called (Data events, `additionalEventData.edgetrail.step` is true).
+pub const STEPS: &[(&str, &str)] = &[
+    ("CheckAccount", "USER_ACCT"),
+    ("AcquireCredentials", "CRED_ACQ"),
+    ("RefreshCredentials", "CRED_REFR"),
+    ("ReleaseCredentials", "CRED_DISP"),
+    ("Authenticate", "USER_AUTH, USER_ERR"),
+    ("StartSession", "USER_START"),
+    ("EndSession", "USER_END"),
+    ("ConfirmLogin", "USER_LOGIN"),
+    ("ConfirmLogout", "USER_LOGOUT"),
+    ("SetLoginUser", "LOGIN of a login"),
+    ("UseCryptoKey", "CRYPTO_KEY_USER of sshd"),
+    ("NegotiateCryptoSession", "CRYPTO_SESSION of sshd"),
+];

@@ -24,6 +24,8 @@ pub struct Deed {
     pub error: Option<Failure>,
     pub resources: Vec<Resource>,
     pub act: Option<Act>,
+    /// Whether another record stands for the act.
+    pub is_step: bool,
 }
 
 /// How the record is classed. Source: docs/events.md.
@@ -69,7 +71,13 @@ impl Deed {
             error: None,
             resources,
             act: None,
+            is_step: false,
         }
+    }
+
+    /// Another record stands for the act: this one is kept only where Data events are.
+    pub fn step(self) -> Self {
+        Self { kind: Kind::Data, act: None, is_step: true, ..self }
     }
 
     /// Adds a parameter, if there is a value.
@@ -115,6 +123,9 @@ impl Deed {
             record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut)
         {
             note(mark, host, event);
+            if self.is_step {
+                mark.insert("step".to_owned(), true.into());
+            }
         }
         Draft { record: Made::Record(Box::new(record)), act: self.act }
     }

@@ -7,7 +7,7 @@ use super::address::Address;
 use super::deed::{Deed, Failure, Kind};
 use super::syscall::Arch;
 use super::view::View;
-use super::{Context, Decoder, catalogue, errno};
+use super::{Context, Decoder, catalogue, errno, records};
 use crate::sources::audit::fields::{Fields, decode_hex};
 use crate::sources::audit::kinds;
 
@@ -78,7 +78,7 @@ impl Decoder {
 
     /// Any other kernel record, with the system call it was written in, if any.
     pub(super) fn kernel(&self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
-        let (name, kind) = catalogue::kernel(view);
+        let (name, kind) = records::event(view);
         let mut deed = self.kernel_deed(context, view, name, kind);
         let own = view.primary().into_iter().flat_map(Fields::iter);
         let details: Map<String, Value> = own
@@ -92,9 +92,7 @@ impl Decoder {
         if deed.error.is_none() && view.succeeded() == Some(false) {
             deed.error = Some(Failure { code: "Failed".to_owned(), message: None });
         }
-        if matches!(view.kind(), kinds::AVC | kinds::USER_AVC)
-            && view.primary().is_some_and(|fields| fields.words().contains(&"denied"))
-        {
+        if records::is_denied(view) {
             deed.error = Some(Failure::denied("the security module denied it"));
         }
         if let Some(module) = view.first(kinds::KERN_MODULE).and_then(|fields| fields.get("name")) {
@@ -105,7 +103,10 @@ impl Decoder {
 
     /// What all of the kernel's events have in common: process, call, command, directory, files.
     fn kernel_deed(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, kind: Kind) -> Deed {
-        let mut deed = Deed::new("kernel.linux".to_owned(), name, kind, view.actor(context.names));
+        // What a program reports is its own act; the rest is the kernel's.
+        let is_programs = matches!(view.kind(), 1100..1200 | 2100..3000) && view.exe().is_some();
+        let source = if is_programs { view.event_source() } else { "kernel.linux".to_owned() };
+        let mut deed = Deed::new(source, name, kind, view.actor(context.names));
         if let Some(fields) = view.first(kinds::SYSCALL) {
             let call = Call::of(fields);
             let arguments = call.arguments.map(|argument| format!("{argument:x}"));

@@ -1,8 +1,8 @@
 //! Audit events as records: the actor, the act, its result.
 //!
 //! What carries from one event to the next is the login sessions with their addresses, kept in a cursor, and a little
-//! memory of what the last seconds already said, so that one act is one record. An event that makes no record is a step
-//! of an act that has one. Nothing here fails: what no row knows becomes a record of its type.
+//! memory of what the last seconds already said, so that one act is one record. An event that only leads to one is a
+//! step, a Data event. Nothing here fails: what no row knows becomes a record of its type.
 
 pub mod account;
 
@@ -20,6 +20,8 @@ pub mod kernel;
 
 pub mod pam;
 
+pub mod records;
+
 pub mod sessions;
 
 pub mod syscall;
@@ -33,6 +35,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::act::{self, class};
+use super::actor::{Actor, Person};
 use super::names::Names;
 use super::{Draft, Host};
 use crate::observation::Cursor;
@@ -95,17 +98,17 @@ impl Decoder {
         match view.kind() {
             kinds::SYSCALL => self.system_call(context, view),
             kinds::LOGIN => self.login_user(context, view),
-            kinds::USER_ACCT if account::is_group_change(view) => self.account(context, view),
-            kinds::USER_AUTH | kinds::USER_ACCT | kinds::CRED_ACQ..=kinds::USER_END => self.pam(context, view),
+            kinds::USER_ACCT if account::is_group_change(view) => Some(self.account(context, view)),
+            kinds::USER_AUTH | kinds::USER_ACCT | kinds::CRED_ACQ..=kinds::USER_END => Some(self.pam(context, view)),
             kinds::USER_ERR | kinds::CRED_REFR | kinds::USER_LOGIN | kinds::USER_LOGOUT | kinds::USER_CMD => {
-                self.pam(context, view)
+                Some(self.pam(context, view))
             }
-            kinds::USER_MGMT | kinds::USER_CHAUTHTOK | kinds::ADD_USER..=kinds::DEL_GROUP => self.account(context, view),
-            kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::ACCT_LOCK | kinds::ACCT_UNLOCK => self.account(context, view),
+            kinds::USER_MGMT | kinds::USER_CHAUTHTOK | kinds::ADD_USER..=kinds::DEL_GROUP => Some(self.account(context, view)),
+            kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::ACCT_LOCK | kinds::ACCT_UNLOCK => Some(self.account(context, view)),
             kinds::SERVICE_START => Some(self.unit(context, view, "StartUnit", class::START_UNIT)),
             kinds::SERVICE_STOP => Some(self.unit(context, view, "StopUnit", class::STOP_UNIT)),
             // sshd writes a dozen of them in each login.
-            kinds::CRYPTO_KEY_USER | kinds::CRYPTO_SESSION if view.program() == "sshd" => None,
+            kinds::CRYPTO_KEY_USER | kinds::CRYPTO_SESSION if view.program() == "sshd" => Some(self.kernel(context, view).step()),
             _ if context.event.records.is_empty() => None,
             _ => Some(self.kernel(context, view)),
         }
@@ -121,7 +124,14 @@ impl Decoder {
         if succeeded {
             self.sessions.open(number("ses"), number("auid"), context.seconds());
         }
-        (had.is_some() || !succeeded).then(|| self.kernel(context, view))
+        let mut deed = self.kernel(context, view);
+        // Whoever did it was not yet who the process is from now on.
+        if let Some(effective) = view.effective(context.names) {
+            let login = had.map(|uid| Person { uid, name: context.names.user(uid) });
+            deed.actor = Actor::of(login, effective, "kernel.linux");
+        }
+        deed.parameter("loginUser", fields.number::<u32>("auid"));
+        Some(if had.is_some() || !succeeded { deed } else { deed.step() })
     }
 
     fn unit(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, class: &'static str) -> Deed {

@@ -1,7 +1,9 @@
 //! What PAM and the programs that use it report: logins, sudo, su, sessions.
 //!
-//! One act, one record: of the many records of a login or a sudo command exactly one makes a record, chosen because it
-//! always comes and knows enough; the others only add to the session. docs/events.md has the table.
+//! One act, one record: of the many records of a login or a sudo command exactly one stands for the act, chosen because
+//! it always comes and knows enough; the others add to the session and are its steps. docs/events.md has the table.
+
+use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
@@ -39,12 +41,13 @@ const SWITCH_PROGRAMS: &[&str] = &["su", "runuser", "pkexec", "doas", "machinect
 
 impl Decoder {
     /// USER_AUTH, USER_ACCT, CRED_*, USER_START, USER_END, USER_LOGIN, USER_LOGOUT, USER_ERR, USER_CMD.
-    pub(super) fn pam(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
+    pub(super) fn pam(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let program = view.program();
         self.learn(context, view, &program);
         let succeeded = view.succeeded() != Some(false);
         let is_login = LOGIN_PROGRAMS.contains(&program.as_str());
-        match view.kind() {
+        let is_switch = SWITCH_PROGRAMS.contains(&program.as_str());
+        let stands = match view.kind() {
             kinds::USER_CMD => Some(self.command(context, view, succeeded)),
             kinds::USER_LOGIN if succeeded => self.login(context, view),
             kinds::USER_LOGIN => self.refused_login(context, view, Report::Login),
@@ -54,11 +57,9 @@ impl Decoder {
             kinds::USER_AUTH if is_login && !succeeded => self.refused_login(context, view, Report::Authentication),
             // Everything else of a login is said by its Login.
             _ if is_login => None,
-            kinds::USER_START if SWITCH_PROGRAMS.contains(&program.as_str()) => Some(self.switch(context, view, succeeded)),
-            kinds::USER_AUTH | kinds::USER_ACCT if SWITCH_PROGRAMS.contains(&program.as_str()) && !succeeded => {
-                Some(self.switch(context, view, false))
-            }
-            _ if SWITCH_PROGRAMS.contains(&program.as_str()) => None,
+            kinds::USER_START if is_switch => Some(self.switch(context, view, succeeded)),
+            kinds::USER_AUTH | kinds::USER_ACCT if is_switch && !succeeded => Some(self.switch(context, view, false)),
+            _ if is_switch => None,
             kinds::USER_AUTH if !succeeded => Some(self.authentication(context, view)),
             // Everything else of a command is said by its RunCommand.
             _ if program == "sudo" => None,
@@ -68,7 +69,8 @@ impl Decoder {
             // Steps on the way to a session, which has its own record.
             _ if succeeded => None,
             _ => Some(self.authentication(context, view)),
-        }
+        };
+        stands.unwrap_or_else(|| Deed { name: step_name(view.kind()), ..self.authentication(context, view).step() })
     }
 
     /// Keeps a session's address. Only what a login program says of its own session counts.
@@ -86,7 +88,7 @@ impl Decoder {
         if self.is_reported(context, view, |session| std::mem::replace(&mut session.reported, true)) {
             return None;
         }
-        let person = account(context, view).or_else(|| view.login(context.names));
+        let person = signed_in(context, view);
         let user = person.as_ref().map(Person::label).unwrap_or_default();
         let mut deed = self.sign_in(view, "Login", person);
         deed.response = Some(json!({"Login": "Success"}));
@@ -98,7 +100,7 @@ impl Decoder {
         if self.is_reported(context, view, |session| std::mem::replace(&mut session.closed, true)) {
             return None;
         }
-        let person = account(context, view).or_else(|| view.login(context.names));
+        let person = signed_in(context, view);
         let user = person.as_ref().map(Person::label).unwrap_or_default();
         let mut deed = self.sign_in(view, "Logout", person);
         deed.response = Some(json!({"Logout": "Success"}));
@@ -144,7 +146,7 @@ impl Decoder {
             None => Actor::Unknown,
         };
         let mut deed = Deed::new(view.event_source(), name, Kind::SignIn, actor);
-        deed.parameter("user", view.get("acct").map(|name| name.into_owned()).filter(|name| !name.starts_with('(')));
+        deed.parameter("user", view.get("acct").map(|name| name.into_owned()));
         self.describe(view, &mut deed);
         deed.address = remote_address(view).or(deed.address);
         deed
@@ -261,10 +263,33 @@ impl Decoder {
         deed.agent = view.exe();
         let tty = view.get("terminal").or_else(|| view.get("tty")).map(|tty| act::terminal(&tty).to_owned());
         deed.parameter("tty", tty.filter(|tty| !tty.is_empty()));
+        deed.parameter("terminal", view.primary().and_then(|fields| fields.get("terminal")).map(Cow::into_owned));
         deed.parameter("pid", view.id("pid").map(Value::from));
         deed.parameter("session", view.session().map(Value::from));
         deed.parameter("grantors", view.get("grantors").map(|grantors| grantors.into_owned()));
         deed.address = view.session().and_then(|session| self.sessions.get(session)).and_then(|session| session.address.clone());
+    }
+}
+
+/// Who logged in or out: the account by its name, with the id that the kernel gave the session.
+fn signed_in(context: &mut Context<'_>, view: &View<'_>) -> Option<Person> {
+    let login = view.login(context.names);
+    let account = account(context, view).or_else(|| login.clone())?;
+    Some(Person { uid: login.map_or(account.uid, |login| login.uid), ..account })
+}
+
+/// What a step of an act is called.
+fn step_name(kind: u16) -> &'static str {
+    match kind {
+        kinds::USER_ACCT => "CheckAccount",
+        kinds::CRED_ACQ => "AcquireCredentials",
+        kinds::CRED_REFR => "RefreshCredentials",
+        kinds::CRED_DISP => "ReleaseCredentials",
+        kinds::USER_START => "StartSession",
+        kinds::USER_END => "EndSession",
+        kinds::USER_LOGIN => "ConfirmLogin",
+        kinds::USER_LOGOUT => "ConfirmLogout",
+        _ => "Authenticate",
     }
 }
 

@@ -24,32 +24,6 @@ pub struct View<'a> {
     primary: usize,
 }
 
-/// Records that only add to another one of their event.
-const AUXILIARY: &[u16] = &[
-    kinds::SYSCALL,
-    kinds::CWD,
-    kinds::EXECVE,
-    kinds::SOCKADDR,
-    kinds::PROCTITLE,
-    kinds::OBJ_PID,
-    1302,
-    1303,
-    1304,
-    1309,
-    1311,
-    1312,
-    1313,
-    1314,
-    1315,
-    1316,
-    1317,
-    1321,
-    1322,
-    1323,
-    1337,
-    1402,
-];
-
 impl<'a> Texts<'a> {
     pub fn of(event: &'a Event) -> Self {
         let records = event.records.iter().map(|record| (record, record.text())).collect();
@@ -61,7 +35,7 @@ impl<'a> View<'a> {
     pub fn of(texts: &'a Texts<'a>) -> Self {
         let records: Vec<_> = texts.records.iter().map(|(record, text)| (*record, Fields::parse(text))).collect();
         let related = texts.related.iter().map(|text| Fields::parse(text)).collect();
-        let is_auxiliary = |record: &RawRecord| record.kind.number().is_some_and(|number| AUXILIARY.contains(&number));
+        let is_auxiliary = |record: &RawRecord| record.kind.number().is_some_and(kinds::is_auxiliary);
         let syscall = records.iter().position(|(record, _)| record.is(kinds::SYSCALL));
         let primary = records.iter().position(|(record, _)| !is_auxiliary(record)).or(syscall).unwrap_or(0);
         Self { records, related, primary }

@@ -80,7 +80,6 @@ impl<'a> Making<'a> {
             }
             Said::LoginFailure { user, address, port, method, is_unknown, why } => {
                 self.sign_in("Login", &user, &address, &port);
-                let is_unknown = is_unknown || self.names.uid(&user).is_none();
                 if is_unknown {
                     self.unknown(&user);
                 }
@@ -95,11 +94,11 @@ impl<'a> Making<'a> {
                 self.act = Some(act::logout(&user, self.time));
             }
             Said::SwitchUser { user, target, tty, is_refused } => self.switch(&user, &target, &tty, is_refused),
-            Said::AuthenticationFailure { program, user, tty, address, why } => {
+            Said::AuthenticationFailure { program, user, tty, address, is_unknown, why } => {
                 self.name("Authenticate");
                 self.record.event_source = event_source(&program);
                 self.acting(&user, &user);
-                if self.names.uid(&user).is_none() {
+                if is_unknown {
                     self.unknown(&user);
                 }
                 self.parameter("user", &user);

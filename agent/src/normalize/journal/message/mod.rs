@@ -73,6 +73,7 @@ pub(super) enum Said {
         user: String,
         tty: String,
         address: String,
+        is_unknown: bool,
         why: String,
     },
     /// A connection's beginning or end; `why` where it was not let in.

@@ -70,6 +70,8 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
             user: user.trim_end_matches(['\'', '"', ',', ')', ']']).to_owned(),
             tty: String::new(),
             address: String::new(),
+            // PAM names only whom it knows.
+            is_unknown: false,
             why: why.to_owned(),
         };
         Some(Statement { is_step, ..Statement::of(said) })
@@ -107,7 +109,7 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
     let step = |user: &str, why: &str| Some(Statement { is_step: true, ..failed(user, why)? });
     match text {
         "check pass; user unknown" => step("", "User unknown"),
-        _ if text.starts_with("bad username ") => step(between(text, "[", "]").unwrap_or_default(), "Bad user name"),
+        _ if text.starts_with("bad username ") => step("", "Bad user name"),
         // pam_sss says it twice.
         _ if module == "pam_sss" && text.starts_with("received for user ") => {
             step(between(text, "for user ", ":").unwrap_or_default(), text.rsplit_once(": ").map_or("", |(_, why)| why))
@@ -153,6 +155,7 @@ fn refusal(service: &str, text: &str, why: &str) -> Said {
         user: user.unwrap_or_default(),
         tty: field("tty="),
         address: field("rhost="),
+        is_unknown: false,
         why: why.to_owned(),
     }
 }

@@ -80,7 +80,14 @@ pub(super) fn doas(message: &str) -> Option<Statement> {
     let user =
         message.strip_prefix("failed auth for ").or_else(|| message.strip_prefix("failed password for "))?.trim().to_owned();
     let (program, why) = ("doas".to_owned(), "Failed authentication".to_owned());
-    Some(Statement::of(Said::AuthenticationFailure { program, user, tty: String::new(), address: String::new(), why }))
+    Some(Statement::of(Said::AuthenticationFailure {
+        program,
+        user,
+        tty: String::new(),
+        address: String::new(),
+        is_unknown: false,
+        why,
+    }))
 }
 
 /// `alice: Executing command [USER=root] [TTY=/dev/pts/0] [CWD=/home/alice] [COMMAND=/usr/bin/id]`

@@ -82,15 +82,9 @@ fn attempt(message: &str) -> Option<Statement> {
     }
     // PAM's word under sshd's name; `Failed keyboard-interactive/pam …` follows it.
     if let Some((why, rest)) = message.strip_prefix("PAM: ").and_then(|rest| rest.split_once(" for ")) {
-        let (rest, _) = unknown(rest);
+        let (rest, is_unknown) = unknown(rest);
         let (user, peer) = user_from(rest)?;
-        return Some(Statement::step(Said::AuthenticationFailure {
-            program: "sshd".to_owned(),
-            user: user.to_owned(),
-            tty: String::new(),
-            address: peer.address,
-            why: why.to_owned(),
-        }));
+        return Some(refused_step(user, peer.address, is_unknown, why));
     }
     // `Connection closed by authenticating user root 192.0.2.1 port 1 [preauth]`, also `Disconnected from`, `reset by`
     let starts = ["Connection closed by ", "Connection reset by ", "Disconnected from ", "Disconnecting "];
@@ -149,19 +143,15 @@ fn end(message: &str) -> Option<Statement> {
         return Some(Statement::step(connection("CheckAddress", "", Peer::at(address), Some("the name does not map back"))));
     }
     if let Some(rest) = message.strip_prefix("input_userauth_request: ") {
-        let user = unknown(rest).0.trim_end_matches(" [preauth]");
-        return Some(Statement::step(connection("Authenticate", user, Peer::default(), Some("Invalid user"))));
+        let (user, is_unknown) = unknown(rest);
+        return Some(refused_step(user.trim_end_matches(" [preauth]"), String::new(), is_unknown, "Invalid user"));
     }
     let too_many =
         message.strip_prefix("Disconnecting: ").unwrap_or(message).strip_prefix("Too many authentication failures for ");
     if let Some(rest) = too_many {
-        let user = unknown(rest).0.split(" from ").next().unwrap_or_default().trim_end_matches(" [preauth]");
-        return Some(Statement::step(connection(
-            "Authenticate",
-            user,
-            Peer::default(),
-            Some("Too many authentication failures"),
-        )));
+        let (user, is_unknown) = unknown(rest);
+        let user = user.split(" from ").next().unwrap_or_default().trim_end_matches(" [preauth]");
+        return Some(refused_step(user, String::new(), is_unknown, "Too many authentication failures"));
     }
     let start = ENDS.iter().find(|start| message.starts_with(**start))?;
     let rest = message.get(start.len()..)?;
@@ -179,6 +169,12 @@ fn end(message: &str) -> Option<Statement> {
         let name = if is_opened { "OpenConnection" } else { "CloseConnection" };
         Statement::step(connection(name, user, peer, why))
     })
+}
+
+/// A refusal that sshd says besides the attempt's own message.
+fn refused_step(user: &str, address: String, is_unknown: bool, why: &str) -> Statement {
+    let (program, user, why) = ("sshd".to_owned(), user.to_owned(), why.to_owned());
+    Statement::step(Said::AuthenticationFailure { program, user, tty: String::new(), address, is_unknown, why })
 }
 
 fn connection(name: &'static str, user: &str, peer: Peer, why: Option<&str>) -> Said {
