@@ -4,6 +4,9 @@
 //! caller go into one addition together. When the buffer has no room, push callers are told to come back, and what pull
 //! sources sent waits here, bounded. The kernel's audit can't wait as long: what comes beyond the bound is shed into a
 //! counted gap. Gaps still go through.
+//!
+//! From the stop on nobody waits here: what of a pull source finds no room is left where it lies, behind the cursor that
+//! is committed, and everything behind it too, so that the source sees the stop and the next start reads it again.
 
 mod shedding;
 
@@ -15,6 +18,7 @@ use std::time::Duration;
 use edgetrail_proto::chain::event_id;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::shedding::Shedding;
 use crate::buffer::{Addition, Buffer, BufferError, Caller, Counted, RETRY_AFTER_S, Room};
@@ -46,6 +50,18 @@ pub struct Pipeline {
     answering: Answering,
     tap: Tap,
     shedding: Shedding,
+    leaving: Leaving,
+}
+
+/// How far the stop has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Leaving {
+    #[default]
+    NotYet,
+    /// Pull sources are taken in as long as there is room at once.
+    Told,
+    /// Something of a pull source found none: nothing more of any is taken, or a cursor would pass it.
+    Left,
 }
 
 /// When the callers of each source are answered; after the commit where nothing is said.
@@ -110,24 +126,34 @@ impl Pipeline {
     ) -> Result<Self, BufferError> {
         let state = buffer.hold()?;
         let hold = Hold::new(running, state.as_deref());
-        Ok(Self { normalizer, hold, selection, redactor, buffer, answering, tap, shedding: Shedding::default() })
+        let (shedding, leaving) = (Shedding::default(), Leaving::default());
+        Ok(Self { normalizer, hold, selection, redactor, buffer, answering, tap, shedding, leaving })
     }
 
-    /// Runs on a thread of its own until every intake is gone; `runtime` drives its timers.
-    pub fn start(self, outlet: Outlet, runtime: Handle) -> std::io::Result<PipelineTask> {
+    /// Runs on a thread of its own until every intake is gone; `runtime` drives its timers. `stop` is the sources': from
+    /// then on none of them is made to wait.
+    pub fn start(self, outlet: Outlet, runtime: Handle, stop: CancellationToken) -> std::io::Result<PipelineTask> {
         let thread = std::thread::Builder::new().name("pipeline".to_owned()).stack_size(1024 * 1024);
-        thread.spawn(move || self.run(outlet, &runtime)).map(PipelineTask)
+        thread.spawn(move || self.run(outlet, &runtime, &stop)).map(PipelineTask)
     }
 
-    fn run(mut self, mut outlet: Outlet, runtime: &Handle) -> Result<(), BufferError> {
+    fn run(mut self, mut outlet: Outlet, runtime: &Handle, stop: &CancellationToken) -> Result<(), BufferError> {
         let mut room = self.buffer.room();
         let mut waiting = Waiting::default();
         loop {
             let deadline =
                 [self.hold.deadline(), self.shedding.deadline(), self.normalizer.deadline()].into_iter().flatten().min();
-            let event = runtime.block_on(next(&mut outlet, &mut room, deadline, &waiting));
+            let stop = (self.leaving == Leaving::NotYet).then_some(stop);
+            let event = runtime.block_on(next(&mut outlet, &mut room, deadline, stop, &waiting));
             let mut addition = Addition::default();
             match event {
+                Event::Stop => {
+                    self.leaving = Leaving::Told;
+                    if *room.borrow() != Room::Open {
+                        self.leave(&mut waiting);
+                    }
+                }
+                Event::Group(Group::Pull(_)) if self.leaving == Leaving::Left => {}
                 Event::Group(Group::Pull(group) | Group::Prompt(group)) if *room.borrow() == Room::Open && waiting.is_empty() => {
                     for observation in group {
                         self.take(observation, &mut addition)?;
@@ -156,6 +182,9 @@ impl Pipeline {
                     }
                 }
                 Event::Ended => {
+                    if *room.borrow() != Room::Open {
+                        self.leave(&mut waiting);
+                    }
                     while let Some(observation) = waiting.pop() {
                         self.take(observation, &mut addition)?;
                     }
@@ -206,11 +235,21 @@ impl Pipeline {
         addition: &mut Addition,
     ) -> Result<(), BufferError> {
         let behind = waiting.pulled.iter().any(|other| other.source == observation.source);
-        if matches!(observation.payload, Payload::Loss(_)) && !behind {
+        if matches!(observation.payload, Payload::Loss(_)) && !behind && self.leaving != Leaving::Left {
             return self.take(observation, addition);
+        }
+        if self.leaving != Leaving::NotYet {
+            self.leave(waiting);
+            return Ok(());
         }
         waiting.pulled.push_back(observation);
         Ok(())
+    }
+
+    /// Pull sources find again what lies behind their cursors, gaps too: nothing of theirs is kept beyond the stop.
+    fn leave(&mut self, waiting: &mut Waiting) {
+        self.leaving = Leaving::Left;
+        waiting.pulled.clear();
     }
 
     /// Without room a caller is told to come back, and the kernel's audit waits as far as there is place; beyond that it is
@@ -328,6 +367,8 @@ impl PipelineTask {
 
 enum Event {
     Group(Group),
+    /// The sources are told to end.
+    Stop,
     /// There may be room again.
     Room,
     /// Something was held long enough.
@@ -336,7 +377,20 @@ enum Event {
     Ended,
 }
 
-async fn next(outlet: &mut Outlet, room: &mut watch::Receiver<Room>, deadline: Option<u64>, waiting: &Waiting) -> Event {
+/// `stop`: until it was seen.
+async fn next(
+    outlet: &mut Outlet,
+    room: &mut watch::Receiver<Room>,
+    deadline: Option<u64>,
+    stop: Option<&CancellationToken>,
+    waiting: &Waiting,
+) -> Event {
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
     let due = async {
         match deadline {
             Some(at) => tokio::time::sleep(Duration::from_nanos(at.saturating_sub(unix_ns()))).await,
@@ -345,8 +399,9 @@ async fn next(outlet: &mut Outlet, room: &mut watch::Receiver<Room>, deadline: O
     };
     tokio::select! {
         biased;
+        () = stopped => Event::Stop,
         () = due => Event::Due,
-        group = outlet.next(waiting.pulled.len() < PULLED_MAX) => group.map_or(Event::Ended, Event::Group),
+        group = outlet.next(stop.is_none() || waiting.pulled.len() < PULLED_MAX) => group.map_or(Event::Ended, Event::Group),
         changed = room.changed() => match changed {
             Ok(()) => Event::Room,
             // The writer is gone: what is sent next says so.

@@ -96,10 +96,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         SourceName::ALL.map(|source| (source, config.sources.answer_after(source))).into(),
         tap.clone(),
     )?;
-    let pipeline = pipeline.start(outlet, Handle::current()).map_err(|cause| RunError::Thread { name: "pipeline", cause })?;
-
     // Stages after the sources stop later: each has a handle of its own.
     let (sources_stop, uplink_stop) = (stop.child_token(), CancellationToken::new());
+    let started = pipeline.start(outlet, Handle::current(), sources_stop.clone());
+    let pipeline = started.map_err(|cause| RunError::Thread { name: "pipeline", cause })?;
     let mut later = JoinSet::new();
     let mut identity = enrollment.identity.clone();
     if !config.uplink.collectors.is_empty() {

@@ -49,6 +49,9 @@ const REFUSED_AFTER: Duration = Duration::from_millis(500);
 /// What callers are told to wait when there is no room, seconds.
 pub(crate) const RETRY_AFTER_S: u64 = 5;
 
+/// How often a close is tried: the first failure may spend the ballast, the second may be of the commit that it was for.
+const CLOSES_MAX: u32 = 3;
+
 /// How much the rows take is looked at this often at most; what the disk has left, at each commit.
 const SPACE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -107,6 +110,12 @@ pub(super) enum Command {
     Damaged {
         stream: StreamId,
         k: u64,
+        reply: Reply<()>,
+    },
+    /// A reader found the content of the file damaged that is the `file`-th in the database's place.
+    Condemn {
+        file: u64,
+        what: String,
         reply: Reply<()>,
     },
     Forked {
@@ -374,6 +383,7 @@ impl Writer {
                 drop(reply.send(done));
             }
             Command::Damaged { stream, k, reply } => drop(reply.send(self.with(|scribe| scribe.damaged(stream, k)))),
+            Command::Condemn { file, what, reply } => drop(reply.send(self.condemn(file, &what))),
             Command::Forked { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),
             Command::Forked { stream, reply } => {
                 self.flush();
@@ -426,12 +436,20 @@ impl Writer {
 
     /// Makes what is staged durable and answers its callers.
     fn flush(&mut self) {
-        let Some(mut staged) = self.staged.take() else { return };
         // What the ballast left is for receipts: they make the room that records need.
-        if self.ballast.is_spent() {
+        if self.staged.is_some() && self.ballast.is_spent() {
             self.measure(true);
         }
-        let Some(scribe) = self.scribe.as_mut().filter(|_| !self.ballast.is_spent()) else {
+        match &mut self.staged {
+            Some(staged) if self.ballast.is_spent() => staged.refuse(),
+            _ => self.commit(),
+        }
+    }
+
+    /// The same, whatever room that takes.
+    fn commit(&mut self) {
+        let Some(mut staged) = self.staged.take() else { return };
+        let Some(scribe) = &mut self.scribe else {
             staged.refuse();
             self.staged = Some(staged);
             return;
@@ -497,6 +515,19 @@ impl Writer {
         let room_made = error.is_disk_full() && self.ballast.drop_it();
         self.retry_at = if room_made { Instant::now() } else { Instant::now() + REOPEN_AFTER };
         self.room.send_replace(Room::Full);
+    }
+
+    /// Puts the file aside, unless that was done already.
+    fn condemn(&mut self, file: u64, what: &str) -> Result<(), BufferError> {
+        if self.closed || self.place.published.position().file != file {
+            return Ok(());
+        }
+        self.flush();
+        tracing::error!(error = what, "the buffer can't be read any more");
+        self.scribe = None;
+        self.condemned = true;
+        self.reopen();
+        if self.scribe.is_some() { Ok(()) } else { Err(BufferError::Stopped) }
     }
 
     fn reopen(&mut self) {
@@ -611,18 +642,28 @@ impl Writer {
         self.flush();
     }
 
-    /// The orderly end: nothing is committed or sealed after it.
+    /// The orderly end: nothing is committed or sealed after it. No receipt will need the room that the ballast left, and
+    /// a disk that was full a moment ago gives the ballast's: what is staged and the close take it.
     fn close(&mut self) -> Result<(), BufferError> {
         self.watch_clock();
-        self.flush();
-        if self.staged.is_some() {
-            // The buffer could not take it: the next start finds no orderly stop and says so.
-            return Err(BufferError::Stopped);
+        let mut closed = Err(BufferError::Stopped);
+        for _ in 0..CLOSES_MAX {
+            if self.scribe.is_none() {
+                self.reopen();
+            }
+            self.commit();
+            if self.staged.is_some() {
+                continue;
+            }
+            let now = self.now();
+            closed = self.with(|scribe| scribe.close(now));
+            if closed.is_ok() {
+                self.closed = true;
+                break;
+            }
         }
-        let now = self.now();
-        self.with(|scribe| scribe.close(now))?;
-        self.closed = true;
-        Ok(())
+        // Where the disk took nothing, the next start finds no orderly stop and says so.
+        closed
     }
 }
 

@@ -5,10 +5,10 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::buffer::tests::opener;
-use crate::buffer::{Limits, Shelf, prepare};
+use crate::buffer::{BufferTask, Limits, Shelf, prepare};
 use crate::normalize::audit::Decoder;
 use crate::normalize::names::Names;
-use crate::observation::{GapCause, Loss, intake};
+use crate::observation::{GapCause, Intake, Loss, intake};
 use crate::report::Reporter;
 use crate::report::tests::host;
 use crate::sources::api::{Peer, Post};
@@ -60,40 +60,68 @@ fn sealed(shelf: &Shelf) -> Vec<String> {
     records
 }
 
+/// A buffer with a pipeline before it.
+struct Piped {
+    dir: tempfile::TempDir,
+    buffer: Buffer,
+    task: BufferTask,
+    shelf: Shelf,
+    pipeline: PipelineTask,
+    intake: Intake,
+    stop: CancellationToken,
+}
+
+fn open(dir: &std::path::Path, limits: Limits) -> (Buffer, BufferTask, Shelf) {
+    let medium = edgetrail_disk::Medium::real();
+    Buffer::open(&medium, dir, opener(dir, "web-1"), Reporter::new(host()), limits).unwrap()
+}
+
+impl Piped {
+    fn start(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(&edgetrail_disk::Medium::real(), dir.path()).unwrap();
+        let (buffer, task, shelf) = open(dir.path(), limits);
+        let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
+        let selection = Selection::new(&select::Config::default());
+        let redactor = Redactor::new(redact::Config::default()).unwrap();
+        let sources = vec![SourceName::Api];
+        let pipeline =
+            Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
+        let ((intake, outlet), stop) = (intake(), CancellationToken::new());
+        let pipeline = pipeline.start(outlet, Handle::current(), stop.clone()).unwrap();
+        Self { dir, buffer, task, shelf, pipeline, intake, stop }
+    }
+
+    /// Ends everything in order; gives what is sealed, and the state directory.
+    async fn end(self) -> (Vec<String>, tempfile::TempDir) {
+        let Self { dir, buffer, task, shelf, pipeline, intake, stop } = self;
+        stop.cancel();
+        drop(intake);
+        let ended = tokio::task::spawn_blocking(move || {
+            pipeline.join().unwrap();
+            buffer.close().unwrap();
+            let records = sealed(&shelf);
+            drop((buffer, shelf));
+            task.end().unwrap();
+            let seen = crate::buffer::status(dir.path()).unwrap().counters;
+            assert_eq!(seen.observed, seen.refused + seen.lost_agent + (records.len() as u64 - seen.own), "{seen:?}");
+            (records, dir)
+        });
+        ended.await.unwrap()
+    }
+}
+
 async fn piped(limits: Limits, observations: Vec<Observation>) -> Vec<String> {
-    let dir = tempfile::tempdir().unwrap();
-    prepare(&edgetrail_disk::Medium::real(), dir.path()).unwrap();
-    let (buffer, task, shelf) =
-        Buffer::open(&edgetrail_disk::Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits)
-            .unwrap();
-    let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
-    let selection = Selection::new(&select::Config::default());
-    let redactor = Redactor::new(redact::Config::default()).unwrap();
-    let pipeline =
-        Pipeline::new(normalizer, vec![SourceName::Api], selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
-    let (intake, outlet) = intake();
-    let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
-    // Until the writer has measured for the first time.
-    let prompt = intake.clone().prompt();
+    let piped = Piped::start(limits);
+    let prompt = piped.intake.clone().prompt();
     let mut observations = observations.into_iter().peekable();
     while observations.peek().is_some() {
         let group: Vec<_> = observations.by_ref().take(GROUP_MAX).collect();
         let is_pulled = group.iter().all(|observation| observation.source == SourceName::File);
-        if is_pulled { &intake } else { &prompt }.send(group).await.unwrap();
+        if is_pulled { &piped.intake } else { &prompt }.send(group).await.unwrap();
     }
-    drop((intake, prompt));
-    tokio::task::spawn_blocking(move || {
-        pipeline.join().unwrap();
-        buffer.close().unwrap();
-        let records = sealed(&shelf);
-        drop((buffer, shelf));
-        task.end().unwrap();
-        let seen = crate::buffer::status(dir.path()).unwrap().counters;
-        assert_eq!(seen.observed, seen.refused + seen.lost_agent + (records.len() as u64 - seen.own), "{seen:?}");
-        records
-    })
-    .await
-    .unwrap()
+    drop(prompt);
+    piped.end().await.0
 }
 
 #[tokio::test]
@@ -135,6 +163,11 @@ fn counts(records: &[String], cause: GapCause) -> Vec<u64> {
         .collect()
 }
 
+/// How many gaps of a cause there are.
+fn gaps(records: &[String], cause: GapCause) -> usize {
+    records.iter().filter(|record| record.contains(&format!(r#""cause":"{cause}""#))).count()
+}
+
 #[tokio::test]
 async fn what_the_kernel_brings_beyond_a_full_buffer_is_shed_into_an_exact_gap() {
     let limits = Limits { max_bytes: 1, ..Limits::default() };
@@ -151,13 +184,42 @@ async fn a_caller_is_told_though_pull_sources_wait() {
     let limits = Limits { max_bytes: 1, ..Limits::default() };
     let (observation, outcome) = post(&event("DeleteThing", "Management"), "0:4");
     let observations = (0..3 * GROUP_MAX).map(|at| unparsed(SourceName::File, at)).chain([observation]).collect();
-    let records = piped(limits, observations).await;
+    piped(limits, observations).await;
     assert_eq!(outcome.await.unwrap(), Outcome::Unavailable { retry_after_s: RETRY_AFTER_S });
-    assert_eq!(
-        records.iter().filter(|record| record.contains("UnparsedObservation")).count(),
-        3 * GROUP_MAX,
-        "and nothing of them is lost"
-    );
+}
+
+#[tokio::test]
+async fn a_pull_source_that_waits_for_room_sees_the_stop_and_the_next_start_reads_on_where_it_stood() {
+    let limits = Limits { max_bytes: 1, ..Limits::default() };
+    let piped = Piped::start(limits.clone());
+    let (intake, stop) = (piped.intake.clone(), piped.stop.clone());
+    let (waits, is_waiting) = oneshot::channel();
+    // More than finds place anywhere: as a file's reader does, it hands on until it is told to end.
+    let source = tokio::task::spawn_blocking(move || {
+        let mut waits = Some(waits);
+        for group in 0.. {
+            if stop.is_cancelled() {
+                return;
+            }
+            if group == 5 {
+                waits.take().into_iter().for_each(|waits| waits.send(()).unwrap());
+            }
+            let group = (0..GROUP_MAX).map(|at| unparsed(SourceName::File, group * GROUP_MAX + at)).collect();
+            intake.send_blocking(group).unwrap();
+        }
+    });
+    is_waiting.await.unwrap();
+    piped.stop.cancel();
+    source.await.unwrap();
+    let (records, dir) = piped.end().await;
+    assert!(!records.iter().any(|record| record.contains("UnparsedObservation")), "there was no room");
+
+    let (buffer, task, shelf) = open(dir.path(), limits);
+    assert_eq!(buffer.cursors(SourceName::File).unwrap(), [], "what was left is read again");
+    buffer.close().unwrap();
+    assert_eq!(gaps(&sealed(&shelf), GapCause::UncleanRestart), 0, "the stop was orderly");
+    drop((buffer, shelf));
+    task.end().unwrap();
 }
 
 /// A pull source's observation: nobody stands behind it.
@@ -167,19 +229,8 @@ fn read(text: &str, position: &str) -> Observation {
 
 #[tokio::test]
 async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_receipt_comes() {
-    let dir = tempfile::tempdir().unwrap();
-    let medium = edgetrail_disk::Medium::real();
-    prepare(&medium, dir.path()).unwrap();
     let limits = Limits { max_age: Some(Duration::from_millis(1)), min_free_bytes: 0, ..Limits::default() };
-    let (buffer, task, shelf) =
-        Buffer::open(&medium, dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
-    let normalizer = Normalizer::new(host(), Decoder::default(), Names::default());
-    let selection = Selection::new(&select::Config::default());
-    let redactor = Redactor::new(redact::Config::default()).unwrap();
-    let sources = vec![SourceName::Api];
-    let pipeline = Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
-    let (intake, outlet) = intake();
-    let pipeline = pipeline.start(outlet, Handle::current()).unwrap();
+    let Piped { dir: _dir, buffer, task, shelf, pipeline, intake, stop: _stop } = Piped::start(limits);
 
     let (first, outcome) = post(&event("DeleteFirst", "Management"), "0:1");
     intake.clone().prompt().send(vec![first]).await.unwrap();

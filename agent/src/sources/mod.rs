@@ -1,7 +1,9 @@
 //! The sources. Each starts from a cursor, yields observations into the intake and stops when told to.
 //!
 //! Contract: a source never drops what it has read; where something was lost before it could be read, it sends a
-//! [`crate::observation::Loss`]. It never waits on anything but its input, the intake and the stop handle.
+//! [`crate::observation::Loss`]. It never waits on anything but its input, the intake and the stop handle; from the stop
+//! on the intake makes nobody wait. A pull source that goes on from a cursor finds again whatever lies behind it, losses
+//! too: what it sent and was not committed is as if it had not been read.
 
 pub mod audit;
 

@@ -63,6 +63,40 @@ fn a_disk_that_somebody_else_filled_still_lets_receipts_release_rows() {
 }
 
 #[test]
+fn a_stop_on_a_full_disk_is_orderly() {
+    for seed in seeds::chosen(12) {
+        let disk = Disk::new(seed);
+        let mut rng = Rng::new(seed);
+        let (mut promises, mut collector) = (Promises::default(), Collector::default());
+        disk.set_capacity(Some(64 << 20));
+        agent::join(&disk).unwrap();
+        let agent = Agent::start_with(&disk, small()).unwrap();
+        for _ in 0..rng.below(40) {
+            let count = 1 + rng.below(30);
+            assert!(agent.commit(&promises.make(count), rng.one_in(3)));
+            promises.answer(count);
+        }
+        disk.set_capacity(Some(disk.used()));
+        // On some seeds the ballast is spent before the stop, on others the close itself finds the disk full.
+        for _ in 0..rng.below(4) * 10 {
+            let count = 1 + rng.below(300);
+            let records = promises.make(count);
+            if !agent.commit(&records, rng.one_in(3)) {
+                break;
+            }
+            promises.answer(count);
+        }
+        assert!(agent.stop(true), "seed {seed}: the close found no room");
+        disk.set_capacity(None);
+        let agent = Agent::start_with(&disk, small()).unwrap();
+        collector.drain(&agent.shelf, &mut rng).unwrap();
+        assert_eq!(collector.gaps("unclean-restart"), 0, "seed {seed}: the stop was orderly");
+        assert!(promises.lost(&collector).is_empty(), "seed {seed}: answered and lost");
+        agent.stop(true);
+    }
+}
+
+#[test]
 fn the_room_of_a_backlog_goes_back_to_the_disk() {
     let disk = Disk::new(1);
     let mut rng = Rng::new(1);
