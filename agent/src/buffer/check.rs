@@ -109,6 +109,10 @@ fn stream(db: &rusqlite::Connection, row: &StreamRow, checked: &mut Checked) -> 
         }
         verifier = Verifier::resume(head);
     }
+    let k = verifier.next_k();
+    if store::any_batch(db, row.ordinal, k)? {
+        checked.findings.push(format!("stream {id}: batch {k} is damaged or gone, and others are behind it"));
+    }
     Ok(())
 }
 

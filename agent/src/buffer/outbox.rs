@@ -60,7 +60,18 @@ impl Shelf {
         if reader.file != position.file {
             *reader = Reader { db: store::open_reader(&self.medium, &self.dir)?, file: position.file };
         }
-        read(&reader.db, position)
+        let read = read(&reader.db, position);
+        drop(reader);
+        if let Err(error) = &read
+            && error.is_damage()
+        {
+            // What can't be read here would not be read the next time either: the writer begins anew beside it.
+            let (reply, condemned) = sync_channel(1);
+            let (file, what) = (position.file, error.to_string());
+            self.commands.send(Command::Condemn { file, what, reply }).map_err(|_| BufferError::Stopped)?;
+            condemned.recv().map_err(|_| BufferError::Stopped)??;
+        }
+        read
     }
 }
 
@@ -114,35 +125,16 @@ impl Outbox for Shelf {
                     return Ok(Read::Absent);
                 }
                 let Some(batch) = store::batch(db, row.ordinal, k)? else {
-                    // One that was released since, or the end of what is held; with others behind it, a hole.
-                    let released = |row: store::StreamRow| row.receipted.is_some_and(|(header, ..)| k <= header.k);
-                    let is_hole = row.ordinal < position.ordinal
-                        && !store::batches(db, row.ordinal, k, 1)?.is_empty()
-                        && !store::stream(db, stream)?.is_none_or(released);
-                    return Ok(if is_hole { Read::Damaged } else { Read::Absent });
+                    return Ok(if is_hole(db, stream, k)? { Read::Damaged } else { Read::Absent });
                 };
-                let header = batch.header;
-                let mut body = Vec::new();
-                for chunk in store::chunks(db, row.ordinal, header.first_seq, end_seq(&header), usize::MAX)? {
-                    if store::read_body(db, chunk.body, &mut body).is_err() {
-                        return Ok(Read::Damaged);
-                    }
-                }
-                let whole = header.hash() == batch.hash
-                    && addition::leaves(&body, header.count)
-                        .is_some_and(|leaves| Verifier::check_leaves(&header, &leaves).is_ok());
-                if !whole {
-                    return Ok(Read::Damaged);
-                }
-                let (seal, body, caller_waits) = (batch.seal, OutgoingBody::Plain(body), batch.waits);
-                Ok(Read::Whole(Box::new(OutgoingBatch { header, seal, body, caller_waits, named_receipts: Vec::new() })))
+                Ok(whole(db, &row, batch)?.map_or(Read::Damaged, |batch| Read::Whole(Box::new(batch))))
             })
             .map_err(refused)?;
         match read {
             Read::Whole(batch) => Ok(Some(*batch)),
             Read::Absent => Ok(None),
             Read::Damaged => {
-                tracing::error!(%stream, k, "a batch in the buffer no longer hashes to its root");
+                tracing::error!(%stream, k, "a batch in the buffer is damaged: its records or its seal no longer fit its header");
                 self.ask(|reply| Command::Damaged { stream, k, reply })?;
                 Err(OutboxError::Damaged { stream, k })
             }
@@ -174,6 +166,39 @@ impl Outbox for Shelf {
     fn changes(&self) -> watch::Receiver<u64> {
         self.published.changes()
     }
+}
+
+/// Whether batch k, of which no whole row was found, was sealed here and is still due.
+fn is_hole(db: &Connection, stream: StreamId, k: u64) -> Result<bool, BufferError> {
+    // Asked after the batch: of the current stream nothing is dissolved, and what was released since has its receipt.
+    let current = store::state(db)?.current;
+    let Some(row) = store::stream(db, stream)? else { return Ok(false) };
+    if row.receipted.is_some_and(|(header, ..)| k <= header.k) {
+        return Ok(false);
+    }
+    // The end of a former stream may have moved into its successor.
+    Ok(current == Some(row.ordinal) || store::any_batch(db, row.ordinal, k)?)
+}
+
+/// The batch with its records, if they make its root, and its seal is by the key that the header before names.
+fn whole(db: &Connection, row: &store::StreamRow, batch: store::BatchRow) -> Result<Option<OutgoingBatch>, BufferError> {
+    let key = store::key_of(db, row, batch.header.k)?;
+    if batch.header.stream != row.open.stream || !batch.is_sealed_by(key.as_ref()) {
+        return Ok(None);
+    }
+    let store::BatchRow { header, seal, waits, .. } = batch;
+    let mut body = Vec::new();
+    for chunk in store::chunks(db, row.ordinal, header.first_seq, end_seq(&header), usize::MAX)? {
+        if store::read_body(db, chunk.body, &mut body).is_err() {
+            return Ok(None);
+        }
+    }
+    let leaves = addition::leaves(&body, header.count);
+    if !leaves.is_some_and(|leaves| Verifier::check_leaves(&header, &leaves).is_ok()) {
+        return Ok(None);
+    }
+    let body = OutgoingBody::Plain(body);
+    Ok(Some(OutgoingBatch { header, seal, body, caller_waits: waits, named_receipts: Vec::new() }))
 }
 
 fn refused(error: BufferError) -> OutboxError {

@@ -18,8 +18,10 @@ use edgetrail_proto::chain::{Counters, Hash};
 use edgetrail_proto::identity::StreamId;
 use rusqlite::{Connection, params};
 
-pub(super) use batches::{BatchRow, batch, batches, delete_batches, first_batch, insert_batch, names};
-pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, insert_chunk, move_chunks, oldest, read_body};
+pub(super) use batches::{
+    BatchRow, any_batch, batch, batches, delete_batches, first_batch, has_head, insert_batch, key_of, names,
+};
+pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, drop_chunks, insert_chunk, move_chunks, oldest, read_body};
 use columns::{Bytes, Tally, Unsigned};
 pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams};
 

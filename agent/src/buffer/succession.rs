@@ -180,7 +180,7 @@ impl Scribe {
         if let Some((k, hash)) = position.head {
             let receipted = row.receipted.as_ref().map(|(header, ..)| (header.k, header.hash()));
             let known = receipted.is_some_and(|(at, head)| k < at || (k == at && hash == head))
-                || store::batch(db, row.ordinal, k)?.is_some_and(|batch| batch.hash == hash);
+                || store::has_head(db, row.ordinal, k, hash)?;
             if !known {
                 // Another branch was committed from this stream: nothing without a receipt can go out under it.
                 beyond = Beyond { lacks_head: true, from_k: first };
@@ -198,7 +198,7 @@ impl Scribe {
         if let Some(k) = row.damaged {
             let from = held_to.map_or(k, |head| k.max(head.saturating_add(1)));
             // What the collector holds is no loss here; what lies behind that is sent, or is missing up to the head.
-            let is_end = store::batches(db, row.ordinal, from, 1)?.is_empty();
+            let is_end = !store::any_batch(db, row.ordinal, from)?;
             if from == k || (is_end && row.head.as_ref().is_some_and(|(header, _)| from <= header.k)) {
                 beyond.from_k = Some(beyond.from_k.map_or(from, |before| before.min(from)));
             }

@@ -99,6 +99,89 @@ fn damaged_buffer(seed: u64) {
     assert!(doubled.is_empty() || collector.rehomed(), "{case}: twice and not rehomed: {doubled:?}");
 }
 
+/// What a sealed batch lies in. Where its chunks begin and what they count is beside it, under no hash.
+const COLUMNS: [(&str, &str); 9] = [
+    ("batch", "seal"),
+    ("batch", "header"),
+    ("batch", "hash"),
+    ("batch", "k"),
+    ("batch", "waits"),
+    ("chunk", "count"),
+    ("chunk", "bytes"),
+    ("chunk", "body"),
+    ("body", "records"),
+];
+
+/// Flips one bit of one value under a running agent; says where, or that there was nothing to flip.
+fn flip(disk: &Disk, (table, column): (&str, &str), rng: &mut Rng) -> String {
+    let db = edgetrail_disk::database::open_reader(&disk.medium(), &agent::dir(disk).join(BUFFER_FILES[0])).unwrap();
+    db.pragma_update(None, "query_only", false).unwrap();
+    let rows: u32 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+    if rows == 0 {
+        return format!("no row in {table}");
+    }
+    let row = rng.below(rows as usize);
+    let chosen = format!("SELECT {column} FROM {table} LIMIT 1 OFFSET {row}");
+    let value = db.query_row(&chosen, [], |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+    let flipped = match value {
+        rusqlite::types::Value::Integer(number) => rusqlite::types::Value::Integer(number ^ (1 << rng.below(8))),
+        rusqlite::types::Value::Blob(mut bytes) => {
+            let at = rng.below(bytes.len());
+            bytes[at] ^= 1 << rng.below(8);
+            rusqlite::types::Value::Blob(bytes)
+        }
+        other => panic!("{table}.{column} holds {other:?}"),
+    };
+    let keys = match table {
+        "batch" => "(stream, k)",
+        "chunk" => "(stream, first_seq)",
+        _ => "id",
+    };
+    let update = format!(
+        "UPDATE OR IGNORE {table} SET {column} = ?1 WHERE {keys} IN (SELECT {} FROM {table} LIMIT 1 OFFSET {row})",
+        keys.trim_matches(['(', ')'])
+    );
+    db.execute(&update, [flipped]).unwrap();
+    format!("a bit of {table}.{column} in row {row} of {rows}")
+}
+
+fn flipped_under_a_running_agent(seed: u64) {
+    let disk = Disk::new(seed);
+    let mut rng = Rng::new(seed);
+    let (mut promises, mut collector) = (Promises::default(), Collector::default());
+    collector.expects_damage = true;
+    agent::join(&disk).unwrap();
+    let agent = Agent::start(&disk).unwrap();
+    let steps = 2 + rng.below(16);
+    live(&agent, &mut promises, &mut collector, &mut rng, steps);
+    assert!(agent.commit(&promises.make(1), true), "everything is sealed");
+    promises.answer(1);
+    let column = COLUMNS[usize::try_from(seed).unwrap() % COLUMNS.len()];
+    let case = flip(&disk, column, &mut rng);
+
+    // Never refused for ever: the agent finds it by itself, and goes on.
+    collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    for _ in 0..3 {
+        let taken = (0..TRIES_MAX).any(|_| agent.commit(&promises.make(2), true));
+        assert!(taken, "{case}: capture goes on");
+        promises.answer(2);
+    }
+    collector.drain(&agent.shelf, &mut rng).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    agent.stop(true);
+    let (lost, doubled) = (promises.lost(&collector), Promises::doubled(&collector));
+    if let Some(declared) = collector.declared(&["buffer-damaged", "buffer-rollback"]) {
+        assert!(declared >= lost.len() as u64, "{case}: {declared} are said to be missing, {lost:?} are");
+    }
+    assert!(doubled.is_empty() || collector.rehomed(), "{case}: twice and not rehomed: {doubled:?}");
+    let is_beside = ["seal", "hash", "waits"].contains(&column.1);
+    assert!(!is_beside || lost.is_empty(), "{case}: header and records are whole, and {lost:?} are lost");
+}
+
+#[test]
+fn a_bit_that_flips_in_a_running_buffer_is_found_and_said_and_nothing_is_refused_for_ever() {
+    seeds::each("buffer, flipped bits", seeds::chosen(110), 8, flipped_under_a_running_agent);
+}
+
 #[test]
 fn a_damaged_buffer_loses_nothing_in_silence() {
     let chosen = seeds::chosen(210);

@@ -55,7 +55,7 @@ impl Scribe {
         let mut addition = Addition::default();
         addition.record(&desk.reporter.gap(&loss, now), Counted::Gap { lost_agent: row.counters.observed, lost_source: 0 });
         desk.begin()?;
-        store::delete_chunks(&desk.store.db, line.ordinal, row.first_seq, row.first_seq + 1, true)?;
+        store::drop_chunks(&desk.store.db, line.ordinal, row.first_seq, row.first_seq + 1)?;
         let mut seq = row.first_seq;
         for part in addition::parts(&addition, 0, 0) {
             let counters = Counters { observed: row.counters.observed, lost_source: row.counters.lost_source, ..part.counters };

@@ -20,15 +20,16 @@ impl Scribe {
         if stream.receipted.as_ref().is_some_and(|(header, ..)| header.k >= receipt.k) {
             return Ok(true);
         }
-        let Some(batch) = store::batch(db, stream.ordinal, receipt.k)?.filter(|batch| batch.hash == receipt.head) else {
-            return Ok(false);
-        };
+        // The evidence is kept for ever: where the row is damaged, the head's copy serves, or a later receipt's.
+        let row = store::batch(db, stream.ordinal, receipt.k)?.map(|batch| (batch.header, batch.seal));
+        let ours = [row, stream.head.clone()].into_iter().flatten().find(|(header, _)| header.hash() == receipt.head);
+        let Some((header, seal)) = ours else { return Ok(false) };
         self.desk.begin()?;
-        store::put_receipt(&self.desk.store.db, stream.ordinal, &batch, receipt)?;
+        store::put_receipt(&self.desk.store.db, stream.ordinal, &header, &seal, receipt)?;
         self.desk.state.receipt = receipt.message_hash();
         store::put_state(&self.desk.store.db, &self.desk.state)?;
         self.desk.commit()?;
-        let receipted = Some((batch.header, batch.seal, receipt.clone()));
+        let receipted = Some((header, seal, receipt.clone()));
         self.release(&StreamRow { receipted, ..stream })?;
         Ok(true)
     }
@@ -59,9 +60,11 @@ impl Scribe {
         let Some((header, ..)) = &stream.receipted else { return Ok(()) };
         while let Some(first) = store::first_batch(&self.desk.store.db, stream.ordinal)?.filter(|&first| first <= header.k) {
             let last = (first + RELEASE_BATCHES_MAX - 1).min(header.k);
-            let Some(batch) = store::batch(&self.desk.store.db, stream.ordinal, last)? else { break };
+            // Of a damaged row's records the receipted header knows: then all go at once.
+            let row = store::batch(&self.desk.store.db, stream.ordinal, last)?;
+            let (last, end) = row.map_or((header.k, end_seq(header)), |batch| (last, end_seq(&batch.header)));
             self.desk.begin()?;
-            store::delete_chunks(&self.desk.store.db, stream.ordinal, 0, end_seq(&batch.header), true)?;
+            store::delete_chunks(&self.desk.store.db, stream.ordinal, 0, end)?;
             store::delete_batches(&self.desk.store.db, stream.ordinal, 0, last + 1)?;
             self.desk.commit()?;
         }

@@ -100,26 +100,26 @@ pub(in crate::buffer) fn read_body(db: &Connection, body: i64, into: &mut Vec<u8
     Ok(())
 }
 
-/// Forgets chunks with a first_seq in `from..to`, and their records if `bodies`.
-pub(in crate::buffer) fn delete_chunks(
-    db: &Connection,
-    ordinal: i64,
-    from: u64,
-    to: u64,
-    bodies: bool,
-) -> Result<(), StoreError> {
-    let to = i64::try_from(to).unwrap_or(i64::MAX);
-    if bodies {
-        db.prepare_cached(
-            "DELETE FROM body WHERE id IN (SELECT body FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3)",
-        )?
-        .execute(params![ordinal, Unsigned(from), to])?;
-    }
-    db.prepare_cached("DELETE FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3")?.execute(params![
-        ordinal,
-        Unsigned(from),
-        to
-    ])?;
+/// Forgets chunks with a first_seq in `from..to`, and their records.
+pub(in crate::buffer) fn delete_chunks(db: &Connection, ordinal: i64, from: u64, to: u64) -> Result<(), StoreError> {
+    let range = params![ordinal, Unsigned(from), i64::try_from(to).unwrap_or(i64::MAX)];
+    db.prepare_cached(
+        "DELETE FROM body WHERE id IN (SELECT body FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3)",
+    )?
+    .execute(range)?;
+    db.prepare_cached("DELETE FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3")?.execute(range)?;
+    Ok(())
+}
+
+/// The same of damaged ones: the records they point at may be another chunk's, and then they stay.
+pub(in crate::buffer) fn drop_chunks(db: &Connection, ordinal: i64, from: u64, to: u64) -> Result<(), StoreError> {
+    let range = params![ordinal, Unsigned(from), i64::try_from(to).unwrap_or(i64::MAX)];
+    db.execute(
+        "DELETE FROM body WHERE id IN (SELECT body FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3)
+           AND id NOT IN (SELECT body FROM chunk WHERE stream <> ?1 OR first_seq < ?2 OR first_seq >= ?3)",
+        range,
+    )?;
+    db.execute("DELETE FROM chunk WHERE stream = ?1 AND first_seq >= ?2 AND first_seq < ?3", range)?;
     Ok(())
 }
 

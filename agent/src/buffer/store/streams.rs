@@ -7,7 +7,6 @@ use edgetrail_proto::identity::StreamId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::batches::BatchRow;
 use super::columns::{Bytes, HeaderBytes, Unsigned, unreadable};
 
 /// One row of `stream`.
@@ -92,11 +91,12 @@ pub(in crate::buffer) fn put_damaged(db: &Connection, ordinal: i64, k: Option<u6
 pub(in crate::buffer) fn put_receipt(
     db: &Connection,
     ordinal: i64,
-    batch: &BatchRow,
+    header: &Header,
+    seal: &Seal,
     receipt: &Receipt,
 ) -> Result<(), StoreError> {
     db.prepare_cached("UPDATE stream SET receipted_header = ?2, receipted_seal = ?3, receipt = ?4 WHERE ordinal = ?1")?
-        .execute(params![ordinal, batch.header.encode().as_slice(), Bytes(batch.seal.0), receipt.encode()])?;
+        .execute(params![ordinal, header.encode().as_slice(), Bytes(seal.0), receipt.encode()])?;
     Ok(())
 }
 
