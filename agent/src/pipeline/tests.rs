@@ -85,8 +85,7 @@ impl Piped {
         let selection = Selection::new(&select::Config::default());
         let redactor = Redactor::new(redact::Config::default()).unwrap();
         let sources = vec![SourceName::Api];
-        let pipeline =
-            Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
+        let pipeline = Pipeline::new(normalizer, sources, selection, redactor, buffer.clone(), Answering::new(), tap()).unwrap();
         let ((intake, outlet), stop) = (intake(), CancellationToken::new());
         let pipeline = pipeline.start(outlet, Handle::current(), stop.clone()).unwrap();
         Self { dir, buffer, task, shelf, pipeline, intake, stop }
