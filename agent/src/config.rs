@@ -19,7 +19,7 @@ use crate::buffer::Limits;
 use crate::enroll::Supplied;
 use crate::observation::SourceName;
 use crate::sources::api::AnswerAfter;
-use crate::sources::{api, file, journal, kubernetes};
+use crate::sources::{api, file, journal, kubernetes, otlp};
 use crate::{redact, select};
 
 /// Where `run` looks when no file is named.
@@ -62,6 +62,7 @@ pub struct Sources {
     pub file: Vec<file::Config>,
     pub api: api::Config,
     pub kubernetes: kubernetes::Config,
+    pub otlp: otlp::Config,
 }
 
 /// `[sources.audit]`.
@@ -153,6 +154,7 @@ impl Sources {
         match source {
             SourceName::Api => self.api.answer_after,
             SourceName::Kubernetes => self.kubernetes.answer_after,
+            SourceName::Otlp => self.otlp.answer_after,
             // Nobody waits behind these.
             SourceName::Audit | SourceName::Journal | SourceName::File => AnswerAfter::Commit,
         }
@@ -222,6 +224,7 @@ impl Config {
                 file: document.list("sources.file"),
                 api: document.section("sources.api"),
                 kubernetes: document.section("sources.kubernetes"),
+                otlp: document.section("sources.otlp"),
             },
             select: document.section("select"),
             redact: document.section("redact"),
@@ -278,7 +281,9 @@ impl Config {
             document
                 .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
-        for (section, trouble) in [("sources.kubernetes", self.sources.kubernetes.trouble())] {
+        for (section, trouble) in
+            [("sources.kubernetes", self.sources.kubernetes.trouble()), ("sources.otlp", self.sources.otlp.trouble())]
+        {
             if let Some(trouble) = trouble {
                 document.error(section, trouble);
             }

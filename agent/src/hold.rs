@@ -244,6 +244,7 @@ const fn rank(source: SourceName) -> SourceRank {
         SourceName::File => 2,
         SourceName::Api => 3,
         SourceName::Kubernetes => 4,
+        SourceName::Otlp => 5,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 pub use edgetrail_proto::record::GapCause;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sources::{api, audit, file, journal, kubernetes};
+use crate::sources::{api, audit, file, journal, kubernetes, otlp};
 
 /// Where the agent gets activity from, highest first: a lower source leaves an act to a higher one that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,7 @@ pub enum SourceName {
     File,
     Api,
     Kubernetes,
+    Otlp,
 }
 
 /// One thing that a source read.
@@ -42,6 +43,7 @@ pub enum Payload {
     Line(file::Line),
     Post(api::Post),
     Kubernetes(kubernetes::Event),
+    Log(otlp::Log),
     /// Events are missing here: becomes a gap.
     Loss(Loss),
     /// Input that is not what its source promises: becomes an `UnparsedObservation`.
@@ -179,7 +181,7 @@ impl Outlet {
 
 impl SourceName {
     /// Every source, highest first.
-    pub const ALL: [Self; 5] = [Self::Audit, Self::Journal, Self::File, Self::Api, Self::Kubernetes];
+    pub const ALL: [Self; 6] = [Self::Audit, Self::Journal, Self::File, Self::Api, Self::Kubernetes, Self::Otlp];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -188,6 +190,7 @@ impl SourceName {
             Self::File => "file",
             Self::Api => "api",
             Self::Kubernetes => "kubernetes",
+            Self::Otlp => "otlp",
         }
     }
 }

@@ -84,6 +84,7 @@ fn look(config: &Config) -> Vec<Finding> {
         &config.sources.kubernetes.listen,
         config.sources.kubernetes.ready(),
     ));
+    findings.push(listening("source otlp", "sources.otlp", &config.sources.otlp.listen, config.sources.otlp.ready()));
     findings
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use edgetrail_proto::identity::AgentId;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::clock::unix_ns;
 use crate::config::Config;
@@ -25,7 +26,7 @@ use crate::sources::api::{Peer, Post};
 use crate::sources::audit;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
-use crate::sources::kubernetes;
+use crate::sources::{kubernetes, otlp};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -57,7 +58,12 @@ enum Source {
     Api,
     /// Lines of a Kubernetes audit log, or EventLists
     Kubernetes,
+    /// Requests of OTLP's logs: JSON, one a line or spread over lines; or one in protobuf
+    Otlp,
 }
+
+/// Most that is read of an input that has no lines, bytes.
+const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Longest line, bytes: four of the largest foreign records. A longer one is cut and does not parse.
 const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX as u64;
@@ -86,6 +92,9 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         .with_context(read)?;
         return printed.map(|()| ExitCode::SUCCESS);
     }
+    if arguments.source == Source::Otlp {
+        return requests(input, &mut parser).with_context(read);
+    }
     let mut lines = Lines { input: BufReader::new(input) };
     let mut number = 0u64;
     while let Some(line) = lines.next().with_context(read)? {
@@ -95,7 +104,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         }
         let (source, payload) = match arguments.source {
             // Read above.
-            Source::Audit => continue,
+            Source::Audit | Source::Otlp => continue,
             Source::Journal => match entry(&line) {
                 Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
                 None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
@@ -178,6 +187,28 @@ impl<R: Read> Lines<R> {
 
 fn observation(source: SourceName, position: String, time: u64, payload: Payload) -> Observation {
     Observation { source, position, time, payload, cursor: None, answer: None }
+}
+
+/// Requests of an exporter: JSON values one after another, else one message of protobuf.
+fn requests(input: Box<dyn Read>, parser: &mut Parser<'_>) -> anyhow::Result<ExitCode> {
+    let mut bytes = Vec::new();
+    input.take(INPUT_BYTES_MAX).read_to_end(&mut bytes)?;
+    let bytes = Bytes::from(bytes);
+    let texts: Result<Vec<&RawValue>, _> = serde_json::Deserializer::from_slice(&bytes).into_iter().collect();
+    let bodies = match texts {
+        Ok(texts) => texts.into_iter().map(|text| (bytes.slice_ref(text.get().as_bytes()), otlp::Encoding::Json)).collect(),
+        Err(_) => vec![(bytes.clone(), otlp::Encoding::Protobuf)],
+    };
+    for (body, encoding) in bodies {
+        match otlp::observations(&body, encoding, unix_ns()) {
+            Ok(observations) => observations.iter().try_for_each(|observation| parser.print(observation))?,
+            Err(error) => {
+                let payload = Payload::Unparsed(Unparsed { bytes: body.to_vec(), reason: error.to_string() });
+                parser.print(&observation(SourceName::Otlp, "request".to_owned(), unix_ns(), payload))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line of an audit log, or a body as the webhook takes it.

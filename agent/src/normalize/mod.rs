@@ -13,6 +13,8 @@ pub mod posted;
 
 pub mod kubernetes;
 
+pub mod otlp;
+
 pub mod actor;
 
 pub mod report;
@@ -33,6 +35,7 @@ use crate::clock::unix_ns;
 use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
+use crate::sources::otlp::Log;
 
 /// The host that records are made on, fixed for the life of the stream.
 #[derive(Clone, Debug)]
@@ -121,6 +124,7 @@ impl Normalizer {
                 vec![self.posted(observation, &post.event, &origin)]
             }
             Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),
+            Payload::Log(log) => vec![self.log(observation, log)],
             Payload::Line(line) => self.line(observation, line),
             Payload::Loss(loss) => {
                 let id = self.event_id(observation, 0);
@@ -161,6 +165,16 @@ impl Normalizer {
         match self.kubernetes.decode(&self.host, event, observation.time, unix_ns()) {
             Ok(drafts) => drafts,
             Err(reason) => vec![self.unparsed(observation, 0, &Unparsed { bytes: event.to_vec(), reason })],
+        }
+    }
+
+    fn log(&self, observation: &Observation, log: &Log) -> Draft {
+        match log.entry() {
+            Ok(entry) => {
+                let id = self.event_id(observation, 0);
+                Draft::of(otlp::record(&self.host, id, observation.time, &entry, log))
+            }
+            Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: log.record.to_vec(), reason }),
         }
     }
 

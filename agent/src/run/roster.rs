@@ -22,6 +22,7 @@ use crate::sources::audit;
 use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
+use crate::sources::otlp::OtlpSource;
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -145,6 +146,7 @@ impl Roster {
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
+            SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
             SourceName::Journal => {
                 JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }
@@ -170,5 +172,6 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
         SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
+        SourceName::Otlp => sources.otlp.listen.is_empty().then_some("sources.otlp.listen is not given"),
     }
 }

@@ -17,6 +17,8 @@ pub mod api;
 
 pub mod kubernetes;
 
+pub mod otlp;
+
 mod listener;
 
 mod watch;

@@ -7,5 +7,6 @@ mod fail_over;
 mod journey;
 mod quickstart;
 mod receipts;
+mod receivers;
 mod tampered;
 mod two_by_two;

@@ -86,12 +86,22 @@ impl Reader {
         self.expand(received, encoding)
     }
 
+    /// The same of a message within a body that is compressed by itself. An uncompressed one stays a part of its body.
+    pub(crate) fn expand_part(&self, part: Bytes, encoding: Option<&str>) -> Result<Body, BodyError> {
+        let encoding = Encoding::named(encoding.unwrap_or("identity"))?;
+        self.expand(Body { bytes: part, _room: self.room() }, encoding)
+    }
+
+    fn room(&self) -> Room {
+        Room { budget: Arc::clone(&self.budget), permits: None, kib: 0 }
+    }
+
     async fn receive(&self, mut body: Incoming) -> Result<Body, BodyError> {
         let too_large = || BodyError::TooLarge { bytes_max: self.bytes_max };
         if body.size_hint().lower() > self.bytes_max {
             return Err(too_large());
         }
-        let mut room = Room { budget: Arc::clone(&self.budget), permits: None, kib: 0 };
+        let mut room = self.room();
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
@@ -117,7 +127,7 @@ impl Reader {
                 Box::new(decoder)
             }
         };
-        let mut room = Room { budget: Arc::clone(&self.budget), permits: None, kib: 0 };
+        let mut room = self.room();
         let mut bytes = Vec::new();
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -188,7 +198,7 @@ mod tests {
     use super::*;
 
     fn body(reader: &Reader, bytes: Vec<u8>) -> Body {
-        Body { bytes: bytes.into(), _room: Room { budget: Arc::clone(&reader.budget), permits: None, kib: 0 } }
+        Body { bytes: bytes.into(), _room: reader.room() }
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

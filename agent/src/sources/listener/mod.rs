@@ -34,9 +34,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::body::Reader;
+pub(super) use self::body::{Body, BodyError, Reader};
 pub(super) use self::commit::{Verdict, commit};
-pub(super) use self::reply::{Reply, plain};
+pub(super) use self::reply::{Reply, ReplyBody, plain};
 use self::tls::Tls;
 use self::token::Token;
 use super::SourceError;

@@ -21,6 +21,11 @@ impl ReplyBody {
     pub(crate) fn new(data: impl Into<Bytes>) -> Self {
         Self { data: Some(data.into()).filter(|data: &Bytes| !data.is_empty()), trailers: None }
     }
+
+    #[must_use]
+    pub(crate) fn with_trailers(self, trailers: HeaderMap) -> Self {
+        Self { trailers: Some(trailers), ..self }
+    }
 }
 
 impl Body for ReplyBody {

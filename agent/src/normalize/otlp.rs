@@ -1,0 +1,358 @@
+//! Log records of OpenTelemetry as records: docs/sources/otlp.md has the table.
+//!
+//! Names come from OpenTelemetry's conventions, the draft for audit records first. Nothing is lost on the way: attributes
+//! and body are in requestParameters, resource and scope in additionalEventData. Who may send is the operator's decision;
+//! a user is therefore believed, and where none is named, it is `Unknown`.
+
+use edgetrail_proto::limits::ADDITIONAL_BYTES_MAX;
+use edgetrail_proto::record::{Record, Resource, UserIdentity};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Host, report};
+use crate::observation::SourceName;
+use crate::sources::event::NAME_BYTES_MAX;
+use crate::sources::otlp::{Entry, Log};
+
+/// Ends an eventSource that is no DNS name by itself.
+const SOURCE_END: &str = ".otlp";
+
+/// Largest resource or scope kept, in bytes: both stay below additionalEventData's limit.
+const CONTEXT_BYTES_MAX: usize = ADDITIONAL_BYTES_MAX / 4;
+
+/// Attributes that name the act, the first that is there. Source: OpenTelemetry's semantic conventions; `audit.*` of the
+/// draft for audit records.
+const NAMES: &[&str] = &["event.name", "audit.action", "rpc.method"];
+const USER_NAMES: &[&str] = &["user.name", "user.email", "enduser.id", "user.id", "audit.actor.id"];
+const USER_IDS: &[&str] = &["user.id", "audit.actor.id", "enduser.id"];
+const ADDRESSES: &[&str] = &["client.address", "audit.source.address", "source.address", "network.peer.address"];
+const USER_AGENTS: &[&str] = &["user_agent.original", "user_agent.name"];
+const ERRORS: &[&str] = &["error.type", "exception.type"];
+const ERROR_MESSAGES: &[&str] = &["error.message", "exception.message"];
+const RECORD_IDS: &[&str] = &["audit.record.id", "log.record.uid"];
+
+/// The record of an entry; `seen` is when it came, Unix nanoseconds.
+pub(super) fn record(host: &Host, event_id: Uuid, seen: u64, entry: &Entry, log: &Log) -> Record {
+    let time = [entry.time, entry.observed_time].into_iter().find(|time| *time != 0).unwrap_or(seen);
+    let mut record = report::blank(host, Some(SourceName::Otlp), event_id, time);
+    record.user_identity = identity(host, entry);
+    record.event_source = event_source(entry);
+    record.event_name = event_name(entry);
+    if let Some(address) = first(entry, ADDRESSES) {
+        record.source_ip_address = address;
+    }
+    record.user_agent = first(entry, USER_AGENTS).or_else(|| program(entry));
+    (record.error_code, record.error_message) = error(entry);
+    record.request_parameters = parameters(entry);
+    record.read_only = Some(is_read_only(entry));
+    record.resources = target(host, entry).map(|target| vec![target]);
+    if let Some(data) = &mut record.additional_event_data {
+        if let Some(Value::Object(mark)) = data.get_mut("edgetrail") {
+            if let Some(id) = first(entry, RECORD_IDS).filter(|id| id.len() <= NAME_BYTES_MAX) {
+                mark.insert("clientID".to_owned(), id.into());
+            }
+            if host.keep_raw {
+                mark.insert("raw".to_owned(), bounded(log.raw()));
+            }
+        }
+        trace(entry, data);
+        data.insert("otlp".to_owned(), context(entry));
+    }
+    record
+}
+
+/// The first of these attributes that is a text or a number.
+fn first(entry: &Entry, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| text(entry.attributes.get(*name)))
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn identity(host: &Host, entry: &Entry) -> UserIdentity {
+    let account_id = Some(host.account.to_string());
+    let Some(name) = first(entry, USER_NAMES) else {
+        return UserIdentity { kind: Some("Unknown".to_owned()), account_id, ..UserIdentity::default() };
+    };
+    // The draft's kinds of actors: user, service, system.
+    let kind = text(entry.attributes.get("audit.actor.type")).unwrap_or_default();
+    let id = first(entry, USER_IDS).unwrap_or_else(|| name.clone());
+    if matches!(kind.to_ascii_lowercase().as_str(), "service" | "system") {
+        return UserIdentity {
+            kind: Some("AWSService".to_owned()),
+            principal_id: Some(id),
+            account_id,
+            invoked_by: Some(name),
+            ..UserIdentity::default()
+        };
+    }
+    UserIdentity {
+        kind: Some("WebIdentityUser".to_owned()),
+        principal_id: Some(id),
+        arn: Some(arn(host, entry, &format!("user/{name}"))),
+        account_id,
+        user_name: Some(name),
+        identity_provider: text(entry.resource.get("service.name")),
+        ..UserIdentity::default()
+    }
+}
+
+/// `arn:P:otlp:REGION:ACCOUNT:SERVICE/…`.
+fn arn(host: &Host, entry: &Entry, rest: &str) -> String {
+    let Host { partition, region, account, .. } = host;
+    format!("arn:{partition}:otlp:{region}:{account}:{}/{rest}", service(entry))
+}
+
+fn service(entry: &Entry) -> String {
+    let named = text(entry.resource.get("service.name"));
+    named.or_else(|| Some(entry.scope_name.clone()).filter(|name| !name.is_empty())).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The service's name where it is like a DNS name, else one made of it.
+fn event_source(entry: &Entry) -> String {
+    let service = service(entry);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' };
+    let name: String = service.chars().map(plain).take(NAME_BYTES_MAX - SOURCE_END.len()).collect();
+    let is_own = name.to_ascii_lowercase().rsplit('.').next() == Some("edgetrail");
+    if name.contains('.') && !is_own { name } else { format!("{name}{SOURCE_END}") }
+}
+
+/// PascalCase of the event's name; else the method and route of a request; else `LogMessage`.
+fn event_name(entry: &Entry) -> String {
+    let named = Some(entry.event_name.clone()).filter(|name| !name.is_empty());
+    let name = named.or_else(|| first(entry, NAMES)).map(|name| pascal(&name)).filter(|name| !name.is_empty());
+    let request = || {
+        let method = text(entry.attributes.get("http.request.method"))?;
+        let route = text(entry.attributes.get("http.route")).unwrap_or_default();
+        Some(pascal(&format!("{} {route}", method.to_ascii_lowercase()))).filter(|name| !name.is_empty())
+    };
+    let name = name.or_else(request).unwrap_or_else(|| "LogMessage".to_owned());
+    name.chars().take(NAME_BYTES_MAX / 4).collect()
+}
+
+/// Each word's first letter in upper case; words in capitals alone (`CREATE_USER`) in lower case but for it.
+fn pascal(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let is_shouted = !text.chars().any(char::is_lowercase);
+    words
+        .flat_map(|word| {
+            let mut letters = word.chars();
+            let first: Vec<char> = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+            let rest: Vec<char> = if is_shouted { letters.flat_map(char::to_lowercase).collect() } else { letters.collect() };
+            first.into_iter().chain(rest)
+        })
+        .collect()
+}
+
+/// errorCode and errorMessage, where the event says that something was refused or failed.
+fn error(entry: &Entry) -> (Option<String>, Option<String>) {
+    let message = first(entry, ERROR_MESSAGES);
+    let number = |name: &str| entry.attributes.get(name).and_then(Value::as_i64).unwrap_or_default();
+    let (http, grpc) = (number("http.response.status_code"), number("rpc.grpc.status_code"));
+    let outcome = text(entry.attributes.get("audit.outcome")).unwrap_or_default().to_ascii_lowercase();
+    if matches!(http, 401 | 403) || matches!(grpc, 7 | 16) || outcome == "denied" {
+        return (Some("AccessDenied".to_owned()), message);
+    }
+    // What names the error says more than a number.
+    let code = first(entry, ERRORS)
+        .or_else(|| (http >= 400).then(|| format!("Http{http}")))
+        .or_else(|| (grpc != 0).then(|| format!("Grpc{grpc}")))
+        .or_else(|| (outcome == "failure").then(|| "Failed".to_owned()));
+    (code, message)
+}
+
+fn parameters(entry: &Entry) -> Option<Value> {
+    let mut parameters = Map::new();
+    if !entry.attributes.is_empty() {
+        parameters.insert("attributes".to_owned(), Value::Object(entry.attributes.clone()));
+    }
+    if !entry.body.is_null() {
+        parameters.insert("body".to_owned(), entry.body.clone());
+    }
+    (!parameters.is_empty()).then_some(Value::Object(parameters))
+}
+
+fn is_read_only(entry: &Entry) -> bool {
+    let verb = text(entry.attributes.get("audit.action")).or_else(|| text(entry.attributes.get("http.request.method")));
+    matches!(
+        verb.unwrap_or_default().to_ascii_uppercase().as_str(),
+        "GET" | "HEAD" | "OPTIONS" | "READ" | "LIST" | "VIEW" | "SEARCH"
+    )
+}
+
+/// What was acted on, as the draft for audit records says it.
+fn target(host: &Host, entry: &Entry) -> Option<Resource> {
+    let id = text(entry.attributes.get("audit.target.id"))?;
+    let kind = text(entry.attributes.get("audit.target.type"));
+    let rest = kind.as_deref().map_or_else(|| id.clone(), |kind| format!("{kind}/{id}"));
+    Some(Resource {
+        account_id: Some(host.account.to_string()),
+        arn: Some(if id.starts_with("arn:") { id } else { arn(host, entry, &rest) }),
+        kind: kind.map(|kind| format!("Otlp::{}", pascal(&kind))),
+        ..Resource::default()
+    })
+}
+
+/// The service as the program that acted.
+fn program(entry: &Entry) -> Option<String> {
+    let name = text(entry.resource.get("service.name"))?;
+    Some(match text(entry.resource.get("service.version")) {
+        Some(version) => format!("{name}/{version}"),
+        None => name,
+    })
+}
+
+/// The trace in which it happened, under the names that OpenTelemetry gives them in JSON.
+fn trace(entry: &Entry, data: &mut Map<String, Value>) {
+    let is_id = |id: &str, digits: usize| {
+        id.len() == digits && id.bytes().all(|b| b.is_ascii_hexdigit()) && id.bytes().any(|b| b != b'0')
+    };
+    if is_id(&entry.trace_id, 32) {
+        data.insert("trace_id".to_owned(), entry.trace_id.clone().into());
+        data.insert("trace_flags".to_owned(), format!("{:02x}", entry.flags & 0xff).into());
+    }
+    if is_id(&entry.span_id, 16) {
+        data.insert("span_id".to_owned(), entry.span_id.clone().into());
+    }
+}
+
+/// What has no place of its own in a record.
+fn context(entry: &Entry) -> Value {
+    let mut context = Map::new();
+    if !entry.resource.is_empty() {
+        context.insert("resource".to_owned(), bounded(Value::Object(entry.resource.clone())));
+    }
+    let mut scope = Map::new();
+    for (name, text) in [("name", &entry.scope_name), ("version", &entry.scope_version)] {
+        if !text.is_empty() {
+            scope.insert(name.to_owned(), text.clone().into());
+        }
+    }
+    if !entry.scope_attributes.is_empty() {
+        scope.insert("attributes".to_owned(), Value::Object(entry.scope_attributes.clone()));
+    }
+    if !scope.is_empty() {
+        context.insert("scope".to_owned(), bounded(Value::Object(scope)));
+    }
+    for (name, text) in [("eventName", &entry.event_name), ("severityText", &entry.severity_text)] {
+        if !text.is_empty() {
+            context.insert(name.to_owned(), bounded(text.clone().into()));
+        }
+    }
+    let numbers =
+        [("severityNumber", entry.severity_number.unsigned_abs()), ("droppedAttributesCount", entry.dropped_attributes)];
+    for (name, number) in numbers {
+        if number != 0 {
+            context.insert(name.to_owned(), number.into());
+        }
+    }
+    for (name, time) in [("timeUnixNano", entry.time), ("observedTimeUnixNano", entry.observed_time)] {
+        if time != 0 {
+            // As text: 64 bits are more than a reader of JSON may hold.
+            context.insert(name.to_owned(), time.to_string().into());
+        }
+    }
+    Value::Object(context)
+}
+
+/// The value, or its size and hash where it is too large.
+fn bounded(value: Value) -> Value {
+    let text = value.to_string();
+    if text.len() <= CONTEXT_BYTES_MAX {
+        return value;
+    }
+    json!({"omitted": true, "edgetrailBytes": text.len(), "edgetrailSha256": hex::encode(Sha256::digest(&text))})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::otlp::Encoding;
+
+    fn made(record: Value, resource: Value) -> Record {
+        let bytes = |value: Value| value.to_string().into_bytes().into();
+        let log = Log {
+            encoding: Encoding::Json,
+            resource: bytes(resource),
+            scope: bytes(json!({"name": "lib"})),
+            record: bytes(record),
+        };
+        super::record(&Host::for_tests(), Uuid::nil(), 7, &log.entry().unwrap(), &log)
+    }
+
+    fn attributes(pairs: Value) -> Value {
+        let pairs = pairs.as_object().unwrap().iter();
+        pairs
+            .map(|(key, value)| {
+                let kind = if value.is_string() { "stringValue" } else { "intValue" };
+                json!({"key": key, "value": {kind: value}})
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_audit_record_of_the_draft_says_who_what_and_how_it_ended() {
+        let attributes = attributes(json!({"audit.record.id": "r-1", "audit.actor.id": "alice", "audit.actor.type": "user",
+            "audit.action": "DELETE_USER", "audit.outcome": "failure", "audit.target.id": "bob", "audit.target.type": "user",
+            "client.address": "192.0.2.7"}));
+        let record = made(
+            json!({"timeUnixNano": "1544712660300000000", "attributes": attributes, "traceId": "5B8EFFF798038103D269B633813FC60C",
+                "spanId": "EEE19B7EC3C1B174", "flags": 1}),
+            json!({"attributes": [{"key": "service.name", "value": {"stringValue": "my shop"}}]}),
+        );
+        assert_eq!((record.event_source.as_str(), record.event_name.as_str()), ("my-shop.otlp", "DeleteUser"));
+        assert_eq!(record.event_time, "2018-12-13T14:51:00Z");
+        assert_eq!(record.user_identity.user_name.as_deref(), Some("alice"));
+        assert_eq!(record.error_code.as_deref(), Some("Failed"));
+        assert_eq!(record.source_ip_address, "192.0.2.7");
+        let resource = &record.resources.unwrap()[0];
+        assert_eq!(
+            (resource.kind.as_deref(), resource.arn.as_deref()),
+            (Some("Otlp::User"), Some("arn:aws:otlp:dc-local-1:111122223333:my shop/user/bob"))
+        );
+        let data = record.additional_event_data.unwrap();
+        assert_eq!(data["trace_id"], "5b8efff798038103d269b633813fc60c");
+        assert_eq!((&data["span_id"], &data["trace_flags"]), (&json!("eee19b7ec3c1b174"), &json!("01")));
+        assert_eq!(data["edgetrail"]["clientID"], "r-1");
+    }
+
+    #[test]
+    fn a_plain_message_is_kept_whole_and_its_user_unknown() {
+        let record = made(json!({"body": {"stringValue": "Example log record"}, "severityNumber": 10}), json!({}));
+        assert_eq!((record.event_source.as_str(), record.event_name.as_str()), ("lib.otlp", "LogMessage"));
+        assert_eq!(record.user_identity.kind.as_deref(), Some("Unknown"));
+        assert_eq!(record.request_parameters.unwrap()["body"], "Example log record");
+        assert_eq!(record.event_time, "1970-01-01T00:00:00Z");
+        assert_eq!(record.additional_event_data.unwrap()["otlp"]["severityNumber"], 10);
+    }
+
+    #[test]
+    fn requests_are_named_by_method_and_route_and_nobody_poses_as_the_agent() {
+        let request = json!({"http.request.method": "GET", "http.route": "/orders/{id}", "http.response.status_code": 403});
+        let service = json!({"attributes": [{"key": "service.name", "value": {"stringValue": "agent.edgetrail"}}]});
+        let record = made(json!({"attributes": attributes(request)}), service);
+        assert_eq!(record.event_name, "GetOrdersId");
+        assert_eq!(record.event_source, "agent.edgetrail.otlp");
+        assert_eq!((record.error_code.as_deref(), record.read_only), (Some("AccessDenied"), Some(true)));
+        for (name, pascal_case) in
+            [("browser.page_view", "BrowserPageView"), ("CreateInvoice", "CreateInvoice"), ("LOGIN", "Login")]
+        {
+            assert_eq!(pascal(name), pascal_case);
+        }
+    }
+
+    #[test]
+    fn large_context_leaves_its_hash_and_the_rest_stays() {
+        let resource = json!({"attributes": [{"key": "x", "value": {"stringValue": "y".repeat(100_000)}}]});
+        let mut record = made(json!({"eventName": "a.b", "body": {"stringValue": "z".repeat(200_000)}}), resource);
+        assert!(record.to_fitted_json().len() < 4096);
+        assert_eq!(record.event_name, "AB");
+        assert_eq!(record.additional_event_data.unwrap()["otlp"]["resource"]["edgetrailBytes"], 100_008);
+    }
+}

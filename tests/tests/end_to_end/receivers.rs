@@ -1,0 +1,92 @@
+//! What clients that are not ours send to the agent over the network: their own bytes, from the wire to a look-up.
+
+use std::process::Command;
+use std::time::Duration;
+
+use edgetrail_tests::deployment::Deployment;
+use edgetrail_tests::port::free_port;
+use edgetrail_tests::process::{succeed, text, workspace};
+use edgetrail_tests::wait;
+use serde_json::{Value, json};
+
+/// Records of an eventName, as look-ups give them.
+fn looked_up(deployment: &Deployment, name: &str) -> Vec<Value> {
+    let attribute = format!("AttributeKey=EventName,AttributeValue={name}");
+    let answer = deployment.aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
+    let events = answer["Events"].as_array().cloned().unwrap_or_default();
+    events.iter().map(|event| serde_json::from_str(event["CloudTrailEvent"].as_str().unwrap()).unwrap()).collect()
+}
+
+fn wait_for(deployment: &Deployment, name: &str, count: usize) -> Vec<Value> {
+    wait::until(&format!("{count} {name} in the history"), Duration::from_secs(60), || {
+        let records = looked_up(deployment, name);
+        (records.len() >= count).then_some(records)
+    })
+}
+
+/// The status that curl was answered.
+fn posted(url: &str, arguments: &[&str], body: &Value) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "40", "--data-binary", &body.to_string()]);
+    String::from_utf8(succeed(curl.args(arguments).arg(url)).stdout).unwrap()
+}
+
+#[test]
+fn the_audit_webhook_s_batches_are_looked_up() {
+    let port = free_port();
+    let deployment =
+        Deployment::with_settings(&format!("[sources.kubernetes]\nlisten = [\"127.0.0.1:{port}\"]\ncluster = \"prod\"\n"));
+    // Look-ups go back 90 days.
+    let now = jiff::Timestamp::now().to_string();
+    let event = |stage: &str| {
+        json!({"level": "Request", "auditID": "5fe6", "stage": stage, "verb": "create",
+            "requestURI": "/api/v1/namespaces/shop/pods/web-1/exec?command=sh&container=app",
+            "user": {"username": "alice@example.com", "groups": ["system:masters"]}, "sourceIPs": ["192.0.2.7"], "userAgent": "kubectl/v1.31",
+            "objectRef": {"resource": "pods", "namespace": "shop", "name": "web-1", "subresource": "exec"},
+            "responseStatus": {"code": 101}, "requestReceivedTimestamp": now, "stageTimestamp": now})
+    };
+    let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {},
+        "items": [event("RequestReceived"), event("ResponseStarted"), event("ResponseComplete"), {"not": "an event"}]});
+    let url = format!("http://127.0.0.1:{port}/audit");
+    // Sent again, as after an answer that was lost: the same events.
+    for _ in 0..2 {
+        assert_eq!(posted(&url, &["-H", "content-type: application/json"], &list), "200");
+    }
+    let records = wait_for(&deployment, "ExecPod", 1);
+    assert_eq!(records.len(), 1, "{records:#?}");
+    let record = &records[0];
+    assert_eq!(record["userIdentity"]["userName"], "alice@example.com");
+    assert_eq!(record["requestParameters"]["command"], json!(["sh"]));
+    assert_eq!(record["resources"][0]["ARN"], "arn:aws:kubernetes:dc-local-1:111122223333:prod/pods/shop/web-1");
+    assert_eq!(wait_for(&deployment, "UnparsedObservation", 1).len(), 1);
+    let by_user =
+        ["cloudtrail", "lookup-events", "--lookup-attributes", "AttributeKey=Username,AttributeValue=alice@example.com"];
+    assert_eq!(deployment.aws().json(&by_user)["Events"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn opentelemetry_s_own_exporters_are_answered_and_their_records_looked_up() {
+    let port = free_port();
+    let deployment = Deployment::with_settings(&format!("[sources.otlp]\nlisten = [\"127.0.0.1:{port}\"]\n"));
+    let python = workspace().join(".venv/bin/python");
+    let mut exporter = Command::new(python);
+    exporter.arg(workspace().join("tests/clients/otlp_exporter.py")).arg(format!("127.0.0.1:{port}")).arg("order.refund");
+    let output = exporter.output().expect("python is installed: run `make setup`");
+    assert!(output.status.success(), "{}", text(&output));
+    let records = wait_for(&deployment, "OrderRefund", 4);
+    let mut wires: Vec<_> =
+        records.iter().map(|record| record["requestParameters"]["attributes"]["wire"].as_str().unwrap()).collect();
+    wires.sort_unstable();
+    assert_eq!(wires, ["grpc", "grpc-gzip", "http", "http-gzip"]);
+    for record in &records {
+        assert_eq!((&record["eventSource"], &record["userIdentity"]["userName"]), (&json!("shop.otlp"), &json!("alice")));
+        assert_eq!((&record["sourceIPAddress"], &record["userAgent"]), (&json!("192.0.2.7"), &json!("shop/7")));
+        assert_eq!(record["requestParameters"]["body"], json!({"order": "o-1", "items": [1, 2]}));
+        assert_eq!(record["requestParameters"]["attributes"]["password"], "HIDDEN_DUE_TO_SECURITY_REASONS");
+    }
+    // JSON, which these exporters lack.
+    let request = json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"eventName": "order.pay"}]}]}]});
+    let url = format!("http://127.0.0.1:{port}/v1/logs");
+    assert_eq!(posted(&url, &["-H", "content-type: application/json"], &request), "200");
+    assert_eq!(wait_for(&deployment, "OrderPay", 1).len(), 1);
+}
