@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use edgetrail_agent::buffer::{Addition, Buffer, BufferTask, Caller, Counted, Limits, Opener, Shelf};
+use edgetrail_agent::buffer::{self, Addition, Buffer, BufferTask, Caller, Counted, Limits, Opener, Shelf};
 use edgetrail_agent::normalize;
 use edgetrail_agent::observation::{Answer, Outcome};
 use edgetrail_agent::report::Reporter;
@@ -213,11 +213,13 @@ impl Site {
         self.answered.lock().unwrap().clone()
     }
 
-    /// Whether everything sealed has its receipt.
+    /// Whether everything that was committed has its receipt. The thread that seals has a pace of its own: what it has not
+    /// come to yet counts too.
     pub(crate) fn is_receipted(&self) -> bool {
         let running = self.running.lock().unwrap();
         let held = running.as_ref().and_then(|(shelf, _)| shelf.held().ok());
         held.is_some_and(|held| held.iter().all(|stream| stream.unreceipted.is_empty()))
+            && buffer::status(&self.path()).is_ok_and(|status| status.records == 0)
     }
 
     pub(crate) fn trouble(&self) -> String {

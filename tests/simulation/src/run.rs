@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// How long it takes until everything sealed has its receipt.
+    /// How long it takes until everything committed has its receipt.
     fn recover(&mut self) -> Result<Duration, String> {
         let healed = self.sim.elapsed();
         while self.sim.elapsed() < healed + RECOVERED_MAX {
