@@ -186,8 +186,10 @@ impl Scribe {
                 beyond = Beyond { lacks_head: true, from_k: first };
             }
         }
-        if let Some(bound) = position.bound.filter(|_| position.superseded) {
-            let over = bound.checked_add(1).or((position.head.is_none()).then_some(0));
+        if position.superseded {
+            // Without a bound the collector takes not even batch 0: what came late behind a later stream's open.
+            let held = position.bound.max(position.head.map(|(k, _)| k));
+            let over = held.map_or(Some(0), |held| held.checked_add(1));
             let last = row.head.as_ref().map(|(header, _)| header.k);
             if let Some(over) = over.filter(|&over| last.is_some_and(|last| last >= over)) {
                 let from = first.filter(|&first| last.is_some_and(|last| first <= last)).map(|first| first.max(over));

@@ -209,6 +209,28 @@ fn a_later_stream_that_is_not_known_here_is_succeeded_with_cause_5() {
     running.close();
 }
 
+/// Its open came to a collector that had its successors already, so it takes nothing of it: `bound` is absent.
+#[test]
+fn what_a_collector_takes_nothing_of_any_more_is_rehomed() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let (later, head) = (StreamId::from_bytes([0x33; 16]), (4, Hash([4; 32])));
+    let unrecorded = CollectorPosition { recorded: false, ..position(stream, None) };
+    let first = running.shelf.reconcile(Some(later), &[unrecorded, position(later, Some(head))]).unwrap();
+    assert_eq!(first, Reconciled::Successor);
+    let successor = running.shelf.held().unwrap()[1].stream;
+    let late = CollectorPosition { superseded: true, ..position(stream, None) };
+    let second = running.shelf.reconcile(Some(successor), &[late, position(successor, None)]).unwrap();
+    assert_eq!(second, Reconciled::Successor);
+    let held = running.shelf.held().unwrap();
+    assert!(held[0].unreceipted.is_empty(), "it waits for ever");
+    let batch = running.shelf.batch(held.last().unwrap().stream, 0).unwrap().unwrap();
+    let records: Vec<_> =
+        edgetrail_link::body::unframe(batch.body.plain().unwrap()).map(|record| record.unwrap().to_vec()).collect();
+    assert_eq!(records.last().map(Vec::as_slice), Some(b"a".as_slice()));
+    running.close();
+}
+
 #[test]
 fn a_damaged_batch_is_named_then_dissolved_only_if_the_collector_lacks_it() {
     let running = run();
