@@ -156,7 +156,13 @@ impl Sources {
             SourceName::Kubernetes => self.kubernetes.answer_after,
             SourceName::Otlp => self.otlp.answer_after,
             // Nobody waits behind these.
-            SourceName::Audit | SourceName::Journal | SourceName::File => AnswerAfter::Commit,
+            SourceName::Audit
+            | SourceName::Journal
+            | SourceName::File
+            | SourceName::Docker
+            | SourceName::Vault
+            | SourceName::Syslog
+            | SourceName::CloudTrail => AnswerAfter::Commit,
         }
     }
 }
@@ -273,6 +279,10 @@ impl Config {
         }
         if let Err(error) = redact::Redactor::new(self.redact.clone()) {
             document.error("redact", error);
+        }
+        for error in self.sources.file.iter().filter_map(|file| file.read_as().err()) {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            document.error("sources.file", format!("{error}{cause}"));
         }
         if let Err(error) = self.select.validate() {
             document.error("select.advanced", error);

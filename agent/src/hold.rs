@@ -245,6 +245,10 @@ const fn rank(source: SourceName) -> SourceRank {
         SourceName::Api => 3,
         SourceName::Kubernetes => 4,
         SourceName::Otlp => 5,
+        SourceName::Docker => 6,
+        SourceName::Vault => 7,
+        SourceName::Syslog => 8,
+        SourceName::CloudTrail => 9,
     }
 }
 

@@ -6,16 +6,22 @@
 use std::fmt;
 
 pub use edgetrail_proto::record::GapCause;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::sources::{api, audit, file, journal, kubernetes, otlp};
 
 /// Where the agent gets activity from, highest first: a lower source leaves an act to a higher one that makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SourceName {
     Audit,
     Journal,
+    Docker,
     File,
+    Vault,
+    Syslog,
+    CloudTrail,
     Api,
     Kubernetes,
     Otlp,
@@ -181,13 +187,28 @@ impl Outlet {
 
 impl SourceName {
     /// Every source, highest first.
-    pub const ALL: [Self; 6] = [Self::Audit, Self::Journal, Self::File, Self::Api, Self::Kubernetes, Self::Otlp];
+    pub const ALL: [Self; 10] = [
+        Self::Audit,
+        Self::Journal,
+        Self::File,
+        Self::Api,
+        Self::Kubernetes,
+        Self::Otlp,
+        Self::Docker,
+        Self::Vault,
+        Self::Syslog,
+        Self::CloudTrail,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Audit => "audit",
             Self::Journal => "journal",
+            Self::Docker => "docker",
             Self::File => "file",
+            Self::Vault => "vault",
+            Self::Syslog => "syslog",
+            Self::CloudTrail => "cloudtrail",
             Self::Api => "api",
             Self::Kubernetes => "kubernetes",
             Self::Otlp => "otlp",

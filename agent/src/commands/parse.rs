@@ -26,16 +26,22 @@ use crate::sources::api::{Peer, Post};
 use crate::sources::audit;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
+use crate::sources::lines::Mapping;
+use crate::sources::lines::framing::Framing;
+use crate::sources::lines::shape::AccessShape;
 use crate::sources::{kubernetes, otlp};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  edgetrail-agent parse --source audit /var/log/audit/audit.log\n  journalctl -o json | edgetrail-agent parse --source journal -\n  edgetrail-agent parse --source auth /var/log/auth.log\n  echo '{\"eventSource\":\"app.example\",\"eventName\":\"DeleteThing\"}' | edgetrail-agent parse --source api -"
+    after_help = "Examples:\n  edgetrail-agent parse --source audit /var/log/audit/audit.log\n  journalctl -o json | edgetrail-agent parse --source journal -\n  edgetrail-agent parse --source auth /var/log/auth.log\n  edgetrail-agent parse --source access /var/log/nginx/access.log\n  edgetrail-agent parse --source file --mapping gitlab audit_json.log\n  echo '{\"eventSource\":\"app.example\",\"eventName\":\"DeleteThing\"}' | edgetrail-agent parse --source api -"
 )]
 pub(super) struct Arguments {
     /// What the input is
     #[arg(long, value_name = "S")]
     source: Source,
+    /// How a line becomes a record: the name of a shipped mapping, or the path of one
+    #[arg(long, value_name = "M")]
+    mapping: Option<String>,
     /// The input; - is standard input
     #[arg(value_name = "FILE")]
     input: PathBuf,
@@ -47,8 +53,16 @@ enum Source {
     Audit,
     /// `journalctl -o json`
     Journal,
-    /// Events, one JSON object a line
+    /// Events, one JSON object a line; or lines that --mapping says
     File,
+    /// Access logs of web servers and API gateways
+    Access,
+    /// Entries of Vault's or OpenBao's audit device
+    Vault,
+    /// PostgreSQL's csvlog or jsonlog
+    Postgresql,
+    /// Syslog messages, one a line
+    Syslog,
     /// Records in CloudTrail's format, one a line
     Cloudtrail,
     /// Lines of syslog: auth.log, secure, messages
@@ -67,6 +81,25 @@ const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Longest line, bytes: four of the largest foreign records. A longer one is cut and does not parse.
 const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX as u64;
+
+impl Arguments {
+    /// What a line is, by its source and mapping.
+    fn format(&self) -> anyhow::Result<Format> {
+        let shipped = match self.source {
+            Source::Access => Some("access"),
+            Source::Vault => Some("vault"),
+            Source::Postgresql => Some("postgresql"),
+            Source::Syslog => Some("syslog"),
+            Source::Cloudtrail => return Ok(Format::CloudTrail),
+            Source::Auth => return Ok(Format::Syslog),
+            _ => None,
+        };
+        match self.mapping.as_deref().or(shipped) {
+            Some(name) => Ok(Format::Mapped(Mapping::open(name, AccessShape::default())?)),
+            None => Ok(Format::Events),
+        }
+    }
+}
 
 pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<ExitCode> {
     let host = host(&config)?;
@@ -95,7 +128,8 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
     if arguments.source == Source::Otlp {
         return requests(input, &mut parser).with_context(read);
     }
-    let mut lines = Lines { input: BufReader::new(input) };
+    let format = arguments.format()?;
+    let mut lines = Lines { input: BufReader::new(input), framing: format.framing() };
     let mut number = 0u64;
     while let Some(line) = lines.next().with_context(read)? {
         number += 1;
@@ -109,14 +143,15 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
                 Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
                 None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
             },
-            Source::File | Source::Cloudtrail | Source::Auth => {
-                let format = match arguments.source {
-                    Source::Cloudtrail => Format::CloudTrail,
-                    Source::Auth => Format::Syslog,
-                    _ => Format::Events,
-                };
+            Source::File
+            | Source::Cloudtrail
+            | Source::Auth
+            | Source::Access
+            | Source::Vault
+            | Source::Postgresql
+            | Source::Syslog => {
                 let path = arguments.input.to_string_lossy().as_ref().into();
-                (SourceName::File, Payload::Line(Line { bytes: line.into(), format, path }))
+                (SourceName::File, Payload::Line(Line { bytes: line.into(), format: format.clone(), path }))
             }
             Source::Kubernetes => {
                 for observation in kubernetes_observations(line, number) {
@@ -170,15 +205,25 @@ impl Parser<'_> {
 
 struct Lines<R> {
     input: BufReader<R>,
+    framing: Framing,
 }
 
 impl<R: Read> Lines<R> {
     fn next(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        if (&mut self.input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        // An entry of a framing that spans lines goes on until it is whole.
+        while (&mut self.input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 && !self.framing.is_whole(&line) {
+            if line.len() as u64 > LINE_BYTES_MAX {
+                break;
+            }
+        }
+        if line.is_empty() {
             return Ok(None);
         }
         if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if line.last() == Some(&b'\r') {
             line.pop();
         }
         Ok(Some(line))

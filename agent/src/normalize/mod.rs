@@ -9,6 +9,8 @@ pub mod audit;
 
 pub mod journal;
 
+pub mod lines;
+
 pub mod posted;
 
 pub mod kubernetes;
@@ -24,6 +26,8 @@ pub mod names;
 #[cfg(test)]
 mod events_page;
 
+use std::sync::Arc;
+
 use edgetrail_proto::chain::event_id;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
@@ -35,6 +39,7 @@ use crate::clock::unix_ns;
 use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
+use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
 
 /// The host that records are made on, fixed for the life of the stream.
@@ -89,19 +94,28 @@ pub struct Normalizer {
     kubernetes: kubernetes::Decoder,
     /// The host's, for times that name none.
     zone: TimeZone,
+    /// Requests of Vault's whose responses did not come yet.
+    requests: lines::vault::Requests,
 }
 
 impl Normalizer {
     pub fn new(host: Host, audit: audit::Decoder, names: names::Names) -> Self {
         let writer = posted::Writer::new(&host);
         let zone = TimeZone::system();
-        Self { host, audit, names, writer, kubernetes: kubernetes::Decoder::default(), zone }
+        let (kubernetes, requests) = (kubernetes::Decoder::default(), lines::vault::Requests::default());
+        Self { host, audit, names, writer, kubernetes, zone, requests }
     }
 
     /// With what was carried of the Kubernetes audit before.
     #[must_use]
     pub fn with_kubernetes(self, kubernetes: kubernetes::Decoder) -> Self {
         Self { kubernetes, ..self }
+    }
+
+    /// With Vault's requests that waited for their responses before.
+    #[must_use]
+    pub fn with_requests(self, requests: lines::vault::Requests) -> Self {
+        Self { requests, ..self }
     }
 
     pub fn host(&self) -> &Host {
@@ -143,22 +157,30 @@ impl Normalizer {
 
     /// What was carried for the sake of something that did not come, as records.
     pub fn due(&mut self, now: u64) -> Vec<Draft> {
-        self.kubernetes.due(&self.host, now)
+        let mut drafts = self.kubernetes.due(&self.host, now);
+        let requests = self.requests.due(now);
+        drafts.extend(self.unanswered(requests));
+        drafts
     }
 
     /// The same of everything that is carried: nothing more will come.
     pub fn drain(&mut self) -> Vec<Draft> {
-        self.kubernetes.drain(&self.host, unix_ns())
+        let mut drafts = self.kubernetes.drain(&self.host, unix_ns());
+        let requests = self.requests.drain();
+        drafts.extend(self.unanswered(requests));
+        drafts
     }
 
     /// When [`Normalizer::due`] has something next, Unix nanoseconds.
     pub fn deadline(&self) -> Option<u64> {
-        self.kubernetes.deadline()
+        [self.kubernetes.deadline(), self.requests.deadline()].into_iter().flatten().min()
     }
 
     /// What stands for observations that made no record yet: to be committed before their callers are answered.
     pub fn take_state(&mut self) -> Vec<(SourceName, Cursor)> {
-        self.kubernetes.take_cursor().map(|cursor| (SourceName::Kubernetes, cursor)).into_iter().collect()
+        let kubernetes = self.kubernetes.take_cursor().map(|cursor| (SourceName::Kubernetes, cursor));
+        let requests = self.requests.take_cursor().map(|cursor| (SourceName::Vault, cursor));
+        kubernetes.into_iter().chain(requests).collect()
     }
 
     fn kubernetes(&mut self, observation: &Observation, event: &[u8]) -> Vec<Draft> {
@@ -178,6 +200,40 @@ impl Normalizer {
         }
     }
 
+    fn unanswered(&self, waiting: Vec<lines::vault::Waiting>) -> Vec<Draft> {
+        let record = |waiting: lines::vault::Waiting| {
+            let mapping = waiting.mapping()?;
+            let event_id = event_id(self.host.agent, waiting.source.as_str(), &waiting.position, 0);
+            let place = lines::Place {
+                host: &self.host,
+                source: waiting.source,
+                path: waiting.path.as_deref(),
+                event_id,
+                time: waiting.time,
+            };
+            lines::record(&place, &mapping, waiting.line.as_bytes()).ok().map(Draft::of)
+        };
+        waiting.into_iter().filter_map(record).collect()
+    }
+
+    /// A line with a mapping: usually one record, none for a request that waits for its response.
+    fn mapped(&mut self, observation: &Observation, mapping: &Arc<Mapping>, path: Option<&str>, bytes: &[u8]) -> Vec<Draft> {
+        let Observation { source, position, time, .. } = observation;
+        let waits = mapping.format == shape::Format::Vault
+            && matches!(self.requests.offer(*source, position, path, *time, mapping, bytes), lines::vault::Part::Request);
+        let overdue = self.requests.due(*time);
+        let mut drafts = self.unanswered(overdue);
+        if !waits {
+            let event_id = self.event_id(observation, 0);
+            let place = lines::Place { host: &self.host, source: *source, path, event_id, time: *time };
+            drafts.push(match lines::record(&place, mapping, bytes) {
+                Ok(record) => Draft::of(record),
+                Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }),
+            });
+        }
+        drafts
+    }
+
     fn posted(&mut self, observation: &Observation, bytes: &[u8], origin: &posted::Origin<'_>) -> Draft {
         let id = self.event_id(observation, 0);
         match self.writer.write(&self.host, &mut self.names, bytes, origin, id, observation.time) {
@@ -190,7 +246,8 @@ impl Normalizer {
     }
 
     fn line(&mut self, observation: &Observation, line: &Line) -> Vec<Draft> {
-        match line.format {
+        match &line.format {
+            Format::Mapped(mapping) => self.mapped(observation, mapping, Some(&line.path), &line.bytes),
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
             Format::Kubernetes => self.kubernetes(observation, &line.bytes),
             Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),

@@ -215,13 +215,18 @@ impl Writer {
     }
 }
 
-/// The original as a JSON string; too long a one by its size and hash.
-fn raw(bytes: &[u8]) -> String {
+/// The original as a JSON value; too long a one by its size and hash.
+pub(super) fn raw_value(bytes: &[u8]) -> Value {
     if bytes.len() <= RAW_BYTES_MAX {
-        return Value::from(String::from_utf8_lossy(bytes)).to_string();
+        return Value::from(String::from_utf8_lossy(bytes));
     }
     let hash = hex::encode(Sha256::digest(bytes));
-    format!("{{\"omitted\":true,\"edgetrailBytes\":{},\"edgetrailSha256\":\"{hash}\"}}", bytes.len())
+    json!({"omitted": true, "edgetrailBytes": bytes.len(), "edgetrailSha256": hash})
+}
+
+/// The original as a JSON string; too long a one by its size and hash.
+fn raw(bytes: &[u8]) -> String {
+    raw_value(bytes).to_string()
 }
 
 fn identity_text(identity: &UserIdentity) -> String {

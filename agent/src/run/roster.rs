@@ -147,6 +147,9 @@ impl Roster {
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
+            SourceName::Docker | SourceName::Vault | SourceName::Syslog | SourceName::CloudTrail => {
+                Err(SourceError::Unavailable { source_name: source, why: "not configured".to_owned() })
+            }
             SourceName::Journal => {
                 JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }
@@ -170,6 +173,7 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::Audit => (!sources.audit.enabled).then_some("turned off by sources.audit.enabled"),
         SourceName::Journal => (!sources.journal.enabled).then_some("turned off by sources.journal.enabled"),
         SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
+        SourceName::Docker | SourceName::Vault | SourceName::Syslog | SourceName::CloudTrail => Some("not configured"),
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
         SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
         SourceName::Otlp => sources.otlp.listen.is_empty().then_some("sources.otlp.listen is not given"),

@@ -11,6 +11,8 @@ pub mod journal;
 
 pub mod file;
 
+pub mod lines;
+
 pub mod event;
 
 pub mod api;

@@ -87,7 +87,7 @@ impl Followed {
             Start::Beginning => 0,
             Start::End => last_line_start(&file, metadata.len()),
         };
-        match Tail::begin(file, self.next_generation(), offset) {
+        match Tail::begin(file, self.next_generation(), offset, self.format.framing()) {
             Ok(tail) => self.follow(tail, out),
             Err(error) => self.refuse(&error, out),
         }
@@ -159,7 +159,7 @@ impl Followed {
         let Some(followee) = self.tails.get(index) else { return };
         let (offset, next, payload) = match given {
             Given::Line { offset, next, bytes } => {
-                (offset, next, Payload::Line(Line { bytes, format: self.format, path: Arc::clone(&self.label) }))
+                (offset, next, Payload::Line(Line { bytes, format: self.format.clone(), path: Arc::clone(&self.label) }))
             }
             Given::TooLong { offset, next, bytes } => {
                 let reason = format!("a line of more than {} bytes: only its beginning is here", self.line_bytes_max());
@@ -200,7 +200,7 @@ impl Followed {
             match found.map(|(path, metadata)| (open(path), path, metadata)) {
                 Some((Ok(file), path, metadata)) => {
                     newest_rotated = (*path != self.path).then(|| metadata.modified().ok()).flatten();
-                    self.follow(Tail::resume(file, place), out);
+                    self.follow(Tail::resume(file, place, self.format.framing()), out);
                 }
                 _ => {
                     newest_rotated = None;
@@ -229,7 +229,9 @@ impl Followed {
                         ),
                         out,
                     );
-                } else if let Ok(tail) = open(&path).and_then(|file| Tail::begin(file, self.next_generation(), 0)) {
+                } else if let Ok(tail) =
+                    open(&path).and_then(|file| Tail::begin(file, self.next_generation(), 0, self.format.framing()))
+                {
                     self.follow(tail, out);
                 }
             }
@@ -275,6 +277,7 @@ impl Followed {
         match self.format {
             Format::Events | Format::Syslog => EVENT_LINE_BYTES_MAX,
             Format::CloudTrail | Format::Kubernetes => CLOUDTRAIL_LINE_BYTES_MAX,
+            Format::Mapped(_) => crate::sources::lines::LINE_BYTES_MAX,
         }
     }
 

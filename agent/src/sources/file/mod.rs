@@ -11,6 +11,7 @@ mod tail;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use self::followed::{CURSOR_PREFIX, Followed};
 use self::pattern::{FILES_MAX, Matches, Pattern};
 use super::SourceError;
+use super::lines::framing::Framing;
+use super::lines::shape::{self, AccessShape};
+use super::lines::{Mapping, MappingError};
 use super::watch::{Change, Watch};
 use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped};
 
@@ -28,16 +32,20 @@ use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation,
 pub struct Config {
     /// Files to follow; `*`, `?` and `[…]` match within one path component.
     pub paths: Vec<String>,
-    #[serde(default)]
-    pub format: Format,
+    /// `events`, `cloudtrail`, `kubernetes`, `syslog`, or the name of a shipped mapping; `events` unless given.
+    pub format: Option<String>,
+    /// A mapping: a shipped one's name, or the path of a file. Instead of `format`.
+    pub mapping: Option<String>,
     /// Where to begin in a file that was there before the agent first saw it.
     #[serde(default)]
     pub start: Start,
+    /// How requests of access logs become records; goes over what the mapping says.
+    #[serde(default)]
+    pub access: AccessShape,
 }
 
 /// What a line holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// An event in the shape of `POST /v1/events`.
     #[default]
@@ -48,6 +56,8 @@ pub enum Format {
     Kubernetes,
     /// A line of syslog, as `auth.log`, `secure` and `messages` have them.
     Syslog,
+    /// Fields that a mapping makes a record of.
+    Mapped(Arc<Mapping>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,7 +74,7 @@ pub struct Line {
     pub bytes: Bytes,
     pub format: Format,
     /// The configured path's match that the line was written to.
-    pub path: std::sync::Arc<str>,
+    pub path: Arc<str>,
 }
 
 /// The source: all followed files, read by one thread.
@@ -77,7 +87,31 @@ pub struct FileSource {
 #[derive(Debug)]
 struct Section {
     config: Config,
+    format: Format,
     patterns: Vec<Pattern>,
+}
+
+impl Format {
+    /// How its lines are told apart.
+    pub fn framing(&self) -> Framing {
+        match self {
+            Self::Mapped(mapping) if mapping.format == shape::Format::Postgresql => Framing::Quoted,
+            _ => Framing::Lines,
+        }
+    }
+}
+
+impl Config {
+    /// What a line of these files is; an error says what to change.
+    pub fn read_as(&self) -> Result<Format, MappingError> {
+        match (self.mapping.as_deref(), self.format.as_deref()) {
+            (None, None | Some("events")) => Ok(Format::Events),
+            (None, Some("cloudtrail")) => Ok(Format::CloudTrail),
+            (None, Some("kubernetes")) => Ok(Format::Kubernetes),
+            (None, Some("syslog")) => Ok(Format::Syslog),
+            (Some(name), _) | (None, Some(name)) => Mapping::open(name, self.access.clone()).map(Format::Mapped),
+        }
+    }
 }
 
 impl FileSource {
@@ -93,7 +127,8 @@ impl FileSource {
                 Pattern::new(path).ok_or_else(|| unavailable(why()))
             };
             let patterns = config.paths.iter().map(pattern).collect::<Result<_, _>>()?;
-            Ok(Section { config, patterns })
+            let format = config.read_as().map_err(|error| unavailable(error.to_string()))?;
+            Ok(Section { config, format, patterns })
         };
         let sections = configs.into_iter().map(section).collect::<Result<_, _>>()?;
         Ok(Self { sections, cursors: cursors.into_iter().map(|cursor| (cursor.key, cursor.value)).collect() })
@@ -196,7 +231,7 @@ impl Follower {
                         continue;
                     }
                     let cursor = self.cursors.remove(&format!("{CURSOR_PREFIX}{}", path.to_string_lossy()));
-                    let followed = Followed::open(path.clone(), section.config.format, start, cursor.as_deref(), out);
+                    let followed = Followed::open(path.clone(), section.format.clone(), start, cursor.as_deref(), out);
                     self.followed.insert(path, followed);
                 }
             }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use bytes::{Bytes, BytesMut};
 
 use super::place::{Head, Place};
+use crate::sources::lines::framing::Framing;
 
 /// An open file and how far it is read.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Tail {
     /// `DEVICE.INODE.GENERATION:`, what positions begin with.
     prefix: String,
     pub(super) watch: Option<i32>,
+    framing: Framing,
 }
 
 /// What a file had to give.
@@ -50,17 +52,17 @@ const TOO_LONG_KEPT_BYTES: usize = 64 * 1024;
 
 impl Tail {
     /// From `place` on. The caller has checked that it is the same file.
-    pub(super) fn resume(file: File, place: Place) -> Self {
+    pub(super) fn resume(file: File, place: Place, framing: Framing) -> Self {
         let prefix = prefix(&place);
-        Self { file, place, carry: BytesMut::new(), prefix, watch: None }
+        Self { file, place, carry: BytesMut::new(), prefix, watch: None, framing }
     }
 
     /// From `offset` of a file that was not followed before.
-    pub(super) fn begin(file: File, generation: u64, offset: u64) -> io::Result<Self> {
+    pub(super) fn begin(file: File, generation: u64, offset: u64, framing: Framing) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let head = Head::of(&file, offset)?;
         let place = Place { device: metadata.dev(), inode: metadata.ino(), generation, offset, skipping: false, head };
-        Ok(Self::resume(file, place))
+        Ok(Self::resume(file, place, framing))
     }
 
     /// The position of the line at `offset`. docs/protocol.md §2.
@@ -141,8 +143,7 @@ impl Tail {
     }
 
     fn take_lines(&mut self, held: usize, line_bytes_max: usize, given: &mut Vec<Given>) {
-        let fresh = self.carry.get(held..).unwrap_or_default();
-        let Some(last_end) = memchr::memrchr(b'\n', fresh).map(|at| held + at + 1) else {
+        let Some(last_end) = self.last_end(held) else {
             if self.place.skipping {
                 self.place.offset += self.carry.len() as u64;
                 self.carry.clear();
@@ -158,7 +159,7 @@ impl Tail {
         };
         let whole = self.carry.split_to(last_end).freeze();
         let mut from = 0;
-        for end in memchr::memchr_iter(b'\n', &whole) {
+        for end in self.framing.ends(&whole, self.place.skipping) {
             let offset = self.place.offset + from as u64;
             let line = trimmed(whole.slice(from..end));
             from = end + 1;
@@ -173,6 +174,15 @@ impl Tail {
             }
         }
         self.place.offset += whole.len() as u64;
+    }
+
+    /// Behind the last entry that is whole. Of lines, up to `held` there is none.
+    fn last_end(&self, held: usize) -> Option<usize> {
+        if self.framing == Framing::Lines {
+            let fresh = self.carry.get(held..).unwrap_or_default();
+            return memchr::memrchr(b'\n', fresh).map(|at| held + at + 1);
+        }
+        self.framing.ends(&self.carry, self.place.skipping).last().map(|at| at + 1)
     }
 }
 
@@ -230,7 +240,7 @@ mod tests {
     #[test]
     fn a_partial_last_line_waits_for_its_end() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0, Framing::Lines).unwrap();
         file.write_all(b"one\ntw").unwrap();
         assert_eq!(read(&mut tail, 100), (vec!["0:one".to_owned()], Reach::More));
         assert_eq!(tail.place.offset, 4);
@@ -242,7 +252,7 @@ mod tests {
     #[test]
     fn an_overlong_line_is_named_once_and_skipped() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0, Framing::Lines).unwrap();
         file.write_all(&[b'x'; 50]).unwrap();
         assert_eq!(read(&mut tail, 10).0, ["0!50"]);
         file.write_all(&[b'x'; 50]).unwrap();
@@ -254,7 +264,7 @@ mod tests {
     #[test]
     fn a_shorter_file_and_another_beginning_are_truncation() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0).unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0, Framing::Lines).unwrap();
         file.write_all(b"one\ntwo\n").unwrap();
         read(&mut tail, 100);
         file.as_file().set_len(0).unwrap();

@@ -22,7 +22,8 @@ struct Buffer(BTreeMap<String, Vec<u8>>);
 impl Buffer {
     #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
     fn run(&self, pattern: &Path, start: Start) -> Run {
-        let config = Config { paths: vec![pattern.to_str().unwrap().to_owned()], format: Format::Events, start };
+        let paths = vec![pattern.to_str().unwrap().to_owned()];
+        let config = Config { paths, format: None, mapping: None, start, access: AccessShape::default() };
         let cursors = self.0.iter().map(|(key, value)| Cursor { key: key.clone(), value: value.clone() }).collect();
         let source = FileSource::new(vec![config], cursors).unwrap();
         let (intake, outlet) = observation::intake();
@@ -210,7 +211,14 @@ async fn positions_are_the_same_at_every_reading_and_differ_between_files() {
 
 #[test]
 fn what_cannot_be_followed_says_what_to_do() {
-    let config = |path: &str| Config { paths: vec![path.to_owned()], format: Format::Events, start: Start::End };
+    let paths = |path: &str| vec![path.to_owned()];
+    let config = |path: &str| Config {
+        paths: paths(path),
+        format: None,
+        mapping: None,
+        start: Start::End,
+        access: AccessShape::default(),
+    };
     assert!(FileSource::new(vec![], vec![]).unwrap_err().to_string().contains("add [[sources.file]]"));
     assert!(FileSource::new(vec![config("app.json")], vec![]).unwrap_err().to_string().contains("not absolute"));
 }

@@ -1,0 +1,262 @@
+//! A request of an access log as a record: method and route are the eventName, the answer's status is the result.
+//!
+//! A query's values stand under their names, so that redaction knows the secret ones. An error log's line is the server's
+//! report of a request, not the request: its name is `ReportError`.
+
+use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
+use serde_json::{Map, Value, json};
+
+use super::{Place, category, identity, object, set_category, source_name};
+use crate::sources::lines::access::Request;
+use crate::sources::lines::access::route::Route;
+use crate::sources::lines::envelope::Peeled;
+use crate::sources::lines::mapping::Mapping;
+use crate::sources::lines::template::pascal;
+
+/// Parameters of a query that are kept one by one.
+const QUERY_PARAMETERS_MAX: usize = 128;
+
+/// Status codes and the names of them as errors. Source: IANA's registry; 401 and 407 are refused authentication, 499 nginx's.
+const ERRORS: &[(u16, &str)] = &[
+    (400, "BadRequest"),
+    (401, "AccessDenied"),
+    (402, "PaymentRequired"),
+    (403, "AccessDenied"),
+    (404, "NotFound"),
+    (405, "MethodNotAllowed"),
+    (406, "NotAcceptable"),
+    (407, "AccessDenied"),
+    (408, "RequestTimeout"),
+    (409, "Conflict"),
+    (410, "Gone"),
+    (411, "LengthRequired"),
+    (412, "PreconditionFailed"),
+    (413, "ContentTooLarge"),
+    (414, "UriTooLong"),
+    (415, "UnsupportedMediaType"),
+    (416, "RangeNotSatisfiable"),
+    (417, "ExpectationFailed"),
+    (421, "MisdirectedRequest"),
+    (422, "UnprocessableContent"),
+    (423, "Locked"),
+    (424, "FailedDependency"),
+    (426, "UpgradeRequired"),
+    (428, "PreconditionRequired"),
+    (429, "TooManyRequests"),
+    (431, "RequestHeaderFieldsTooLarge"),
+    (451, "UnavailableForLegalReasons"),
+    (499, "ClientClosedRequest"),
+    (500, "InternalServerError"),
+    (501, "NotImplemented"),
+    (502, "BadGateway"),
+    (503, "ServiceUnavailable"),
+    (504, "GatewayTimeout"),
+];
+
+pub(super) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, request: Request) -> Record {
+    let access = &mapping.access;
+    let mut record = place.blank(request.time.or(peeled.time));
+    let server = request.server.or(access.server.as_deref()).unwrap_or("gateway");
+    let service = access.service.as_deref().and_then(source_name).unwrap_or_else(|| format!("{server}.http"));
+    let path = request.target.as_deref().map(path_of);
+    let matched = request.method.as_deref().zip(path).and_then(|(method, path)| matching(&mapping.routes, method, path));
+    let route = matched.as_ref().map(|(route, _)| *route);
+    record.user_identity = identity::of_request(&request, access.identity.as_deref(), &service);
+    record.event_source = service;
+    record.event_name = event_name(&request, route);
+    if let Some(address) = address(&request, access.address_header.as_deref()) {
+        record.source_ip_address = address;
+    }
+    record.user_agent.clone_from(&request.agent);
+    record.error_code = error_code(&request);
+    record.error_message.clone_from(&request.error);
+    record.request_id.clone_from(&request.request_id);
+    let reads = matches!(request.method.as_deref(), Some("GET" | "HEAD" | "OPTIONS" | "TRACE")) || request.method.is_none();
+    record.read_only = Some(route.and_then(|route| route.read_only).unwrap_or(reads));
+    let configured = route.and_then(|route| route.category.as_deref()).or(access.category.as_deref());
+    let category = configured.and_then(category).unwrap_or(EventCategory::Management);
+    // What a server says of itself is no one's act.
+    let is_own_report = request.is_report && request.address.is_none();
+    set_category(&mut record, if is_own_report { EventCategory::Data } else { category });
+    if request.is_report && !request.is_refused_login() {
+        record.event_type = EventType::AwsServiceEvent;
+        if record.user_identity.kind.as_deref() == Some("Unknown") && request.address.is_none() {
+            record.user_identity = identity::service(place.host, &record.event_source);
+        }
+    }
+    if let (Some(host), Some(path)) = (&request.host, path) {
+        let arn = place.arn("http", &format!("{host}{path}"));
+        let account_id = Some(place.host.account.to_string());
+        let resource = Resource { account_id, kind: Some("Http::Resource".to_owned()), arn: Some(arn), ..Resource::default() };
+        record.resources = Some(vec![resource]);
+    }
+    record.response_elements = response(&request);
+    record.request_parameters = Some(parameters(request, matched, peeled));
+    record
+}
+
+/// The first route that fits, with its parameters.
+fn matching<'a>(routes: &'a [Route], method: &str, path: &str) -> Option<(&'a Route, Map<String, Value>)> {
+    routes.iter().find_map(|route| Some((route, route.matches(method, path)?)))
+}
+
+/// Without a route a path is no name: whoever sends requests could make up any.
+fn event_name(request: &Request, route: Option<&Route>) -> String {
+    let method = request.method.as_deref();
+    if request.is_refused_login() {
+        return "Authenticate".to_owned();
+    }
+    if request.is_report {
+        return "ReportError".to_owned();
+    }
+    match (method, route) {
+        (Some(method), Some(route)) => route.event_name(method),
+        (Some(method), None) => format!("{}Resource", pascal(&method.to_lowercase())),
+        (None, _) if request.malformed.is_some() => "SendMalformedRequest".to_owned(),
+        (None, _) => "OpenConnection".to_owned(),
+    }
+}
+
+fn error_code(request: &Request) -> Option<String> {
+    if request.is_refused_login() {
+        return Some("AccessDenied".to_owned());
+    }
+    if let Some(status) = request.status.filter(|status| *status >= 400) {
+        return Some(status_name(status));
+    }
+    let error = request.error.as_deref()?;
+    if !request.is_report {
+        return request.status.is_none().then(|| "NoResponse".to_owned());
+    }
+    let level = request.extra.get("level").and_then(Value::as_str).unwrap_or("error");
+    let name = match error {
+        text if text.starts_with("limiting requests") || text.starts_with("limiting connections") => "TooManyRequests".to_owned(),
+        text if text.starts_with("access forbidden") || text.contains("client denied by server") => "AccessDenied".to_owned(),
+        text if text.contains("(2: No such file") => "NotFound".to_owned(),
+        text if text.contains("(13: Permission denied)") => "AccessDenied".to_owned(),
+        _ => pascal(level.rsplit(':').next().unwrap_or(level)),
+    };
+    // What is no error is only told.
+    (!matches!(name.as_str(), "Notice" | "Info" | "Debug")).then_some(name)
+}
+
+/// A status that is an error as its name.
+pub(super) fn status_name(status: u16) -> String {
+    let known = ERRORS.iter().find(|(code, _)| *code == status).map(|(_, name)| (*name).to_owned());
+    known.unwrap_or_else(|| format!("Status{status}"))
+}
+
+/// The caller's address; a header's first one where every request comes through trusted proxies.
+fn address(request: &Request, header: Option<&str>) -> Option<String> {
+    let noted = header.and_then(|name| match name.to_lowercase().as_str() {
+        "x-forwarded-for" if request.forwarded.is_some() => request.forwarded.clone(),
+        name => request.headers.get(name).and_then(Value::as_str).map(str::to_owned),
+    });
+    let first =
+        noted.and_then(|list| list.split(',').next().map(|first| first.trim().to_owned())).filter(|first| !first.is_empty());
+    first.or_else(|| request.address.clone())
+}
+
+fn response(request: &Request) -> Option<Value> {
+    let members = object([
+        ("status", request.status.map(Value::from)),
+        ("bytes", request.bytes.map(Value::from)),
+        ("durationMs", request.duration_ms.filter(|ms| ms.is_finite()).map(Value::from)),
+    ]);
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
+fn parameters(request: Request, matched: Option<(&Route, Map<String, Value>)>, peeled: &Peeled<'_>) -> Value {
+    let query = request.target.as_deref().and_then(|target| target.split_once('?')).map(|(_, query)| query_of(query));
+    let path = request.target.as_deref().map(|target| Value::from(path_of(target)));
+    let text = |value: Option<String>| value.map(Value::from);
+    let (template, values) = matched.map(|(route, values)| (route.path.clone(), values)).unzip();
+    let mut headers = request.headers;
+    // They have members of their own.
+    for name in ["user-agent", "referer", "host", "x-forwarded-for", "x-request-id"] {
+        headers.remove(name);
+    }
+    let mut members = object([
+        ("method", text(request.method)),
+        ("path", path),
+        ("query", query),
+        ("route", text(template)),
+        ("pathParameters", values.filter(|values| !values.is_empty()).map(Value::Object)),
+        ("request", text(request.malformed)),
+        ("protocol", text(request.protocol)),
+        ("host", text(request.host)),
+        ("referer", text(request.referer)),
+        ("clientPort", request.port.map(Value::from)),
+        ("forwardedFor", text(request.forwarded)),
+        ("gatewayRoute", text(request.route)),
+        ("upstream", text(request.upstream)),
+        ("certificate", text(request.certificate)),
+        ("headers", (!headers.is_empty()).then_some(Value::Object(headers))),
+        ("loggedBy", peeled.host.clone().map(Value::from)),
+    ]);
+    if !request.extra.is_empty() {
+        members.insert("extra".to_owned(), Value::Object(request.extra));
+    }
+    Value::Object(members)
+}
+
+/// The path of a target: without query, and of an absolute one without scheme and host.
+fn path_of(target: &str) -> &str {
+    let plain = target.split(['?', '#']).next().unwrap_or(target);
+    match plain.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+        }
+        _ => plain,
+    }
+}
+
+/// A query's values by name, decoded; several of one name are a list.
+fn query_of(query: &str) -> Value {
+    let mut members: Map<String, Value> = Map::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()).take(QUERY_PARAMETERS_MAX) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = Value::from(decoded(value));
+        match members.get_mut(&decoded(name)) {
+            None => drop(members.insert(decoded(name), value)),
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = json!([first.take(), value]),
+        }
+    }
+    Value::Object(members)
+}
+
+/// `%41+` as `A `; what is no UTF-8 afterwards stays as it was.
+fn decoded(text: &str) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut made = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match (byte, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (_, Some(value)) => {
+                made.push(value);
+                at += 2;
+            }
+            (b'+', None) => made.push(b' '),
+            (other, None) => made.push(*other),
+        }
+        at += 1;
+    }
+    String::from_utf8(made).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_by_name_and_decoded() {
+        assert_eq!(query_of("a=1&b=x%20y+z&a=2&c&%zz=%ff"), json!({"a": ["1", "2"], "b": "x y z", "c": "", "%zz": "%ff"}));
+        assert_eq!(path_of("http://example.org/a?b"), "/a");
+        assert_eq!((path_of("/a#b"), path_of("*"), path_of("https://h")), ("/a", "*", "/"));
+    }
+}

@@ -1,0 +1,52 @@
+//! A syslog message as a record: what a program said, an event where the mapping knows it as one.
+//!
+//! A message names its own host and program; over a network nobody vouches for either. Messages of the facilities `auth`,
+//! `authpriv` and `audit` are Management, all others Data.
+
+use edgetrail_proto::record::{EventCategory, EventType, Record};
+use serde_json::{Map, Value, json};
+
+use super::{LOG_MESSAGE, Place, identity, mapped, set_category, source_name};
+use crate::sources::lines::mapping::Mapping;
+use crate::sources::lines::syslog::{self, Message};
+
+/// Facilities whose messages are about who may do what.
+const SECURITY: &[&str] = &["auth", "authpriv", "audit"];
+
+pub(super) fn record(place: &Place<'_>, mapping: &Mapping, text: &str) -> Record {
+    let message = syslog::parse(text, place.time);
+    let fields = fields(&message);
+    if mapping.events.iter().any(|event| mapped::fits(event, &fields)) {
+        return mapped::record(place, mapping, &fields);
+    }
+    let mut record = place.blank(message.time);
+    let program = message.program.and_then(source_name).unwrap_or_else(|| "unknown".to_owned());
+    record.event_source = format!("{program}.syslog");
+    record.event_name = LOG_MESSAGE.to_owned();
+    record.user_identity = identity::service(place.host, &record.event_source);
+    if let Some(host) = message.host {
+        record.source_ip_address = host.to_owned();
+    }
+    record.event_type = EventType::AwsServiceEvent;
+    let facility = message.priority.map(syslog::facility);
+    let is_security = facility.is_some_and(|facility| SECURITY.contains(&facility));
+    set_category(&mut record, if is_security { EventCategory::Management } else { EventCategory::Data });
+    record.request_parameters = Some(Value::Object(fields));
+    record
+}
+
+/// The message's parts by name.
+fn fields(message: &Message<'_>) -> Map<String, Value> {
+    let text = |text: Option<&str>| text.map(Value::from);
+    super::object([
+        ("facility", message.priority.map(|priority| json!(syslog::facility(priority)))),
+        ("severity", message.priority.map(|priority| json!(syslog::severity(priority)))),
+        ("time", message.time.map(Value::from)),
+        ("host", text(message.host)),
+        ("program", text(message.program)),
+        ("process", text(message.process)),
+        ("id", text(message.id)),
+        ("data", text(message.data)),
+        ("message", text(Some(message.text))),
+    ])
+}

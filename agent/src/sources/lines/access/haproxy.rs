@@ -1,0 +1,88 @@
+//! HAProxy's own formats: `option httplog`, `httpslog`, `tcplog`, and its line for a failed connection.
+//!
+//! `ADDRESS:PORT [TIME] FRONTEND BACKEND/SERVER TIMERS STATUS BYTES COOKIE COOKIE TERMINATION COUNTS QUEUES {captured} "REQUEST"`.
+//! Source: HAProxy's configuration manual, chapter 8.2.
+
+use serde_json::Value;
+
+use super::words::{self, Word};
+use super::{Request, is_address, said};
+use crate::sources::lines::time;
+
+pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
+    let (client, rest) = line.split_once(' ')?;
+    // An address without a port is another form's.
+    if !is_client(client) {
+        return None;
+    }
+    let (at, rest) = rest.trim_start().strip_prefix('[')?.split_once(']')?;
+    let mut request = Request { server: Some("haproxy"), time: Some(time::of_text(at, now)?), ..Request::default() };
+    request.take_address(client);
+    let (frontend, rest) = rest.trim_start().split_once(' ')?;
+    if let Some(frontend) = frontend.strip_suffix(':') {
+        // `frontend/bind: SSL handshake failure`.
+        request.route = said(frontend);
+        request.error = said(rest);
+        return Some(request);
+    }
+    request.route = said(frontend.trim_end_matches('~'));
+    let (rest, request_line) = match rest.split_once(" \"") {
+        Some((rest, line)) => (rest, Some(words::quoted(&format!("\"{line}")).map(|(line, after)| (line, after.to_owned()))?)),
+        None => (rest, None),
+    };
+    let found = words::words(rest);
+    let [backend, timers, rest @ ..] = found.as_slice() else { return None };
+    request.upstream = said(backend.bare()?);
+    let timers: Vec<&str> = timers.bare()?.split('/').collect();
+    request.duration_ms = timers.last().and_then(|total| total.trim_start_matches('+').parse().ok());
+    match (request_line, timers.len()) {
+        (Some((line, after)), _) => {
+            let [status, bytes, ..] = rest else { return None };
+            // -1 where the connection ended before there was an answer.
+            let status: i32 = status.bare()?.parse().ok()?;
+            request.status = u16::try_from(status).ok();
+            request.bytes = bytes.bare().and_then(|bytes| bytes.trim_start_matches('+').parse().ok());
+            request.error = termination(rest.get(4));
+            if line == "<BADREQ>" {
+                request.malformed = Some(line)
+            } else {
+                request.take_request_line(&line)
+            }
+            let captured: Vec<Value> = rest
+                .iter()
+                .filter_map(|word| match word {
+                    Word::Braced(inside) => Some(inside),
+                    _ => None,
+                })
+                .flat_map(|inside| inside.split('|'))
+                .filter_map(said)
+                .map(Value::from)
+                .collect();
+            if !captured.is_empty() {
+                request.extra.insert("captured".to_owned(), Value::from(captured));
+            }
+            if let Some(tls) = said(&after) {
+                request.extra.insert("tls".to_owned(), Value::from(tls));
+            }
+        }
+        // A TCP connection: queue, connect, total.
+        (None, 3) => {
+            let [bytes, state, ..] = rest else { return None };
+            request.bytes = bytes.bare().and_then(|bytes| bytes.trim_start_matches('+').parse().ok());
+            request.error = termination(Some(state));
+        }
+        _ => return None,
+    }
+    Some(request)
+}
+
+fn is_client(word: &str) -> bool {
+    word.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_ok() && (is_address(host) || host.parse::<std::net::Ipv6Addr>().is_ok() || host == "unix")
+    }) || word.starts_with("unix:")
+}
+
+/// How the session ended, where it was not in order: `--` is.
+fn termination(word: Option<&Word>) -> Option<String> {
+    word.map(Word::text).filter(|state| !state.starts_with("--")).and_then(said).map(|state| format!("termination state {state}"))
+}

@@ -1,0 +1,200 @@
+//! Entries of PostgreSQL's csvlog and jsonlog, and pgaudit's message in them.
+//!
+//! A csvlog entry may hold line feeds within its quotes: the reader of the file keeps such an entry whole.
+//! Source: PostgreSQL's manual, chapter "Error Reporting and Logging", for csvlog's columns; pgaudit's README, "Format".
+
+use serde_json::Value;
+
+/// What is used of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub time: String,
+    pub user: Option<String>,
+    pub database: Option<String>,
+    /// `ADDRESS:PORT` or `[local]`.
+    pub remote: Option<String>,
+    pub session: Option<String>,
+    pub command: Option<String>,
+    /// `LOG`, `ERROR`, `FATAL` …
+    pub severity: String,
+    /// SQLSTATE.
+    pub state: Option<String>,
+    pub message: String,
+    pub detail: Option<String>,
+    /// The statement that caused an error.
+    pub statement: Option<String>,
+    pub application: Option<String>,
+}
+
+/// pgaudit's message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// `SESSION` or `OBJECT`.
+    pub kind: String,
+    pub statement_id: String,
+    pub substatement_id: String,
+    /// `READ`, `WRITE`, `FUNCTION`, `ROLE`, `DDL`, `MISC`, `MISC_SET`.
+    pub class: String,
+    pub command: String,
+    pub object_type: String,
+    pub object_name: String,
+    pub statement: String,
+    pub parameter: String,
+    /// With `pgaudit.log_rows`.
+    pub rows: Option<u64>,
+}
+
+/// Columns of csvlog in its oldest form that is read here, up to `application_name`.
+const COLUMNS_MIN: usize = 14;
+
+impl Entry {
+    /// Of a line of either format.
+    pub fn parse(line: &str) -> Option<Self> {
+        if line.starts_with('{') { Self::json(line) } else { Self::csv(line) }
+    }
+
+    fn csv(line: &str) -> Option<Self> {
+        let columns = columns(line)?;
+        let column = |index: usize| columns.get(index).filter(|text| !text.is_empty()).cloned();
+        if columns.len() < COLUMNS_MIN {
+            return None;
+        }
+        Some(Self {
+            time: column(0)?,
+            user: column(1),
+            database: column(2),
+            remote: column(4),
+            session: column(5),
+            command: column(7),
+            severity: column(11)?,
+            state: column(12),
+            message: column(13).unwrap_or_default(),
+            detail: column(14),
+            statement: column(19),
+            application: column(22),
+        })
+    }
+
+    fn json(line: &str) -> Option<Self> {
+        let Value::Object(members) = serde_json::from_str(line).ok()? else { return None };
+        let text = |name: &str| members.get(name).and_then(super::fields::text).filter(|text| !text.is_empty());
+        let remote = text("remote_host").map(|host| match (text("remote_port"), host.contains(':')) {
+            (Some(port), false) => format!("{host}:{port}"),
+            (Some(port), true) => format!("[{host}]:{port}"),
+            (None, _) => host,
+        });
+        Some(Self {
+            time: text("timestamp")?,
+            user: text("user"),
+            database: text("dbname"),
+            remote,
+            session: text("session_id"),
+            command: text("ps"),
+            severity: text("error_severity")?,
+            state: text("state_code"),
+            message: text("message").unwrap_or_default(),
+            detail: text("detail"),
+            statement: text("statement"),
+            application: text("application_name"),
+        })
+    }
+
+    /// pgaudit's part of the message, where it is one.
+    pub fn audit(&self) -> Option<Audit> {
+        let mut columns = columns(self.message.strip_prefix("AUDIT: ")?)?.into_iter();
+        let mut next = || columns.next();
+        Some(Audit {
+            kind: next()?,
+            statement_id: next()?,
+            substatement_id: next()?,
+            class: next()?,
+            command: next()?,
+            object_type: next()?,
+            object_name: next()?,
+            statement: next()?,
+            parameter: next().unwrap_or_default(),
+            rows: next().and_then(|rows| rows.parse().ok()),
+        })
+    }
+}
+
+/// Columns of one entry: quoted ones hold commas, line feeds and doubled quotes. `None` where a quote stays open.
+fn columns(line: &str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let mut rest = line;
+    loop {
+        let (column, after) = match rest.strip_prefix('"') {
+            Some(inside) => quoted(inside)?,
+            None => {
+                let end = rest.find(',').unwrap_or(rest.len());
+                let (column, after) = rest.split_at_checked(end)?;
+                (column.to_owned(), after)
+            }
+        };
+        found.push(column);
+        if found.len() > COLUMNS_MAX {
+            return None;
+        }
+        match after.strip_prefix(',') {
+            Some(next) => rest = next,
+            None => return after.trim().is_empty().then_some(found),
+        }
+    }
+}
+
+/// More than any version writes.
+const COLUMNS_MAX: usize = 64;
+
+fn quoted(inside: &str) -> Option<(String, &str)> {
+    let mut column = String::new();
+    let mut rest = inside;
+    loop {
+        let (before, after) = rest.split_once('"')?;
+        column.push_str(before);
+        match after.strip_prefix('"') {
+            Some(next) => {
+                column.push('"');
+                rest = next;
+            }
+            None => return Some((column, after)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CSV: &str = r#"2024-03-01 10:00:00.123 UTC,"alice","app",4242,"192.0.2.7:51234",65e1a1b0.1092,3,"CREATE TABLE",2024-03-01 09:59:44 UTC,4/12,742,LOG,00000,"AUDIT: SESSION,1,1,DDL,CREATE TABLE,TABLE,public.account,""create table account
+(
+  id int
+);"",<not logged>",,,,,,,,,"psql","client backend",,0"#;
+
+    #[test]
+    fn an_entry_of_either_format_is_read() {
+        let entry = Entry::parse(CSV).unwrap();
+        assert_eq!((entry.user.as_deref(), entry.remote.as_deref()), (Some("alice"), Some("192.0.2.7:51234")));
+        assert_eq!(entry.application.as_deref(), Some("psql"));
+        let audit = entry.audit().unwrap();
+        assert_eq!((audit.class.as_str(), audit.object_name.as_str()), ("DDL", "public.account"));
+        assert!(audit.statement.starts_with("create table account\n(") && audit.parameter == "<not logged>");
+        let json = r#"{"timestamp":"2024-03-01 10:00:00.123 UTC","user":"alice","dbname":"app","pid":42,"remote_host":"::1","remote_port":5,"session_id":"s","line_num":1,"ps":"SELECT","error_severity":"LOG","message":"AUDIT: SESSION,2,1,READ,SELECT,,,\"select 1, 'a\"\"b'\",none","application_name":"psql","backend_type":"client backend","query_id":0}"#;
+        let entry = Entry::parse(json).unwrap();
+        assert_eq!(entry.remote.as_deref(), Some("[::1]:5"));
+        assert_eq!(entry.audit().unwrap().statement, "select 1, 'a\"b'");
+        assert_eq!(Entry::parse("LOG:  database system is ready"), None);
+        assert_eq!(Entry::parse("{}"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_lines_never_panic(line in "\\PC{0,60}|[\",a\n]{0,60}") {
+            if let Some(entry) = Entry::parse(&line) {
+                let _either = entry.audit();
+            }
+            let _either = Entry { message: format!("AUDIT: {line}"), ..Entry::default() }.audit();
+        }
+    }
+}
