@@ -9,6 +9,8 @@ mod collector;
 mod host;
 mod oracle;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use edgetrail_tests::chance::{Chance, number};
 
 use collector::Collector;
@@ -18,6 +20,9 @@ use oracle::Expected;
 
 /// Steps of one schedule.
 const STEPS: u64 = 14;
+
+/// Schedules that run beside one another.
+const AT_ONCE: u64 = 4;
 
 /// Schedules where nothing says how many: some fifteen seconds.
 const SEEDS: u64 = 8;
@@ -105,16 +110,46 @@ async fn run(seed: u64) {
     host.end();
 }
 
+/// Says which schedule failed where several run, and lets no more begin.
+struct Told<'a> {
+    seed: u64,
+    next: &'a AtomicU64,
+    end: u64,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.next.store(self.end, Ordering::Relaxed);
+            eprintln!("violated: EDGETRAIL_SEED={}", self.seed);
+        }
+    }
+}
+
 #[test]
 fn whatever_happens_to_one_host_and_its_collector_is_kept_once_or_reported() {
-    // One runtime for each schedule: a panic's tasks end with it.
-    let seeds = number("EDGETRAIL_SEEDS", SEEDS);
     let (_, chosen) = Chance::from_environment();
     let first = number("EDGETRAIL_SEED_FROM", chosen);
-    for seed in first..first.saturating_add(if std::env::var_os("EDGETRAIL_SEED").is_some() { 1 } else { seeds }) {
-        eprintln!("EDGETRAIL_SEED={seed}");
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run(seed));
-    }
+    let count = if std::env::var_os("EDGETRAIL_SEED").is_some() { 1 } else { number("EDGETRAIL_SEEDS", SEEDS) };
+    let (next, end) = (AtomicU64::new(first), first.saturating_add(count));
+    // A schedule mostly waits for its timers: several at once.
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(count) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < end) {
+                    eprintln!("EDGETRAIL_SEED={seed}");
+                    let _told = Told { seed, next: &next, end };
+                    // One runtime for each schedule: a panic's tasks end with it.
+                    tokio::runtime::Builder::new_multi_thread()
+                        .worker_threads(2)
+                        .enable_all()
+                        .build()
+                        .unwrap()
+                        .block_on(run(seed));
+                }
+            });
+        }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
