@@ -194,7 +194,8 @@ impl Default for AgentShape {
 
 impl Default for BufferShape {
     fn default() -> Self {
-        let Limits { max_bytes, reserve_bytes, min_free_bytes, max_age, seal_interval } = Limits::default();
+        let Limits { max_bytes, reserve_bytes, min_free_bytes, max_age, seal_interval, heartbeat_interval: _ } =
+            Limits::default();
         Self {
             max_bytes: Size(max_bytes),
             reserve_bytes: Size(reserve_bytes),
@@ -240,6 +241,7 @@ impl Config {
                 min_free_bytes: buffer.min_free_bytes.0,
                 max_age: buffer.max_age.map(|age| age.0),
                 seal_interval: buffer.seal_interval.0,
+                ..Limits::default()
             },
             uplink: document.section("uplink"),
             identity: None,

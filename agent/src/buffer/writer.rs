@@ -68,6 +68,8 @@ pub struct Limits {
     pub max_age: Option<Duration>,
     /// A batch is sealed this long after its first commit, at most [`SEAL_INTERVAL`].
     pub seal_interval: Duration,
+    /// An idle stream seals a heartbeat this often: [`HEARTBEAT_INTERVAL`] for whoever reads the chain.
+    pub heartbeat_interval: Duration,
 }
 
 /// Whether observations can be taken.
@@ -147,6 +149,7 @@ impl Default for Limits {
             min_free_bytes: 256 * 1024 * 1024,
             max_age: None,
             seal_interval: SEAL_INTERVAL,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
         }
     }
 }
@@ -343,14 +346,18 @@ impl Writer {
     /// When something is due that no command brings.
     fn deadline(&self) -> Instant {
         if self.closed {
-            return Instant::now() + HEARTBEAT_INTERVAL;
+            return Instant::now() + self.limits.heartbeat_interval;
         }
         if self.scribe.is_none() {
             return self.retry_at;
         }
         let commit = self.staged.as_ref().map(|staged| if staged.urgent() { staged.since } else { staged.since + COMMIT_WAIT });
         let seal = self.unsealed_since.map(|since| since + self.limits.seal_interval);
-        [commit, seal, Some(self.sealed_at + HEARTBEAT_INTERVAL)].into_iter().flatten().min().unwrap_or(self.sealed_at)
+        [commit, seal, Some(self.sealed_at + self.limits.heartbeat_interval)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.sealed_at)
     }
 
     fn take(&mut self, command: Command) {
@@ -421,7 +428,7 @@ impl Writer {
         }
         if self.unsealed_since.is_some_and(|since| now >= since + self.limits.seal_interval) {
             self.seal();
-        } else if self.scribe.is_some() && now >= self.sealed_at + HEARTBEAT_INTERVAL {
+        } else if self.scribe.is_some() && now >= self.sealed_at + self.limits.heartbeat_interval {
             self.watch_clock();
             self.seal();
             self.measure(true);

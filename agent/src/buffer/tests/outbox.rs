@@ -20,10 +20,14 @@ struct Running {
 }
 
 fn run() -> Running {
+    run_within(Limits::default())
+}
+
+fn run_within(limits: Limits) -> Running {
     let dir = tempfile::tempdir().unwrap();
     super::super::prepare(&Medium::real(), dir.path()).unwrap();
     let (buffer, task, shelf) =
-        Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
+        Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), limits).unwrap();
     Running { dir, buffer, task, shelf }
 }
 
@@ -93,9 +97,11 @@ fn a_lone_record_of_a_pull_source_is_committed_without_another_one() {
 #[test]
 fn a_receipt_releases_what_it_covers_and_answers_who_waited() {
     let running = run();
-    let (stream, first, first_answer) = running.sealed("a");
+    let (stream, first, mut first_answer) = running.sealed("a");
     let (_, second, second_answer) = running.sealed("b");
     assert_eq!((first, second), (0, 1));
+    // Whoever came with the first commit was looked at before the second.
+    assert!(first_answer.try_recv().is_err(), "answered without a receipt");
     let receipt = running.receipt(stream, 1);
     running.shelf.store_receipt(&receipt).unwrap();
     assert!(first_answer.blocking_recv().is_ok() && second_answer.blocking_recv().is_ok());
@@ -106,6 +112,22 @@ fn a_receipt_releases_what_it_covers_and_answers_who_waited() {
     // The next header hashes it.
     let (_, third, _) = running.sealed("c");
     assert_eq!(running.shelf.batch(stream, third).unwrap().unwrap().header.last_receipt, receipt.message_hash());
+    running.close();
+}
+
+#[test]
+fn an_idle_stream_seals_heartbeats() {
+    let running = run_within(Limits { heartbeat_interval: Duration::from_millis(20), ..Limits::default() });
+    let (stream, k, _answer) = running.sealed("a");
+    let until = Instant::now() + Duration::from_secs(60);
+    let heartbeat = loop {
+        if let Some(batch) = running.shelf.batch(stream, k + 2).unwrap() {
+            break batch.header;
+        }
+        assert!(Instant::now() < until, "silent");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!((heartbeat.kind, heartbeat.count), (BatchKind::Heartbeat, 0));
     running.close();
 }
 
