@@ -210,6 +210,34 @@ async fn what_no_commit_names_is_cut_off_at_start() {
 }
 
 #[tokio::test]
+async fn a_refused_group_leaves_nothing_and_its_batches_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = Arc::new(Mutex::new(false));
+    let fails = full.clone();
+    let bench = Bench::open_with(dir.path(), |options| {
+        options.failpoint = Some(Box::new(move |step| match step {
+            Step::Written if *fails.lock().unwrap() => {
+                Err(LedgerError::Io { path: "full".into(), source: std::io::ErrorKind::StorageFull.into() })
+            }
+            _ => Ok(()),
+        }));
+    });
+    let mut stream = TestStream::new(1, 1);
+    bench.ledger.record_open((stream.info)()).await.unwrap();
+    bench.ledger.commit(stream.seal(&["A"])).await.unwrap();
+    let length = || std::fs::metadata(segment(dir.path())).unwrap().len();
+    let (before, kept) = (length(), stream.clone());
+    *full.lock().unwrap() = true;
+    let refused = bench.ledger.commit(stream.seal(&["B"])).await;
+    assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    assert_eq!(length(), before);
+    *full.lock().unwrap() = false;
+    bench.ledger.commit(kept.clone().seal(&["B"])).await.unwrap();
+    assert_eq!(names(&bench.ledger), ["A", "B"]);
+    bench.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_segment_shorter_than_its_commits_or_altered_is_named() {
     let dir = tempfile::tempdir().unwrap();
     closed(dir.path()).await;
