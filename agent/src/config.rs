@@ -19,7 +19,7 @@ use crate::buffer::Limits;
 use crate::enroll::Supplied;
 use crate::observation::SourceName;
 use crate::sources::api::AnswerAfter;
-use crate::sources::{api, file, journal, kubernetes, otlp};
+use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, syslog, vault};
 use crate::{redact, select};
 
 /// Where `run` looks when no file is named.
@@ -63,6 +63,10 @@ pub struct Sources {
     pub api: api::Config,
     pub kubernetes: kubernetes::Config,
     pub otlp: otlp::Config,
+    pub docker: docker::Config,
+    pub vault: vault::Config,
+    pub syslog: syslog::Config,
+    pub cloudtrail: Vec<cloudtrail::Config>,
 }
 
 /// `[sources.audit]`.
@@ -232,6 +236,10 @@ impl Config {
                 api: document.section("sources.api"),
                 kubernetes: document.section("sources.kubernetes"),
                 otlp: document.section("sources.otlp"),
+                docker: document.section("sources.docker"),
+                vault: document.section("sources.vault"),
+                syslog: document.section("sources.syslog"),
+                cloudtrail: document.list("sources.cloudtrail"),
             },
             select: document.section("select"),
             redact: document.section("redact"),
@@ -293,9 +301,12 @@ impl Config {
             document
                 .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
-        for (section, trouble) in
-            [("sources.kubernetes", self.sources.kubernetes.trouble()), ("sources.otlp", self.sources.otlp.trouble())]
-        {
+        for (section, trouble) in [
+            ("sources.kubernetes", self.sources.kubernetes.trouble()),
+            ("sources.otlp", self.sources.otlp.trouble()),
+            ("sources.vault", self.sources.vault.trouble()),
+            ("sources.syslog", self.sources.syslog.trouble()),
+        ] {
             if let Some(trouble) = trouble {
                 document.error(section, trouble);
             }

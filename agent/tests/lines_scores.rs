@@ -298,3 +298,61 @@ fn every_fixture_cut_at_every_byte_never_panics() {
         }
     }
 }
+
+/// Every record of every CloudTrail file comes out with the bytes that it had.
+#[test]
+fn cloudtrail_files_keep_every_byte() {
+    use edgetrail_agent::sources::cloudtrail::document;
+    let Some(root) = folder("cloudtrail") else { return };
+    let mut score = Score::default();
+    let mut folders = vec![root.clone()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(&at).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let is_input =
+                [".json", ".json.gz", ".log", ".jsonl"].iter().any(|end| name.ends_with(end)) && !name.contains("expected.json");
+            if !is_input {
+                continue;
+            }
+            let row = path.strip_prefix(&root).unwrap().components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+            let bytes = document::expanded(std::fs::read(&path).unwrap()).unwrap();
+            let records = document::records(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let mut normalizer = normalizer();
+            for (index, record) in records.iter().enumerate() {
+                let made = normalizer.normalize(&observation(&Format::CloudTrail, index, record));
+                let ours = match made.into_iter().next().map(|draft| draft.record) {
+                    Some(Made::Foreign(bytes)) => String::from_utf8(bytes).unwrap(),
+                    other => format!("{other:?}"),
+                };
+                // Where it stands in the file, the very bytes.
+                let is_there = memchr::memmem::find(&bytes, ours.as_bytes()).is_some();
+                score.mark(
+                    &row,
+                    &format!("{name} {index}"),
+                    std::str::from_utf8(record).unwrap(),
+                    if is_there { &ours } else { "" },
+                );
+            }
+            if let Some(expected) = expected_count(&path) {
+                score.mark(&row, &format!("{name} count"), &expected.to_string(), &records.len().to_string());
+            }
+        }
+    }
+    score.print("cloudtrail", 1.0);
+}
+
+/// How many records a file has, counted by another reader: its JSON as a tree.
+fn expected_count(path: &Path) -> Option<usize> {
+    let text = std::fs::read_to_string(path).ok()?;
+    if let Ok(Value::Object(whole)) = serde_json::from_str::<Value>(&text) {
+        return Some(whole.get("Records").and_then(Value::as_array).map_or(1, Vec::len));
+    }
+    if let Ok(Value::Array(all)) = serde_json::from_str::<Value>(&text) {
+        return Some(all.len());
+    }
+    Some(text.lines().filter(|line| !line.trim().is_empty()).count())
+}

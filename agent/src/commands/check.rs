@@ -10,7 +10,7 @@ use super::Output;
 use crate::clock::unix_ns;
 use crate::config::{Config, ConfigError};
 use crate::enroll::Enrollment;
-use crate::sources::audit;
+use crate::sources::{audit, cloudtrail, docker};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -85,6 +85,10 @@ fn look(config: &Config) -> Vec<Finding> {
         config.sources.kubernetes.ready(),
     ));
     findings.push(listening("source otlp", "sources.otlp", &config.sources.otlp.listen, config.sources.otlp.ready()));
+    findings.push(docker(config));
+    findings.push(socket("source vault", config.sources.vault.is_off(), "sources.vault.unix or .tcp"));
+    findings.push(socket("source syslog", config.sources.syslog.is_off(), "a socket of sources.syslog"));
+    findings.extend(cloudtrail(config));
     findings
 }
 
@@ -100,6 +104,40 @@ fn listening(what: &'static str, section: &str, listen: &[SocketAddr], ready: Re
         }
         Err(why) => Finding { what, level: Level::Error, text: why },
     }
+}
+
+fn docker(config: &Config) -> Finding {
+    let what = "source docker";
+    let sockets = &config.sources.docker.sockets;
+    if sockets.is_empty() {
+        return Finding { what, level: Level::Ok, text: "off: sources.docker.sockets is not given".to_owned() };
+    }
+    let refused = sockets.iter().find_map(|socket| Some((socket, docker::ready(socket).err()?)));
+    match refused {
+        None => Finding { what, level: Level::Ok, text: format!("follows {} engine(s)", sockets.len()) },
+        Some((socket, error)) => {
+            let text = format!("{}: {error}: let the agent's user write to it, as the group docker may", socket.display());
+            Finding { what, level: Level::Warning, text }
+        }
+    }
+}
+
+/// What is wrong with these was found with the configuration.
+fn socket(what: &'static str, is_off: bool, missing: &str) -> Finding {
+    let text = if is_off { format!("off: give {missing}") } else { "listens as configured".to_owned() };
+    Finding { what, level: Level::Ok, text }
+}
+
+fn cloudtrail(config: &Config) -> Vec<Finding> {
+    let what = "source cloudtrail";
+    let one = |section: &cloudtrail::Config| {
+        let directory = section.directory.display();
+        match std::fs::read_dir(&section.directory) {
+            Ok(_) => Finding { what, level: Level::Ok, text: format!("follows {directory}") },
+            Err(error) => Finding { what, level: Level::Warning, text: format!("{directory}: {error}") },
+        }
+    };
+    config.sources.cloudtrail.iter().map(one).collect()
 }
 
 fn state_dir(config: &Config) -> Finding {

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use crate::observation::{Observation, Payload, SourceName, Unparsed};
 use crate::redact::Redactor;
 use crate::sources::api::{Peer, Post};
 use crate::sources::audit;
+use crate::sources::cloudtrail::document;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
 use crate::sources::lines::Mapping;
@@ -63,7 +65,9 @@ enum Source {
     Postgresql,
     /// Syslog messages, one a line
     Syslog,
-    /// Records in CloudTrail's format, one a line
+    /// Events of Docker's or Podman's API, one a line
+    Docker,
+    /// Records in CloudTrail's format: log files, plain or gzip, or one a line
     Cloudtrail,
     /// Lines of syslog: auth.log, secure, messages
     #[value(alias = "auth.log", alias = "secure")]
@@ -90,6 +94,7 @@ impl Arguments {
             Source::Vault => Some("vault"),
             Source::Postgresql => Some("postgresql"),
             Source::Syslog => Some("syslog"),
+            Source::Docker => Some("docker"),
             Source::Cloudtrail => return Ok(Format::CloudTrail),
             Source::Auth => return Ok(Format::Syslog),
             _ => None,
@@ -125,6 +130,9 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         .with_context(read)?;
         return printed.map(|()| ExitCode::SUCCESS);
     }
+    if arguments.source == Source::Cloudtrail {
+        return log_file(input, arguments, &mut parser).with_context(read);
+    }
     if arguments.source == Source::Otlp {
         return requests(input, &mut parser).with_context(read);
     }
@@ -138,17 +146,17 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         }
         let (source, payload) = match arguments.source {
             // Read above.
-            Source::Audit | Source::Otlp => continue,
+            Source::Audit | Source::Otlp | Source::Cloudtrail => continue,
             Source::Journal => match entry(&line) {
                 Some(entry) => (SourceName::Journal, Payload::Journal(entry)),
                 None => (SourceName::Journal, unparsed(line, number, "not an entry of `journalctl -o json`")),
             },
             Source::File
-            | Source::Cloudtrail
             | Source::Auth
             | Source::Access
             | Source::Vault
             | Source::Postgresql
+            | Source::Docker
             | Source::Syslog => {
                 let path = arguments.input.to_string_lossy().as_ref().into();
                 (SourceName::File, Payload::Line(Line { bytes: line.into(), format: format.clone(), path }))
@@ -164,6 +172,26 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         parser.print(&observation(source, format!("line:{number}"), unix_ns(), payload))?;
     }
     parser.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A log file's records, byte for byte but for line feeds between their tokens.
+fn log_file(mut input: Box<dyn Read>, arguments: &Arguments, parser: &mut Parser<'_>) -> anyhow::Result<ExitCode> {
+    let mut bytes = Vec::new();
+    input.by_ref().take(document::DOCUMENT_BYTES_MAX).read_to_end(&mut bytes)?;
+    let path: Arc<str> = arguments.input.to_string_lossy().as_ref().into();
+    let expanded = document::expanded(bytes)?;
+    let records = match document::records(&expanded) {
+        Ok(records) => records,
+        // Lines of which some are none: each for itself.
+        Err(_) => expanded.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect(),
+    };
+    for (index, record) in records.into_iter().enumerate() {
+        // A line feed in JSON stands between tokens only.
+        let bytes: Vec<u8> = record.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect();
+        let line = Line { bytes: bytes.into(), format: Format::CloudTrail, path: Arc::clone(&path) };
+        parser.print(&observation(SourceName::CloudTrail, format!("{path}#{index}"), unix_ns(), Payload::Line(line)))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

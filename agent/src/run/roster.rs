@@ -23,6 +23,7 @@ use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
 use crate::sources::otlp::OtlpSource;
+use crate::sources::{cloudtrail, docker, syslog, vault};
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -147,9 +148,10 @@ impl Roster {
             SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
-            SourceName::Docker | SourceName::Vault | SourceName::Syslog | SourceName::CloudTrail => {
-                Err(SourceError::Unavailable { source_name: source, why: "not configured".to_owned() })
-            }
+            SourceName::Docker => docker::run(self.sources.docker.clone(), cursors, intake, stop).await,
+            SourceName::Vault => vault::run(&self.sources.vault, intake.prompt(), stop).await,
+            SourceName::Syslog => syslog::run(&self.sources.syslog, intake.prompt(), stop).await,
+            SourceName::CloudTrail => cloudtrail::run_all(self.sources.cloudtrail.clone(), cursors, intake, stop).await,
             SourceName::Journal => {
                 JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
             }
@@ -173,7 +175,10 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::Audit => (!sources.audit.enabled).then_some("turned off by sources.audit.enabled"),
         SourceName::Journal => (!sources.journal.enabled).then_some("turned off by sources.journal.enabled"),
         SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
-        SourceName::Docker | SourceName::Vault | SourceName::Syslog | SourceName::CloudTrail => Some("not configured"),
+        SourceName::Docker => sources.docker.sockets.is_empty().then_some("sources.docker.sockets is not given"),
+        SourceName::Vault => sources.vault.is_off().then_some("sources.vault.unix and .tcp are not given"),
+        SourceName::Syslog => sources.syslog.is_off().then_some("no socket of sources.syslog is given"),
+        SourceName::CloudTrail => sources.cloudtrail.is_empty().then_some("no [[sources.cloudtrail]] is given"),
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
         SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
         SourceName::Otlp => sources.otlp.listen.is_empty().then_some("sources.otlp.listen is not given"),

@@ -23,6 +23,16 @@ pub mod otlp;
 
 mod listener;
 
+pub mod inlet;
+
+pub mod syslog;
+
+pub mod vault;
+
+pub mod docker;
+
+pub mod cloudtrail;
+
 mod watch;
 
 use crate::observation::SourceName;

@@ -132,7 +132,9 @@ impl Place<'_> {
             record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut);
         let Some(mark) = mark else { return };
         if let Some(path) = self.path {
-            mark.insert("file".to_owned(), Value::from(path));
+            // A file, or the peer that wrote it to a socket.
+            let member = if self.source == SourceName::File { "file" } else { "peer" };
+            mark.insert(member.to_owned(), Value::from(path));
         }
         if self.host.keep_raw {
             mark.insert("raw".to_owned(), posted::raw_value(line));

@@ -103,6 +103,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("minio", include_str!("../../../mappings/minio.toml")),
     ("nginx", include_str!("../../../mappings/nginx.toml")),
     ("openbao", include_str!("../../../mappings/openbao.toml")),
+    ("podman", include_str!("../../../mappings/podman.toml")),
     ("postgresql", include_str!("../../../mappings/postgresql.toml")),
     ("syslog", include_str!("../../../mappings/syslog.toml")),
     ("traefik", include_str!("../../../mappings/traefik.toml")),

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::body::{Body, BodyError, Reader};
 pub(super) use self::commit::{Verdict, commit};
 pub(super) use self::reply::{Reply, ReplyBody, plain};
-use self::tls::Tls;
+pub(super) use self::tls::Tls;
 use self::token::Token;
 use super::SourceError;
 use crate::observation::SourceName;

@@ -1,0 +1,134 @@
+//! Digest files on the way in: is every log file that they list here, and as it was delivered?
+//!
+//! A file that is missing or changed is a gap: its events are not to be had as they were. A digest's signature is checked
+//! with the operator's copy of the public keys; it lies beside the digest (`NAME.meta.json`), or in the digest after it.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use edgetrail_proto::digest::{Digest, string_to_sign};
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::document;
+
+/// Public keys, DER as PKCS#1.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys(Vec<Vec<u8>>);
+
+/// What is wrong, with its place: one gap each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// The same at every reading.
+    pub(super) place: String,
+    pub(super) evidence: String,
+}
+
+impl Keys {
+    /// Of what `aws cloudtrail list-public-keys` prints.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let whole: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let list = whole.get("PublicKeyList").and_then(Value::as_array).cloned().unwrap_or_default();
+        let key = |entry: &Value| STANDARD.decode(entry.get("Value")?.as_str()?).ok();
+        let keys: Vec<Vec<u8>> = list.iter().filter_map(key).collect();
+        match keys.is_empty() {
+            true => Err(format!("{}: no key: save what `aws cloudtrail list-public-keys` prints", path.display())),
+            false => Ok(Self(keys)),
+        }
+    }
+
+    /// `None` where there is no key to check with.
+    fn vouches(&self, text: &str, signature: &[u8]) -> Option<bool> {
+        let by =
+            |key: &Vec<u8>| UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(text.as_bytes(), signature).is_ok();
+        (!self.0.is_empty()).then(|| self.0.iter().any(by))
+    }
+}
+
+/// Checks a digest's bytes (uncompressed) against what lies below `root`, the folder of the bucket.
+pub(super) fn check(root: &Path, path: &Path, bytes: &[u8], keys: &Keys) -> Vec<Finding> {
+    let name = path.to_string_lossy().into_owned();
+    let finding = |what: &str, evidence: String| Finding { place: format!("{name}#{what}"), evidence };
+    let digest = match Digest::from_json(bytes) {
+        Ok(digest) => digest,
+        Err(error) => return vec![finding("form", format!("{name} is no digest: {error}"))],
+    };
+    let mut findings = Vec::new();
+    for file in &digest.log_files {
+        let Some(found) = locate(root, &file.s3_object) else {
+            findings.push(finding(
+                &file.s3_object,
+                format!("{} is listed in {name} and not here: its events are missing", file.s3_object),
+            ));
+            continue;
+        };
+        let actual = std::fs::read(&found).ok().and_then(|bytes| document::expanded(bytes).ok()).map(|bytes| hash(&bytes));
+        if actual.as_deref() != Some(file.hash_value.as_str()) {
+            let actual = actual.unwrap_or_else(|| "not to be had".to_owned());
+            let evidence = format!(
+                "{} was changed since its delivery: its hash is {actual}, {name} says {}",
+                file.s3_object, file.hash_value
+            );
+            findings.push(finding(&file.s3_object, evidence));
+        }
+    }
+    if let (Some(key), Some(expected)) = (&digest.previous_digest_s3_object, &digest.previous_digest_hash_value) {
+        let before = locate(root, key).and_then(|path| std::fs::read(path).ok()).and_then(|bytes| document::expanded(bytes).ok());
+        match before {
+            // What is older than the copy is not here.
+            None => {}
+            Some(before) if hash(&before) != *expected => {
+                findings.push(finding("previous", format!("{key} was changed since its delivery: {name} says another hash")));
+            }
+            Some(before) => {
+                let signature = digest.previous_digest_signature.as_deref().and_then(|text| hex::decode(text).ok());
+                if let (Ok(previous), Some(signature)) = (Digest::from_json(&before), signature)
+                    && signed(&previous, &before, &signature, keys) == Some(false)
+                {
+                    findings.push(finding("previous signature", format!("{key}: no known key made its signature")));
+                }
+            }
+        }
+    }
+    if let Some(signature) = beside(path)
+        && signed(&digest, bytes, &signature, keys) == Some(false)
+    {
+        findings.push(finding("signature", format!("{name}: no known key made its signature")));
+    }
+    findings
+}
+
+fn signed(digest: &Digest, bytes: &[u8], signature: &[u8], keys: &Keys) -> Option<bool> {
+    let previous = digest.previous_digest_signature.as_deref();
+    let text =
+        string_to_sign(&digest.digest_end_time, &digest.digest_s3_bucket, &digest.digest_s3_object, &hash(bytes), previous);
+    keys.vouches(&text, signature)
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// The signature that a directory trail keeps beside its digest.
+fn beside(path: &Path) -> Option<Vec<u8>> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".meta.json");
+    let meta: Value = serde_json::from_slice(&std::fs::read(PathBuf::from(name)).ok()?).ok()?;
+    hex::decode(meta.get("Metadata")?.get("signature")?.as_str()?).ok()
+}
+
+/// An object below the root, whether the root is the bucket, a prefix of it or `AWSLogs` itself.
+fn locate(root: &Path, key: &str) -> Option<PathBuf> {
+    let parts: Vec<&str> = key.split('/').collect();
+    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        return None;
+    }
+    (0..parts.len()).find_map(|skipped| {
+        let path = root.join(parts.get(skipped..)?.join("/"));
+        let plain = path.with_extension("");
+        [path, plain].into_iter().find(|path| path.is_file())
+    })
+}
