@@ -4,6 +4,8 @@
 //! rules; or two different successors of one stream, both signed by certificates of the agent; or a batch sealed in a stream
 //! after its own agent had opened the next.
 
+use std::collections::HashMap;
+
 use edgetrail_proto::chain::{Cause, Hash, Head, Header, Open, PublicKey, Receipt, Seal, Verifier, verify_seal};
 use edgetrail_proto::evidence::{Evidence, EvidenceBatch};
 use edgetrail_proto::merkle::leaf_hash;
@@ -127,26 +129,50 @@ fn receipts(evidence: &Evidence, roots: &[Vec<u8>], steps: &mut Steps) {
 /// What the evidence proves, or why it proves nothing.
 fn proven(evidence: &Evidence, opens: &[Open], committed: &[Branch], later: &[Branch]) -> Result<String, String> {
     let mut why = None;
-    for (header, seal) in later.iter().filter_map(|branch| branch.batches.first()) {
-        let against =
-            committed.iter().flat_map(|branch| &branch.batches).find(|(it, _)| (it.stream, it.k) == (header.stream, header.k));
-        let found = against.map(|(first, first_seal)| two_batches(evidence, opens, (first, first_seal), (header, seal)));
-        match found.unwrap_or_else(|| sealed_behind_the_end(evidence, opens, header, seal)) {
-            Ok(proven) => return Ok(proven),
-            Err(not) => why = Some(not),
+    let mut keys = Keys::of(opens, evidence.common.iter().chain(&evidence.committed));
+    let at = |(header, seal): &'_ (Header, Seal)| ((header.stream, header.k), (header.clone(), *seal));
+    let committed: HashMap<_, _> = committed.iter().flat_map(|branch| &branch.batches).map(at).collect();
+    for branch in later {
+        if let Err(not) = begins_at_a_known_key(&keys, branch) {
+            why = Some(not);
+            continue;
+        }
+        for (header, seal) in &branch.batches {
+            let against = committed.get(&(header.stream, header.k));
+            let found = against.map(|(first, first_seal)| two_batches(&keys, (first, first_seal), (header, seal)));
+            let found = found.unwrap_or_else(|| sealed_behind_the_end(&keys, opens, header, seal));
+            // The next of this branch is sealed by the key that this one names.
+            keys.by_head.insert(header.hash(), header.next_key);
+            match found {
+                Ok(proven) => return Ok(proven),
+                Err(not) => why = Some(not),
+            }
         }
     }
     let nothing = || "no later batch and no second successor is in it".to_owned();
     two_successors(opens).ok_or_else(|| why.or_else(|| in_turn(opens)).unwrap_or_else(nothing))
 }
 
+/// A later branch counts from a batch that is sealed by a key which an open or what was committed names: behind it each
+/// names the next, and none of its own may vouch for the first.
+fn begins_at_a_known_key(keys: &Keys<'_>, branch: &Branch) -> Result<(), String> {
+    let Some((first, seal)) = branch.batches.first() else { return Ok(()) };
+    let k = first.k;
+    let key = keys
+        .key_of(first)
+        .ok_or_else(|| format!("neither an open nor the common batch names the key of batch {k}: its seal can't be checked"))?;
+    let is_sealed = verify_seal(&key, &first.hash(), seal);
+    if is_sealed { Ok(()) } else { Err(format!("the later batch {k} is not sealed by the stream's key")) }
+}
+
 /// Two different batches of one number under one key, which is used once.
-fn two_batches(evidence: &Evidence, opens: &[Open], first: (&Header, &Seal), later: (&Header, &Seal)) -> Result<String, String> {
+fn two_batches(keys: &Keys<'_>, first: (&Header, &Seal), later: (&Header, &Seal)) -> Result<String, String> {
     let (k, stream) = (first.0.k, first.0.stream);
     if first.0.hash() == later.0.hash() {
         return Err(format!("the same batch {k} was only sent twice"));
     }
-    let key = key_of(evidence, opens, first.0)
+    let key = keys
+        .key_of(first.0)
         .ok_or_else(|| format!("neither an open nor the common batch names the key of batch {k}: the seals can't be checked"))?;
     for (name, (header, seal)) in [("committed", first), ("later", later)] {
         if !verify_seal(&key, &header.hash(), seal) {
@@ -161,15 +187,14 @@ fn two_batches(evidence: &Evidence, opens: &[Open], first: (&Header, &Seal), lat
 }
 
 /// A batch of a stream, sealed after its own agent had opened the next one.
-fn sealed_behind_the_end(evidence: &Evidence, opens: &[Open], header: &Header, seal: &Seal) -> Result<String, String> {
+fn sealed_behind_the_end(keys: &Keys<'_>, opens: &[Open], header: &Header, seal: &Seal) -> Result<String, String> {
     let Header { k, stream, .. } = header;
     let next = opens.iter().find(|open| open.predecessor.is_some_and(|before| before.stream == *stream));
     let next = next.ok_or_else(|| format!("no other batch {k} of stream {stream} and no open behind it is in the file"))?;
     if header.t_sealed <= next.t_opened {
         return Err(format!("batch {k} of stream {stream} was sealed before the next stream was opened: it is tail"));
     }
-    let key = key_of(evidence, opens, header)
-        .ok_or_else(|| format!("nothing names the key of batch {k}: its seal can't be checked"))?;
+    let key = keys.key_of(header).ok_or_else(|| format!("nothing names the key of batch {k}: its seal can't be checked"))?;
     if !verify_seal(&key, &header.hash(), seal) {
         return Err(format!("batch {k} is not sealed by the stream's key"));
     }
@@ -215,15 +240,25 @@ fn same_predecessor(open: &Open, before: &edgetrail_proto::chain::Predecessor) -
     open.predecessor.is_some_and(|other| other.stream == before.stream)
 }
 
-/// The key that seals the batch: named by the open for batch 0, else by the batch before it, which its hash must name.
-fn key_of(evidence: &Evidence, opens: &[Open], header: &Header) -> Option<PublicKey> {
-    if header.k == 0 {
-        return opens
-            .iter()
-            .find(|open| open.stream == header.stream && open.hash() == header.previous)
-            .map(|open| open.first_key);
+/// Keys that check seals, by what names them.
+struct Keys<'a> {
+    opens: &'a [Open],
+    /// pk_{k+1}, by H_k.
+    by_head: HashMap<Hash, PublicKey>,
+}
+
+impl<'a> Keys<'a> {
+    fn of<'b>(opens: &'a [Open], batches: impl Iterator<Item = &'b EvidenceBatch>) -> Self {
+        let headers = batches.filter_map(|batch| Header::decode(&batch.header.0).ok());
+        Self { opens, by_head: headers.map(|header| (header.hash(), header.next_key)).collect() }
     }
-    let before = evidence.common.iter().chain(&evidence.committed).chain(&evidence.later);
-    let headers = before.filter_map(|batch| Header::decode(&batch.header.0).ok());
-    headers.filter(|before| before.hash() == header.previous).map(|before| before.next_key).next()
+
+    /// Named by the open for batch 0, else by the batch before it, which its hash must name.
+    fn key_of(&self, header: &Header) -> Option<PublicKey> {
+        if header.k > 0 {
+            return self.by_head.get(&header.previous).copied();
+        }
+        let open = self.opens.iter().find(|open| open.stream == header.stream && open.hash() == header.previous);
+        open.map(|open| open.first_key)
+    }
 }

@@ -125,6 +125,12 @@ impl End {
         Answer::Message(from_collector::Message::Refusal(refusal))
     }
 
+    /// Whether the answer is FORK: from then on nothing of the agent is committed.
+    pub(super) fn tells_of_a_fork(&self) -> bool {
+        let by_batch = matches!(self, Self::Commit { source: CommitError::Fork { .. } | CommitError::Frozen { .. }, .. });
+        by_batch || matches!(self, Self::Resume(ResumeError::Frozen { .. }))
+    }
+
     /// What the agent may know: what it did itself, with the cause; of the collector's own troubles only that they are.
     pub(super) fn public_text(&self) -> String {
         let cause = match self {

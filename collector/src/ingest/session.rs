@@ -46,6 +46,10 @@ const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// What a forked agent has sent already is read for this long.
 const BRANCH_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// What an agent that was told of a fork shows of its branch is read for this long, and so many batches of it.
+const SHOWN_TIME_MAX: Duration = Duration::from_secs(10);
+const SHOWN_MAX: usize = 256;
+
 /// A session reads streams of one agent: its current one, and older ones on the way out.
 const STREAMS_MAX: usize = edgetrail_proto::limits::STREAMS_NAMED_MAX;
 
@@ -125,15 +129,27 @@ impl Session {
         };
         if matches!(&end, End::Commit { source: CommitError::Fork { .. }, .. }) {
             // Bounded in time as in number: what is on the way is evidence, what would come is not waited for.
-            drop(tokio::time::timeout(BRANCH_TIME_MAX, self.keep_branch(&mut inbound)).await);
+            drop(tokio::time::timeout(BRANCH_TIME_MAX, self.keep_branch(&mut inbound, WINDOW)).await);
         }
+        let is_told = end.tells_of_a_fork() && !self.party.is_relay();
         self.finish(end).await;
+        if is_told {
+            // Both parties go on sealing, and each shows it: that is what proves to others that they are two.
+            let fenced = self.fenced.clone();
+            tokio::select! {
+                _ = tokio::time::timeout(SHOWN_TIME_MAX, self.keep_branch(&mut inbound, SHOWN_MAX)) => {}
+                () = fenced.cancelled() => {}
+                () = context.stop.cancelled() => {}
+            }
+        }
     }
 
-    /// Batches that were sent behind the one that forked: nothing of them is committed, all of them are kept.
-    async fn keep_branch(&mut self, inbound: &mut Streaming<wire::FromAgent>) {
-        for _ in 0..WINDOW {
-            let Ok(from_agent::Message::Batch(batch)) = next_message(inbound).await else { return };
+    /// Batches behind a fork, no more than `most`: nothing of them is committed, all of them are kept.
+    async fn keep_branch(&mut self, inbound: &mut Streaming<wire::FromAgent>, most: usize) {
+        for _ in 0..most {
+            let Ok(from_agent::Message::Batch(batch)) = next_message_from(self.paced, inbound).await else { return };
+            let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
+            self.paced = paced.into();
             let Ok(received) = Received::read(batch, self.party.bringer()) else { return };
             self.keep(received).await;
         }
@@ -525,7 +541,7 @@ impl Session {
     }
 
     /// Answers what is committed, says why the session ends, and logs it: the one place where it is handled.
-    async fn finish(mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         let agent = self.party.agent();
         let patience = Duration::from_secs(2);
         let last = async {

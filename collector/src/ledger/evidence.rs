@@ -19,8 +19,8 @@ use super::forks::{self, KeptBatch};
 use super::store::{self, BatchRow, StreamRow};
 use super::{Committed, Encoding, LedgerError, Waiting, anchors, segments};
 
-/// Most committed batches that stand beside a later branch; the ledger holds the rest.
-const COMMITTED_MAX: u64 = 4096;
+/// Most committed batches that stand beside the later branches; the ledger holds the rest.
+const COMMITTED_MAX: usize = 4096;
 
 /// One fork, for a list.
 #[derive(Clone, Debug)]
@@ -99,26 +99,38 @@ impl Forks {
             signature: open.open_signature.clone().into(),
             certificate_chain: open.certificate_chain.iter().map(|der| der.clone().into()).collect(),
         }));
-        // Where the first branch begins: what the ledger holds from there on stands against it.
-        let first = kept.iter().min_by_key(|batch| (batch.t_received, batch.header.k));
-        let (mut common, mut committed, mut held) = (None, Vec::new(), None);
-        if let Some(first) = first
-            && let Some(row) = streams.iter().find(|row| row.state.info.stream == first.stream)
-        {
-            if let Some(before) = first.header.k.checked_sub(1) {
-                common = self.committed(row, before)?;
+        // Where the later branches of each stream begin, the first that came before all: what the ledger holds from there on
+        // stands against them.
+        let mut begins: Vec<(StreamId, u64)> = Vec::new();
+        let mut in_order: Vec<&KeptBatch> = kept.iter().collect();
+        in_order.sort_by_key(|batch| (batch.t_received, batch.header.k));
+        for batch in in_order {
+            match begins.iter_mut().find(|(stream, _)| *stream == batch.stream) {
+                Some((_, from)) => *from = batch.header.k.min(*from),
+                None => begins.push((batch.stream, batch.header.k)),
+            }
+        }
+        let (mut common, mut committed, mut held) = (None, Vec::new(), Vec::new());
+        for (at, (stream, from)) in begins.into_iter().enumerate() {
+            let Some(row) = streams.iter().find(|row| row.state.info.stream == stream) else { continue };
+            let before = from.checked_sub(1).map(|before| self.committed(row, before)).transpose()?.flatten();
+            if at == 0 {
+                common = before;
+            } else {
+                // Of a further stream the last common batch stands before those that follow it.
+                committed.extend(before);
             }
             let last = row.state.head.k.map_or(0, |head| head.saturating_add(1));
-            for k in (first.header.k..last).take(usize::try_from(COMMITTED_MAX).unwrap_or(usize::MAX)) {
+            for k in (from..last).take(COMMITTED_MAX.saturating_sub(committed.len())) {
                 committed.extend(self.committed(row, k)?);
             }
             if let Some(last) = last.checked_sub(1) {
-                held = store::committed(&self.connection, row.id, first.stream, last)?;
+                held.extend(store::committed(&self.connection, row.id, stream, last)?);
             }
         }
         let theirs = kept.iter().filter_map(|batch| batch.receipt.clone()).map(Base64::from);
-        let ours = held.as_ref().and_then(sign).map(|receipt| Base64(receipt.encode()));
-        let receipts = ours.into_iter().chain(theirs).collect();
+        let ours = held.iter().filter_map(sign).map(|receipt| Base64(receipt.encode()));
+        let receipts = ours.chain(theirs).collect();
         Ok(Some(Evidence {
             version: EVIDENCE_VERSION.to_owned(),
             agent_id: agent.to_string(),

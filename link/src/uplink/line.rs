@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 
 use super::connect::{self, ConnectError, Endpoint};
 use super::session::{Progress, Session, SessionEnd, SessionError};
+use super::shown::Shown;
 use super::{Credentials, Status, WaitingStream};
 use crate::outbox::Outbox;
 use crate::transport::Tcp;
@@ -51,7 +52,7 @@ impl Line {
         // The line is made anew with renewed credentials: its sessions are short.
         let (_renews, renewals) = watch::channel(Arc::clone(&self.credentials));
         let (status, standing) = watch::channel(Status::default());
-        let dial = Tcp::dialer();
+        let (dial, shown) = (Tcp::dialer(), Shown::default());
         let session = Session {
             outbox,
             dial: &dial,
@@ -59,6 +60,7 @@ impl Line {
             renewals: &renewals,
             agent_version: version,
             status: &status,
+            shown: &shown,
             stop,
         };
         let progress = Progress::default();

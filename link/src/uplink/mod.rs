@@ -10,6 +10,7 @@ mod course;
 mod line;
 mod preference;
 mod session;
+mod shown;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use session::SessionError;
 
 use self::preference::Preference;
 use self::session::{Session, SessionEnd};
+use self::shown::Shown;
 use crate::outbox::Outbox;
 use crate::receipt_keys::ReceiptKeys;
 use crate::tls;
@@ -168,6 +170,7 @@ impl Uplink {
     /// One session after another until stopped.
     async fn sessions(&mut self, stop: &CancellationToken) {
         let mut preference = Preference::new(self.options.endpoints.clone(), self.options.return_after);
+        let shown = Shown::default();
         while !stop.is_cancelled() {
             let next = preference.next(Instant::now());
             if next.is_none_or(|(_, from)| from > Instant::now()) {
@@ -192,6 +195,7 @@ impl Uplink {
                 renewals: &self.options.credentials,
                 agent_version: &self.options.agent_version,
                 status: &self.status,
+                shown: &shown,
                 stop: &leave,
             };
             let (progress, begun) = (session::Progress::default(), Instant::now());

@@ -20,6 +20,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::course::{Course, course, relayed_course};
+use super::shown::Shown;
 use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
 use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled};
@@ -38,6 +39,10 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A stream that the collector does not take up yet is asked for again after this, and up to as much again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// After a fork, what is sealed is shown for so long: some batches of a busy host. What an idle one seals, the next
+/// session shows.
+const SHOW_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Longest text of a refusal that is kept.
 const REFUSAL_CHARS_MAX: usize = 1024;
@@ -104,6 +109,8 @@ pub(super) struct Session<'a> {
     pub(super) renewals: &'a watch::Receiver<Arc<Credentials>>,
     pub(super) agent_version: &'a str,
     pub(super) status: &'a watch::Sender<Status>,
+    /// What the collector was shown of a branch, in this session and before.
+    pub(super) shown: &'a Shown,
     pub(super) stop: &'a CancellationToken,
 }
 
@@ -162,8 +169,23 @@ impl Session<'_> {
         let attached = tokio::time::timeout(ANSWER_TIME_MAX, client.attach(ReceiverStream::new(queue)));
         let attached = attached.await.map_err(|_| SessionError::Unanswered)?.map_err(ended)?;
         let mut inbound = attached.into_inner();
+        let end = self.converse(endpoint, held, &to_collector, &mut inbound, progress).await;
+        if matches!(end, Err(SessionError::Forked { .. })) && self.outbox.relayed().is_none() {
+            self.show_branch(&to_collector, &mut inbound).await;
+        }
+        end
+    }
 
-        let resumed = match tokio::time::timeout(ANSWER_TIME_MAX, next_message(&mut inbound)).await {
+    /// From the collector's answer on, until something ends it.
+    async fn converse(
+        &self,
+        endpoint: &Endpoint,
+        held: Vec<HeldStream>,
+        to_collector: &Wire,
+        inbound: &mut Streaming<wire::FromCollector>,
+        progress: &Progress,
+    ) -> Result<SessionEnd, SessionError> {
+        let resumed = match tokio::time::timeout(ANSWER_TIME_MAX, next_message(inbound)).await {
             Err(_) => return Err(SessionError::Unanswered),
             Ok(message) => match message? {
                 from_collector::Message::Resumed(resumed) => resumed,
@@ -186,9 +208,43 @@ impl Session<'_> {
 
         let (flight, _) = watch::channel(Flight::default());
         tokio::select! {
-            end = self.send_courses(courses, window, &to_collector, &flight) => end,
-            end = self.receive(&mut inbound, &keys, &flight, progress) => end,
-            end = self.show_renewals(&to_collector) => end,
+            end = self.send_courses(courses, window, to_collector, &flight) => end,
+            end = self.receive(inbound, &keys, &flight, progress) => end,
+            end = self.show_renewals(to_collector) => end,
+        }
+    }
+
+    /// Told of a fork, shows what this party goes on sealing: nothing of it is committed, all of it is evidence. Until the
+    /// collector has heard enough.
+    async fn show_branch(&self, to_collector: &Wire, inbound: &mut Streaming<wire::FromCollector>) {
+        let heard = async { while next_message(inbound).await.is_ok() {} };
+        let shown = tokio::select! {
+            shown = tokio::time::timeout(SHOW_TIME_MAX, self.send_branch(to_collector)) => shown.unwrap_or(Ok(())),
+            () = heard => Ok(()),
+            () = self.stop.cancelled() => Ok(()),
+        };
+        if let Err(error) = shown {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the branch could not be shown");
+        }
+    }
+
+    async fn send_branch(&self, to_collector: &Wire) -> Result<(), SessionError> {
+        let mut encoder = Encoder::new().map_err(SessionError::Compressor)?;
+        let mut changes = self.outbox.changes();
+        loop {
+            // Before the store is asked: what happens from here on wakes the wait below.
+            changes.borrow_and_update();
+            for held in self.blocking(|outbox| outbox.held()).await? {
+                let stream = held.stream;
+                for k in self.shown.rest(stream, &held.unreceipted) {
+                    let (batch, back) = self.blocking(move |outbox| load(outbox, stream, k, encoder)).await?;
+                    encoder = back;
+                    let Some(batch) = batch else { break };
+                    send(to_collector, from_agent::Message::Batch(batch)).await?;
+                    self.shown.note(stream, k);
+                }
+            }
+            changes.changed().await.map_err(|_| SessionError::Closed)?;
         }
     }
 

@@ -1,6 +1,6 @@
 //! `edgetrail-verify fork`: evidence proves what it shows and nothing else.
 
-use edgetrail_proto::chain::Header;
+use edgetrail_proto::chain::{BatchKind, Hash, Header, Open};
 use edgetrail_proto::evidence::{EVIDENCE_VERSION, Evidence, EvidenceBatch, EvidenceOpen};
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::proof::{Proof, ProofStream};
@@ -111,5 +111,77 @@ fn two_successors_of_one_stream_prove_a_fork() {
     assert!(steps.hold(), "{steps}");
     for alone in [vec![one.clone()], vec![one.clone(), one]] {
         assert!(!check(&of(alone), &roots).hold(), "one stream is not two successors");
+    }
+}
+
+/// Stream 1 ended at batch 2 for the agent that opened the next; another that holds its state goes on sealing in it, `late`
+/// nanoseconds after that open and a second before.
+fn shown_by_two(late: u64) -> (Evidence, Vec<Vec<u8>>) {
+    let trail = Trail::with(&Hooks { successor_in: Some(3), ..Hooks::default() });
+    let (common, next) = (proof(&trail, 2), proof(&trail, 3));
+    let of_next = |stated: &&ProofStream| Open::decode(&stated.open.0).unwrap().predecessor.is_some();
+    let next = next.streams.iter().find(of_next).unwrap();
+    let t_opened = Open::decode(&next.open.0).unwrap().t_opened;
+    let mut before = Header::decode(&common.batches[0].header.0).unwrap();
+    let mut later = Vec::new();
+    for (k, t_sealed) in [(3, t_opened - 1_000_000_000), (4, t_opened + late)] {
+        let next_key = stolen(k + 1).public_key();
+        let kind = BatchKind::Heartbeat;
+        let first_seq = before.first_seq + u64::from(before.count);
+        let header = Header {
+            k,
+            kind,
+            first_seq,
+            count: 0,
+            root: Hash::of(b""),
+            previous: before.hash(),
+            next_key,
+            t_sealed,
+            t_min: 0,
+            t_max: 0,
+            ..before.clone()
+        };
+        let seal = stolen(k).seal(&header.hash()).0.to_vec().into();
+        later.push(EvidenceBatch { header: header.encode().to_vec().into(), seal, t_received: 0, records: None });
+        before = header;
+    }
+    let opens = vec![open(&common.streams[0]), open(next)];
+    let (committed, common, t_seen) = (Vec::new(), Some(batch(&common)), super::T0);
+    let (receipts, receipt_keys) = (Vec::new(), Vec::new());
+    let (version, agent_id) = (EVIDENCE_VERSION.to_owned(), AgentId::from_bytes([9; 16]).to_string());
+    (Evidence { version, agent_id, t_seen, opens, common, committed, later, receipts, receipt_keys }, trail.keys.roots)
+}
+
+#[test]
+fn a_party_that_goes_on_sealing_behind_the_others_open_proves_a_fork() {
+    let (evidence, roots) = shown_by_two(1);
+    let steps = check(&evidence, &roots);
+    assert!(steps.hold() && steps.to_string().contains("PROVEN: batch 4"), "what it sealed before is tail: {steps}");
+}
+
+#[test]
+fn what_anybody_could_have_sealed_behind_an_open_proves_nothing() {
+    let (evidence, roots) = shown_by_two(0);
+    assert!(!check(&evidence, &roots).hold(), "sealed before the open, all of it is tail");
+    let spoilt: [(&str, Spoil); 4] = [
+        ("a batch without the one before", |it| drop(it.later.remove(0))),
+        ("no batch that both have", |it| it.common = None),
+        ("no open behind the stream", |it| drop(it.opens.pop())),
+        ("a branch that vouches for itself", |it| {
+            let mut first = Header::decode(&it.later[0].header.0).unwrap();
+            first.next_key = stolen(9).public_key();
+            let mut second = Header::decode(&it.later[1].header.0).unwrap();
+            second.previous = first.hash();
+            it.later[0].header = first.encode().to_vec().into();
+            it.later[1].header = second.encode().to_vec().into();
+            it.later[0].seal = stolen(8).seal(&first.hash()).0.to_vec().into();
+            it.later[1].seal = stolen(9).seal(&second.hash()).0.to_vec().into();
+        }),
+    ];
+    for (what, spoil) in spoilt {
+        let (mut evidence, roots) = shown_by_two(1);
+        spoil(&mut evidence);
+        let steps = check(&evidence, &roots);
+        assert!(!steps.hold(), "{what}: {steps}");
     }
 }
