@@ -31,7 +31,7 @@ pub use edgetrail_disk::KeyFileError;
 pub use opening::{Home, Restored};
 
 /// The name of the source in the internal stream's eventIDs.
-const SOURCE: &str = "collector";
+pub(crate) const SOURCE: &str = "collector";
 
 /// Callers waiting for their record's commit. Each holds at most one record.
 const WAITING_MAX: usize = 256;

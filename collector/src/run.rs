@@ -5,6 +5,7 @@
 //! then the process ends with that task's name. Stopping goes down the journey: first nothing new comes in, then the
 //! internal stream is closed, then the consumers end at their cursors, the ledger last.
 
+mod acts;
 mod notify;
 mod relay;
 
@@ -22,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::acts::Place;
 use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, INGEST_PORT, ListenerConfig};
 use crate::control::{Agent, Control, TrailConfig};
@@ -146,6 +148,8 @@ impl Collector {
 
         let mut serving = Stage::new("ports", PORTS_STOP_MAX);
         serving.spawn("control", control.clone().run(serving.stop.clone()));
+        let place = Place { home: home.clone(), partition: config.home.partition.clone() };
+        serving.spawn("what operators do", acts::record(control.clone(), internal.clone(), place, serving.stop.clone()));
         serving.spawn_plain("certificate renewal", pki.clone().run(serving.stop.clone()));
         serving.spawn_plain("relays", relays.run(serving.stop.clone()));
         let ingest = Ingest::with_limits(ledger.clone(), control.clone(), &pki, Some(internal.clone()), config.limits);

@@ -72,7 +72,7 @@ pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
             }
         }
         Command::Delete { id } => {
-            state::control(&state::config(of)?)?.delete_access_key(&id)?;
+            state::control(&state::config(of)?)?.delete_access_key(&id, state::now_ns())?;
             println!("deleted {id}");
         }
     }

@@ -41,12 +41,14 @@ Auditors pass pki/roots.pem, which holds the retired roots too, to `edgetrail-ve
 pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
     let config = state::config(of)?;
     // A collector must have been started before: the authority is its own to create.
-    let agents = state::control(&config)?.agents().context("agents can't be listed")?;
+    let control = state::control(&config)?;
+    let agents = control.agents().context("agents can't be listed")?;
     let directory = config.state_dir.join("pki");
     match command {
         Command::Show { output } => show(&config, &agents, output)?,
         Command::Rotate => {
-            rotation::rotate(&directory).context("the root can't be rotated")?;
+            let rotated = control.noting("RotateRoot", json!({}), state::now_ns(), || rotation::rotate(&directory))?;
+            rotated.context("the root can't be rotated")?;
             println!("a second root is made; a running collector issues from it within {} s", LOOK_INTERVAL.as_secs());
             println!("agents learn it as they renew; when `edgetrail-collector ca show` names none any more: `ca retire`");
         }
@@ -62,7 +64,9 @@ pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
                     if needing.len() > names.len() { ", …" } else { "" }
                 );
             }
-            rotation::retire(&directory).context("the former root can't be retired")?;
+            let parameters = json!({ "force": force, "agentsThatNeedTheFormer": needing.len() });
+            let retired = control.noting("RetireRoot", parameters, state::now_ns(), || rotation::retire(&directory))?;
+            retired.context("the former root can't be retired")?;
             println!("the former root is retired; a running collector trusts it for {} s more", LOOK_INTERVAL.as_secs());
         }
     }

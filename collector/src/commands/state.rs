@@ -5,7 +5,7 @@ use edgetrail_link::tls::CaPin;
 
 use super::Of;
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Control, Operator};
 use crate::pki::pin_of;
 
 pub(super) fn config(of: &Of) -> anyhow::Result<Config> {
@@ -22,6 +22,7 @@ pub(super) fn control(config: &Config) -> anyhow::Result<Control> {
         );
     }
     Control::open(dir)
+        .map(|control| control.operated_by(Operator::of_this_process()))
         .with_context(|| format!("the settings in {} can't be used; run this as the collector's user or root", dir.display()))
 }
 

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use data_encoding::BASE32;
 use edgetrail_proto::identity::AccountId;
 use rusqlite::{OptionalExtension, Row, params};
+use serde_json::json;
 
 use super::{Control, ControlError, random};
 
@@ -32,10 +33,15 @@ impl Control {
             name: name.to_owned(),
             created_ns: now_ns,
         };
-        self.lock().execute(
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        transaction.execute(
             "INSERT INTO access_keys (id, secret, account, name, created) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![key.id, key.secret, key.account.as_str(), key.name, key.created_ns.cast_signed()],
         )?;
+        let parameters = json!({ "accessKeyId": key.id, "userName": key.name, "accountId": key.account });
+        self.note(&transaction, "CreateAccessKey", &parameters, now_ns, None)?;
+        transaction.commit()?;
         Ok(key)
     }
 
@@ -57,11 +63,14 @@ impl Control {
         Ok(keys)
     }
 
-    pub fn delete_access_key(&self, id: &str) -> Result<(), ControlError> {
-        match self.lock().execute("DELETE FROM access_keys WHERE id = ?1", [id])? {
-            0 => Err(ControlError::NoAccessKey { id: id.to_owned() }),
-            _ => Ok(()),
+    pub fn delete_access_key(&self, id: &str, now_ns: u64) -> Result<(), ControlError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        if transaction.execute("DELETE FROM access_keys WHERE id = ?1", [id])? == 0 {
+            return Err(ControlError::NoAccessKey { id: id.to_owned() });
         }
+        self.note(&transaction, "DeleteAccessKey", &json!({ "accessKeyId": id }), now_ns, None)?;
+        Ok(transaction.commit()?)
     }
 }
 

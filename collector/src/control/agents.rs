@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::json;
 
 use super::tokens::{read_scopes, write_scopes};
 use super::{Control, ControlError};
@@ -88,12 +89,18 @@ impl Control {
 
     /// The agent may not connect any more until it joins again. Revoking it twice is nothing.
     pub fn revoke_agent(&self, agent: AgentId, now_ns: u64) -> Result<(), ControlError> {
-        let changed = self.lock().execute(
-            "UPDATE agents SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
-            params![agent.as_bytes(), now_ns.cast_signed()],
-        )?;
-        if changed == 0 {
-            return Err(ControlError::NoAgent { agent });
+        {
+            let mut connection = self.lock();
+            let transaction = connection.transaction()?;
+            let changed = transaction.execute(
+                "UPDATE agents SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
+                params![agent.as_bytes(), now_ns.cast_signed()],
+            )?;
+            if changed == 0 {
+                return Err(ControlError::NoAgent { agent });
+            }
+            self.note(&transaction, "RevokeAgent", &json!({ "agent": agent.to_string() }), now_ns, None)?;
+            transaction.commit()?;
         }
         self.publish()
     }

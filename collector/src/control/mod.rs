@@ -5,6 +5,7 @@
 //! file as a running collector; [`Control::run`] notices within [`POLL_INTERVAL`].
 
 mod access_keys;
+mod acts;
 mod agents;
 mod hashing;
 mod relays;
@@ -27,6 +28,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use access_keys::AccessKey;
+pub use acts::{Act, Operator, User};
 pub use agents::Agent;
 pub use relays::Relay;
 pub use tokens::{Grant, NewRelayToken, NewToken, Token};
@@ -42,6 +44,10 @@ pub struct Control {
     revoked: Arc<watch::Sender<Revoked>>,
     relays: Arc<watch::Sender<Vec<Relay>>>,
     hashing: hashing::Hashing,
+    /// Changes whenever another process has changed something.
+    changes: Arc<watch::Sender<()>>,
+    /// Who is noted for what this handle changes.
+    operator: Option<Arc<Operator>>,
 }
 
 /// Which agents and relays may not connect.
@@ -96,6 +102,8 @@ impl Control {
             revoked: Arc::new(watch::Sender::new(revoked)),
             relays: Arc::new(watch::Sender::new(relays)),
             hashing: hashing::Hashing::default(),
+            changes: Arc::new(watch::Sender::new(())),
+            operator: None,
         })
     }
 
@@ -109,6 +117,11 @@ impl Control {
         self.relays.subscribe()
     }
 
+    /// Told whenever another process has changed something.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     /// Notices what other processes change, until stopped.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControlError> {
         let mut seen = None;
@@ -117,6 +130,7 @@ impl Control {
             let version = store::data_version(&control.lock())?;
             if seen.replace(version) != Some(version) {
                 control.publish()?;
+                control.changes.send_replace(());
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

@@ -9,6 +9,7 @@ use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::chain::PublicKey;
 use edgetrail_proto::identity::RelayName;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::json;
 
 use super::{Control, ControlError};
 
@@ -82,13 +83,13 @@ impl Control {
 
     /// The relay may not connect any more until it joins again. Revoking it twice is nothing.
     pub fn revoke_relay(&self, name: &RelayName, now_ns: u64) -> Result<(), ControlError> {
-        self.mark_relay("UPDATE relays SET revoked = coalesce(revoked, ?2) WHERE name = ?1", name, now_ns)
+        self.mark_relay("UPDATE relays SET revoked = coalesce(revoked, ?2) WHERE name = ?1", "RevokeRelay", name, now_ns)
     }
 
     /// Nobody waits any more for what only this relay could bring. A running collector acts upon it within
     /// [`super::POLL_INTERVAL`].
     pub fn forget_relay(&self, name: &RelayName, now_ns: u64) -> Result<(), ControlError> {
-        self.mark_relay("UPDATE relays SET forgotten = coalesce(forgotten, ?2) WHERE name = ?1", name, now_ns)
+        self.mark_relay("UPDATE relays SET forgotten = coalesce(forgotten, ?2) WHERE name = ?1", "ForgetRelay", name, now_ns)
     }
 
     /// Notes that a relay is connected.
@@ -100,10 +101,15 @@ impl Control {
         Ok(())
     }
 
-    fn mark_relay(&self, sql: &str, name: &RelayName, now_ns: u64) -> Result<(), ControlError> {
-        let changed = self.lock().execute(sql, params![name.as_str(), now_ns.cast_signed()])?;
-        if changed == 0 {
-            return Err(ControlError::NoRelay { name: name.clone() });
+    fn mark_relay(&self, sql: &str, act: &str, name: &RelayName, now_ns: u64) -> Result<(), ControlError> {
+        {
+            let mut connection = self.lock();
+            let transaction = connection.transaction()?;
+            if transaction.execute(sql, params![name.as_str(), now_ns.cast_signed()])? == 0 {
+                return Err(ControlError::NoRelay { name: name.clone() });
+            }
+            self.note(&transaction, act, &json!({ "relay": name.as_str() }), now_ns, None)?;
+            transaction.commit()?;
         }
         self.publish()
     }

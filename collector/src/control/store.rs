@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS relays (        -- names: a JSON array of DNS names a
 CREATE TABLE IF NOT EXISTS relay_keys (    -- receipt keys, kept for ever: receipts are checked long after
   public_key BLOB PRIMARY KEY, relay TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS acts (          -- what operators did by commands and the internal stream does not hold yet
+  id INTEGER PRIMARY KEY AUTOINCREMENT, position TEXT NOT NULL, time INTEGER NOT NULL, operator TEXT NOT NULL,
+  name TEXT NOT NULL, parameters TEXT NOT NULL, error TEXT
+) STRICT;
 CREATE TABLE IF NOT EXISTS trails (arn TEXT PRIMARY KEY, name TEXT NOT NULL, config TEXT NOT NULL) STRICT;
 ";
 

@@ -45,6 +45,37 @@ fn the_file_is_readable_to_its_owner_alone() {
     }
 }
 
+fn operator() -> Operator {
+    let user = |uid, name: &str| User { uid, name: name.to_owned() };
+    Operator { user: user(0, "root"), login: Some(user(1000, "alice")), host: "hub-1".to_owned() }
+}
+
+#[test]
+fn what_an_operator_changes_is_noted_in_the_same_transaction_and_kept_until_it_is_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    control.upsert_agent(&agent(1)).unwrap();
+    assert_eq!(control.acts().unwrap(), [], "what the collector does by itself is recorded elsewhere");
+    let by_hand = Control::open(dir.path()).unwrap().operated_by(operator());
+    let key = by_hand.create_access_key(scope().0, "ops", 1).unwrap();
+    let token = by_hand.create_token(&token(1), 2).unwrap();
+    by_hand.revoke_agent(agent(1).id, 3).unwrap();
+    by_hand.delete_access_key(&key.id, 4).unwrap();
+    assert!(by_hand.delete_access_key(&key.id, 5).is_err() && by_hand.revoke_agent(agent(2).id, 5).is_err());
+    by_hand.noting("RotateRoot", serde_json::json!({}), 6, || Err::<(), _>(ControlError::Hash)).unwrap().unwrap_err();
+
+    let acts = control.acts().unwrap();
+    let names: Vec<&str> = acts.iter().map(|act| act.name.as_str()).collect();
+    assert_eq!(names, ["CreateAccessKey", "CreateToken", "RevokeAgent", "DeleteAccessKey", "RotateRoot"]);
+    assert!(acts.iter().all(|act| act.operator == operator()));
+    assert_eq!(acts[4].error.as_deref(), Some("the token can't be hashed"), "what failed says so");
+    let told: String = acts.iter().map(|act| act.parameters.to_string()).collect();
+    let secret = token.text.rsplit('-').next().unwrap();
+    assert!(!told.contains(&key.secret) && !told.contains(secret), "no secret is told: {told}");
+    acts.iter().for_each(|act| control.recorded(act).unwrap());
+    assert_eq!(by_hand.acts().unwrap(), []);
+}
+
 #[test]
 fn an_access_key_is_found_until_it_is_deleted_and_never_shown_by_debug() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,9 +84,9 @@ fn an_access_key_is_found_until_it_is_deleted_and_never_shown_by_debug() {
     assert_eq!((key.id.len(), key.secret.len()), (20, 40));
     assert!(!format!("{key:?}").contains(&key.secret));
     assert_eq!(Control::open(dir.path()).unwrap().access_key(&key.id).unwrap(), Some(key.clone()));
-    control.delete_access_key(&key.id).unwrap();
+    control.delete_access_key(&key.id, 2).unwrap();
     assert_eq!(control.access_key(&key.id).unwrap(), None);
-    assert!(matches!(control.delete_access_key(&key.id), Err(ControlError::NoAccessKey { .. })));
+    assert!(matches!(control.delete_access_key(&key.id, 2), Err(ControlError::NoAccessKey { .. })));
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use data_encoding::BASE32_NOPAD;
 use edgetrail_proto::identity::{AccountId, Region, RelayName};
 use rusqlite::{OptionalExtension, params};
+use serde_json::json;
 
-use super::{Control, ControlError, random};
+use super::{Control, ControlError, acts, random};
 
 /// The version of a token's form.
 const PREFIX: &str = "et1";
@@ -72,6 +73,11 @@ impl Control {
             "INSERT INTO tokens (id, hash, uses_left, expires, scopes, gateway, created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![id, hash, new.uses, expires_ns.cast_signed(), scopes, new.gateway, now_ns.cast_signed()],
         )?;
+        let parameters = json!({
+            "tokenId": id, "scopes": new.scopes.iter().map(|(account, region)| format!("{account}/{region}")).collect::<Vec<_>>(),
+            "gateway": new.gateway, "relay": relay.map(RelayName::as_str), "uses": new.uses, "expires": acts::shown(expires_ns),
+        });
+        self.note(&transaction, "CreateToken", &parameters, now_ns, None)?;
         transaction.commit()?;
         Ok(Token { text: format!("{PREFIX}-{id}-{secret}"), expires_ns })
     }
