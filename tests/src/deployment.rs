@@ -344,6 +344,12 @@ impl Deployment {
         self.agents[number].process.take().expect("the agent runs").kill();
     }
 
+    /// An orderly stop of one agent.
+    pub fn stop_agent(&mut self, number: usize) {
+        let process = self.agents[number].process.take().expect("the agent runs");
+        assert!(process.stop().success(), "the agent did not stop in order");
+    }
+
     /// An orderly stop of all: agents first.
     pub fn stop(&mut self) {
         for agent in &mut self.agents {

@@ -5,8 +5,10 @@
 mod auditor;
 mod fail_over;
 mod journey;
+mod operators;
 mod quickstart;
 mod receipts;
 mod receivers;
+mod repair;
 mod tampered;
 mod two_by_two;
