@@ -302,6 +302,7 @@ impl Config {
                 .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
         for (section, trouble) in [
+            ("sources.api", self.sources.api.trouble()),
             ("sources.kubernetes", self.sources.kubernetes.trouble()),
             ("sources.otlp", self.sources.otlp.trouble()),
             ("sources.vault", self.sources.vault.trouble()),

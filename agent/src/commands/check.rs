@@ -74,7 +74,14 @@ fn look(config: &Config) -> Vec<Finding> {
     findings.push(match config.sources.api.enabled {
         true => {
             let path = config.sources.api.path.clone().unwrap_or_else(|| config.state_dir.join("api.sock"));
-            finding("source api", Level::Ok, format!("on {}", path.display()))
+            match config.sources.api.ready() {
+                Ok(()) => {
+                    let places = std::iter::once(path.display().to_string());
+                    let places: Vec<_> = places.chain(config.sources.api.listen.iter().map(SocketAddr::to_string)).collect();
+                    finding("source api", Level::Ok, format!("on {}", places.join(", ")))
+                }
+                Err(why) => finding("source api", Level::Error, why),
+            }
         }
         false => finding("source api", Level::Ok, "off: sources.api.enabled".to_owned()),
     });

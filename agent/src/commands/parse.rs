@@ -23,7 +23,7 @@ use crate::normalize::names::Names;
 use crate::normalize::{Draft, Host, Made, Normalizer};
 use crate::observation::{Observation, Payload, SourceName, Unparsed};
 use crate::redact::Redactor;
-use crate::sources::api::{Peer, Post};
+use crate::sources::api::{Peer, Post, Sender};
 use crate::sources::audit;
 use crate::sources::cloudtrail::document;
 use crate::sources::file::{Format, Line};
@@ -167,7 +167,9 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
                 }
                 continue;
             }
-            Source::Api => (SourceName::Api, Payload::Post(Post { event: Bytes::from(line), peer: peer() })),
+            Source::Api => {
+                (SourceName::Api, Payload::Post(Post { event: Bytes::from(line), sender: Sender::Process(peer()), trace: None }))
+            }
         };
         parser.print(&observation(source, format!("line:{number}"), unix_ns(), payload))?;
     }

@@ -134,7 +134,7 @@ impl Normalizer {
                 journal::draft(&self.host, &mut self.names, id, observation.time, entry).into_iter().collect()
             }
             Payload::Post(post) => {
-                let origin = posted::Origin::Peer(&post.peer);
+                let origin = posted::Origin::Post(post);
                 vec![self.posted(observation, &post.event, &origin)]
             }
             Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),

@@ -1,7 +1,7 @@
 //! Posted events and lines of files as records.
 //!
 //! The hot path: members are copied as the JSON texts that they were, nothing is parsed into a tree. Of a post, the
-//! actor is the peer that the kernel names and the body's userIdentity is kept as a claim beside it; of a followed
+//! actor is the peer that the kernel names, or whose token was shown, and the body's userIdentity is kept as a claim beside it; of a followed
 //! file, which only its writer can write, the line's own userIdentity stands.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use super::actor::{Actor, Person};
 use super::names::Names;
 use super::{Host, Made};
 use crate::observation::SourceName;
-use crate::sources::api::Peer;
+use crate::sources::api::{Peer, Post, Remote, Sender, Trace};
 use crate::sources::event::{Event, EventError};
 
 /// Writes records of events; keeps what is the same for many of them.
@@ -32,8 +32,8 @@ pub struct Writer {
     /// The start of `additionalEventData.edgetrail`, one a source.
     mark_api: String,
     mark_file: String,
-    /// Identities of recent peers, as JSON.
-    peers: HashMap<Peer, Arc<PeerText>>,
+    /// Identities of recent senders, as JSON.
+    peers: HashMap<Sender, Arc<PeerText>>,
     /// The last second that was formatted.
     second: (u64, String),
 }
@@ -41,9 +41,11 @@ pub struct Writer {
 #[derive(Debug)]
 struct PeerText {
     identity: String,
-    /// The member `peer`: uid, gid, pid, exe.
+    /// The member `peer`: uid, gid, pid, exe; or the token's name and the address.
     peer: String,
-    user_agent: String,
+    user_agent: Option<String>,
+    /// Where it is another than this host.
+    address: Option<String>,
 }
 
 /// Peers remembered at once: a host's programs that post.
@@ -54,7 +56,7 @@ const RAW_BYTES_MAX: usize = ADDITIONAL_BYTES_MAX / 4;
 
 /// Who vouches for the event.
 pub(super) enum Origin<'a> {
-    Peer(&'a Peer),
+    Post(&'a Post),
     File(&'a str),
 }
 
@@ -88,7 +90,7 @@ impl Writer {
         let event = Event::parse(bytes)?;
         let time = event.event_time.and_then(crate::sources::event::time_ns).unwrap_or(time);
         let peer = match origin {
-            Origin::Peer(peer) => Some(self.peer(host, names, peer)),
+            Origin::Post(post) => Some(self.peer(host, names, &post.sender)),
             Origin::File(_) => None,
         };
         let mut text = Text(Vec::with_capacity(bytes.len() + 768));
@@ -105,8 +107,9 @@ impl Writer {
         text.member("eventSource", Some(event.event_source));
         text.member("eventName", Some(event.event_name));
         text.member("awsRegion", Some(&self.region));
-        text.member("sourceIPAddress", Some(event.source_ip_address.unwrap_or(&self.host_name)));
-        text.member("userAgent", event.user_agent.or(peer.as_deref().map(|peer| peer.user_agent.as_str())));
+        let address = peer.as_deref().and_then(|peer| peer.address.as_deref()).unwrap_or(&self.host_name);
+        text.member("sourceIPAddress", Some(event.source_ip_address.unwrap_or(address)));
+        text.member("userAgent", event.user_agent.or(peer.as_deref().and_then(|peer| peer.user_agent.as_deref())));
         text.member("errorCode", event.error_code);
         text.member("errorMessage", event.error_message);
         text.member("requestParameters", Some(event.request_parameters.unwrap_or("null")));
@@ -161,8 +164,13 @@ impl Writer {
                 text.raw(",");
             }
         }
+        if let Origin::Post(Post { trace: Some(trace), .. }) = origin
+            && !event.additional_event_data.is_some_and(names_trace)
+        {
+            text.trace(trace);
+        }
         match (origin, peer) {
-            (Origin::Peer(_), Some(peer)) => {
+            (Origin::Post(_), Some(peer)) => {
                 text.raw(&self.mark_api);
                 text.member("peer", Some(&peer.peer));
                 text.member("claimedUserIdentity", event.user_identity);
@@ -171,7 +179,7 @@ impl Writer {
                 text.raw(&self.mark_file);
                 text.member("file", Some(&Value::from(*path).to_string()));
             }
-            (Origin::Peer(_), None) => {}
+            (Origin::Post(_), None) => {}
         }
         // What the agent decides is said once more where the event says otherwise.
         for (name, claimed, actual) in
@@ -186,23 +194,18 @@ impl Writer {
         text.raw("}}");
     }
 
-    fn peer(&mut self, host: &Host, names: &mut Names, peer: &Peer) -> Arc<PeerText> {
-        if let Some(known) = self.peers.get(peer) {
+    fn peer(&mut self, host: &Host, names: &mut Names, sender: &Sender) -> Arc<PeerText> {
+        if let Some(known) = self.peers.get(sender) {
             return Arc::clone(known);
         }
-        let mut person = |uid| Person { uid, name: names.user(uid) };
-        let program = peer.program().unwrap_or("unknown");
-        let actor = Actor::of(peer.login_uid.map(&mut person), person(peer.uid), &format!("{program}.linux"));
-        let exe = peer.exe.as_deref().unwrap_or("unknown");
-        let made = Arc::new(PeerText {
-            identity: identity_text(&actor.identity(host)),
-            peer: json!({"uid": peer.uid, "gid": peer.gid, "pid": peer.pid, "exe": exe, "session": peer.session}).to_string(),
-            user_agent: Value::from(exe).to_string(),
+        let made = Arc::new(match sender {
+            Sender::Process(peer) => process(host, names, peer),
+            Sender::Network(remote) => network(host, remote),
         });
         if self.peers.len() >= PEERS_MAX {
             self.peers.clear();
         }
-        self.peers.insert(peer.clone(), Arc::clone(&made));
+        self.peers.insert(sender.clone(), Arc::clone(&made));
         made
     }
 
@@ -213,6 +216,43 @@ impl Writer {
         }
         &self.second.1
     }
+}
+
+/// A process of this host acts: as its login user, or as a daemon.
+fn process(host: &Host, names: &mut Names, peer: &Peer) -> PeerText {
+    let mut person = |uid| Person { uid, name: names.user(uid) };
+    let program = peer.program().unwrap_or("unknown");
+    let actor = Actor::of(peer.login_uid.map(&mut person), person(peer.uid), &format!("{program}.linux"));
+    let exe = peer.exe.as_deref().unwrap_or("unknown");
+    PeerText {
+        identity: identity_text(&actor.identity(host)),
+        peer: json!({"uid": peer.uid, "gid": peer.gid, "pid": peer.pid, "exe": exe, "session": peer.session}).to_string(),
+        user_agent: Some(Value::from(exe).to_string()),
+        address: None,
+    }
+}
+
+/// Whoever holds a token acts: a service by the token's name.
+fn network(host: &Host, remote: &Remote) -> PeerText {
+    let identity = UserIdentity {
+        kind: Some("AWSService".to_owned()),
+        principal_id: Some(remote.name.to_string()),
+        account_id: Some(host.account.to_string()),
+        invoked_by: Some(remote.name.to_string()),
+        ..UserIdentity::default()
+    };
+    let address = remote.address.to_canonical();
+    PeerText {
+        identity: identity_text(&identity),
+        peer: json!({"token": *remote.name, "address": address}).to_string(),
+        user_agent: None,
+        address: (!address.is_loopback()).then(|| Value::from(address.to_string()).to_string()),
+    }
+}
+
+/// Whether a client's own additionalEventData may name a trace.
+fn names_trace(own: &str) -> bool {
+    own.contains("\"trace_") || own.contains("\"span_id") || own.contains("\\u")
 }
 
 /// The original as a JSON value; too long a one by its size and hash.
@@ -279,6 +319,15 @@ impl Text {
             self.raw(name);
             self.raw("\":");
             self.compact(value);
+        }
+    }
+
+    /// The members of a trace, each with a comma behind it. Ids are hexadecimal.
+    fn trace(&mut self, trace: &Trace) {
+        let Trace { trace_id, span_id, flags, state } = trace;
+        self.raw(&format!("\"trace_id\":\"{trace_id}\",\"span_id\":\"{span_id}\",\"trace_flags\":\"{flags}\","));
+        if let Some(state) = state {
+            self.raw(&format!("\"trace_state\":{},", Value::from(state.as_str())));
         }
     }
 
@@ -364,8 +413,20 @@ mod tests {
         (String::from_utf8(bytes).unwrap(), made)
     }
 
-    fn peer() -> Peer {
-        Peer { uid: 0, gid: 0, pid: 9, exe: Some("/usr/bin/billing".to_owned()), login_uid: None, session: None }
+    fn post(sender: Sender) -> Post {
+        Post { event: bytes::Bytes::new(), sender, trace: None }
+    }
+
+    fn peer() -> Post {
+        let exe = Some("/usr/bin/billing".to_owned());
+        post(Sender::Process(Peer { uid: 0, gid: 0, pid: 9, exe, login_uid: None, session: None }))
+    }
+
+    fn remote(address: &str) -> Post {
+        let trace =
+            Trace { trace_id: "4b".repeat(16), span_id: "b7".repeat(8), flags: "01".to_owned(), state: Some("a=\"1".to_owned()) };
+        let sender = Sender::Network(Remote { name: "shop".into(), address: address.parse().unwrap() });
+        Post { trace: Some(Arc::new(trace)), ..post(sender) }
     }
 
     const FULL: &str = r#" { "eventSource" : "billing.example", "eventName": "CreateInvoice", "eventTime": "2026-01-31T12:00:00.5Z",
@@ -377,7 +438,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_the_record_type_would_write() {
-        for origin in [Origin::Peer(&peer()), Origin::File("/var/log/x.json")] {
+        for origin in [Origin::Post(&peer()), Origin::Post(&remote("192.0.2.9")), Origin::File("/var/log/x.json")] {
             for json in [FULL, r#"{"eventSource":"a.b","eventName":"C"}"#] {
                 let (text, made) = write(json, &origin);
                 assert!(matches!(made, Made::Written(_)));
@@ -388,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_peer_is_the_actor_and_the_body_only_claims() {
-        let (text, _) = write(FULL, &Origin::Peer(&peer()));
+        let (text, _) = write(FULL, &Origin::Post(&peer()));
         let record = Record::from_json(text.as_bytes()).unwrap();
         assert_eq!(record.user_identity.kind.as_deref(), Some("AWSService"));
         assert_eq!(record.user_identity.invoked_by.as_deref(), Some("billing.linux"));
@@ -402,11 +463,28 @@ mod tests {
     }
 
     #[test]
+    fn over_the_network_the_token_names_the_actor_and_the_request_its_trace() {
+        let (text, _) = write(r#"{"eventSource":"a.b","eventName":"C"}"#, &Origin::Post(&remote("192.0.2.9")));
+        let record = Record::from_json(text.as_bytes()).unwrap();
+        assert_eq!(record.user_identity.invoked_by.as_deref(), Some("shop"));
+        assert_eq!(record.source_ip_address, "192.0.2.9");
+        let data = record.additional_event_data.unwrap();
+        assert_eq!((data["trace_id"].as_str(), data["trace_state"].as_str()), (Some("4b".repeat(16).as_str()), Some("a=\"1")));
+        assert_eq!(data["edgetrail"]["peer"]["token"], "shop");
+        // What the event itself says of its trace is more than what its request says.
+        let own = r#"{"eventSource":"a.b","eventName":"C","additionalEventData":{"trace_id":"own"}}"#;
+        let (text, _) = write(own, &Origin::Post(&remote("127.0.0.1")));
+        let record = Record::from_json(text.as_bytes()).unwrap();
+        assert_eq!(record.additional_event_data.unwrap()["trace_id"], "own");
+        assert_eq!(record.source_ip_address, "web-1");
+    }
+
+    #[test]
     fn the_deepest_event_makes_a_record_that_is_read_back() {
         let levels = crate::sources::event::EVENT_DEPTH_MAX - 2;
         let deep = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
         let json = format!(r#"{{"eventSource":"a.b","eventName":"C","userIdentity":{{"x":{deep}}}}}"#);
-        let (text, _) = write(&json, &Origin::Peer(&peer()));
+        let (text, _) = write(&json, &Origin::Post(&peer()));
         assert!(text.contains(&deep) && Record::from_json(text.as_bytes()).is_ok(), "{text}");
     }
 
@@ -422,7 +500,7 @@ mod tests {
     fn nobody_writes_the_agents_mark() {
         for own in [r#"{"edgetrail":{"source":"audit"}}"#, r#"{"edgetrai\u006c":{"source":"audit"}}"#] {
             let json = format!(r#"{{"eventSource":"a.b","eventName":"C","additionalEventData":{own}}}"#);
-            let (text, _) = write(&json, &Origin::Peer(&peer()));
+            let (text, _) = write(&json, &Origin::Post(&peer()));
             let record = Record::from_json(text.as_bytes()).unwrap();
             let data = record.additional_event_data.unwrap();
             assert_eq!(data["edgetrail"]["source"], "api", "{text}");

@@ -11,7 +11,7 @@ use crate::normalize::names::Names;
 use crate::observation::{GapCause, Intake, Loss, intake};
 use crate::report::Reporter;
 use crate::report::tests::host;
-use crate::sources::api::{Peer, Post};
+use crate::sources::api::{Peer, Post, Sender};
 use crate::{redact, select};
 
 fn post(text: &str, position: &str) -> (Observation, oneshot::Receiver<Outcome>) {
@@ -21,7 +21,7 @@ fn post(text: &str, position: &str) -> (Observation, oneshot::Receiver<Outcome>)
         source: SourceName::Api,
         position: position.to_owned(),
         time: unix_ns(),
-        payload: Payload::Post(Post { event: text.as_bytes().to_vec().into(), peer }),
+        payload: Payload::Post(Post { event: text.as_bytes().to_vec().into(), sender: Sender::Process(peer), trace: None }),
         cursor: None,
         answer: Some(Answer(answer)),
     };

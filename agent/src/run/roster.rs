@@ -145,7 +145,7 @@ impl Roster {
                 }
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
-            SourceName::Api => ApiSource::new(&self.sources.api, &self.state_dir)?.run(intake.prompt(), stop).await,
+            SourceName::Api => ApiSource::open(&self.sources.api, &self.state_dir).await?.run(intake.prompt(), stop).await,
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
             SourceName::Docker => docker::run(self.sources.docker.clone(), cursors, intake, stop).await,

@@ -90,3 +90,57 @@ fn opentelemetry_s_own_exporters_are_answered_and_their_records_looked_up() {
     assert_eq!(posted(&url, &["-H", "content-type: application/json"], &request), "200");
     assert_eq!(wait_for(&deployment, "OrderPay", 1).len(), 1);
 }
+
+#[test]
+fn the_examples_for_clients_record_their_event_and_may_be_repeated() {
+    let deployment = Deployment::with_one_agent();
+    let examples = workspace().join("examples/clients");
+    let mut expected = 0;
+    for (program, arguments, file) in [
+        ("sh", &[][..], "post_event.sh"),
+        ("python3", &[], "post_event.py"),
+        ("node", &[], "post_event.mjs"),
+        ("go", &["run"], "post_event.go"),
+    ] {
+        if Command::new(program).arg("version").output().is_err() {
+            eprintln!("SKIPPED: {file}, for there is no {program} here");
+            continue;
+        }
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let mut client = Command::new(program);
+            client
+                .args(arguments)
+                .arg(examples.join(file))
+                .arg(format!("id-{file}"))
+                .env("EDGETRAIL_SOCKET", deployment.socket());
+            answers.push(succeed(&mut client).stdout);
+        }
+        assert_eq!(answers[0], answers[1], "{file}: the same id is the same event");
+        expected += 1;
+    }
+    assert!(expected >= 2, "a shell and Python are everywhere");
+    let records = wait_for(&deployment, "CreateInvoice", expected);
+    assert_eq!(records.len(), expected);
+}
+
+#[test]
+fn another_container_posts_with_its_token() {
+    let port = free_port();
+    let tokens = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(tokens.path(), "shop 0123456789abcdef0123456789abcdef\n").unwrap();
+    let settings = format!("[sources.api]\nlisten = [\"127.0.0.1:{port}\"]\ntoken_file = \"{}\"\n", tokens.path().display());
+    let deployment = Deployment::with_settings(&settings);
+    let url = format!("http://127.0.0.1:{port}/v1/events");
+    let event = json!({"eventSource": "shop.example", "eventName": "RefundOrder", "userIdentity": {"type": "Root"}});
+    assert_eq!(posted(&url, &[], &event), "401");
+    assert_eq!(posted(&url, &["-H", "authorization: Bearer 0123456789abcdef0123456789abcdee"], &event), "401");
+    let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(posted(&url, &["-H", "authorization: Bearer 0123456789abcdef0123456789abcdef", "-H", trace], &event), "200");
+    let records = wait_for(&deployment, "RefundOrder", 1);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["userIdentity"]["invokedBy"], "shop");
+    let data = &records[0]["additionalEventData"];
+    assert_eq!(data["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(data["edgetrail"]["claimedUserIdentity"]["type"], "Root");
+}

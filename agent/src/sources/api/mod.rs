@@ -1,19 +1,23 @@
-//! Events that local programs post to a Unix socket.
+//! Events that programs post: to a Unix socket, and over the network where configured.
 //!
-//! Who posts is what the kernel says (SO_PEERCRED), never what the body says. A caller gets its 200 after the commit
-//! and not before. Every limit answers with a 4xx that names the place and the way out.
+//! Who posts is what the kernel says (SO_PEERCRED), or whose token was shown, never what the body says. A caller gets its
+//! 200 after the commit and not before. Every limit answers with a 4xx that names the place and the way out.
 
 mod body;
 mod peer;
 mod reply;
 mod request;
 mod socket;
+mod trace;
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
@@ -24,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::request::Door;
 use self::socket::Socket;
+pub use self::trace::Trace;
 use super::SourceError;
+use super::listener::{Answer, Caller, Listener, Reader, Reply, ReplyBody, Settings, UNNAMED};
 use crate::observation::{Intake, SourceName};
 
 /// The section `[sources.api]`.
@@ -36,6 +42,15 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// Who may post, as permission bits in octal text: `0660` lets owner and group.
     pub mode: String,
+    /// Where it is taken over the network, too: for containers that share no file system. Tokens are then needed.
+    pub listen: Vec<SocketAddr>,
+    /// PEM: the certificate chain and key of HTTPS.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// PEM: callers over the network must show a certificate of one of these, too.
+    pub client_ca: Option<PathBuf>,
+    /// Bearer tokens that admit, `NAME TOKEN` on a line: the name is who acts.
+    pub token_file: Option<PathBuf>,
     /// When a caller is answered.
     pub answer_after: AnswerAfter,
     /// Most connections served at once; more wait in the socket's backlog.
@@ -53,12 +68,31 @@ pub enum AnswerAfter {
     Receipt,
 }
 
-/// One posted event with the caller as the kernel names it.
+/// One posted event with who sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     /// The event's JSON text, checked by [`super::event::Event::parse`].
     pub event: Bytes,
-    pub peer: Peer,
+    pub sender: Sender,
+    /// The trace in which its request was made, where it says so.
+    pub trace: Option<Arc<Trace>>,
+}
+
+/// Who posts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// A process of this host, as the kernel names it.
+    Process(Peer),
+    /// Whoever holds a token, from wherever.
+    Network(Remote),
+}
+
+/// A caller over the network.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Remote {
+    /// Its token's name.
+    pub name: Arc<str>,
+    pub address: IpAddr,
 }
 
 /// The process at the other end of the socket, as it was when it connected.
@@ -81,6 +115,7 @@ pub struct Peer {
 pub struct ApiSource {
     socket: Socket,
     connections_max: usize,
+    network: Option<Listener>,
 }
 
 impl Default for Config {
@@ -89,6 +124,11 @@ impl Default for Config {
             enabled: true,
             path: None,
             mode: "0660".to_owned(),
+            listen: Vec::new(),
+            certificate: None,
+            key: None,
+            client_ca: None,
+            token_file: None,
             answer_after: AnswerAfter::Commit,
             connections_max: CONNECTIONS_MAX_DEFAULT,
         }
@@ -112,7 +152,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl ApiSource {
     /// Listens on the configured path, or on `api.sock` in `state_dir`. Needs a runtime.
-    pub fn new(config: &Config, state_dir: &Path) -> Result<Self, SourceError> {
+    pub async fn open(config: &Config, state_dir: &Path) -> Result<Self, SourceError> {
         let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::Api, why };
         if !config.enabled {
             return Err(unavailable("turned off by sources.api.enabled".to_owned()));
@@ -122,13 +162,21 @@ impl ApiSource {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             unavailable(format!("{error}{cause}"))
         })?;
-        Ok(Self { socket, connections_max: config.connections_max.max(1) })
+        let network = match config.listen.is_empty() {
+            true => None,
+            false => Some(Listener::open(SourceName::Api, &config.settings()).await?),
+        };
+        Ok(Self { socket, connections_max: config.connections_max.max(1), network })
     }
 
     /// Serves until told to stop, then lets requests in flight end.
     pub async fn run(self, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
         let seats = Arc::new(Semaphore::new(self.connections_max));
         let mut connections = JoinSet::new();
+        let mut network = JoinSet::new();
+        if let Some(listener) = self.network {
+            network.spawn(listener.run(NetworkDoor { intake: intake.clone() }, stop.clone()));
+        }
         loop {
             // A seat first: who finds none waits in the socket's backlog, not in our memory.
             let seat = tokio::select! {
@@ -159,7 +207,48 @@ impl ApiSource {
         if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
             tracing::warn!("API requests were still in flight at the stop");
         }
+        while network.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+impl Config {
+    /// What is wrong with it, whatever the host offers.
+    pub fn trouble(&self) -> Option<String> {
+        let is_open = !self.listen.is_empty() && self.token_file.is_none();
+        let open = "`listen` needs `token_file`: over the network nobody else says who posts";
+        is_open.then(|| open.to_owned()).or_else(|| self.settings().trouble())
+    }
+
+    /// Whether its files can be used here.
+    pub fn ready(&self) -> Result<(), String> {
+        self.settings().ready()
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            listen: self.listen.clone(),
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            client_ca: self.client_ca.clone(),
+            token_file: self.token_file.clone(),
+            connections_max: self.connections_max,
+            body_bytes_max: BODY_BYTES_MAX as u64,
+        }
+    }
+}
+
+/// Requests over the network.
+struct NetworkDoor {
+    intake: Intake,
+}
+
+impl Answer for NetworkDoor {
+    async fn answer(&self, request: Request<Incoming>, caller: Caller, _: &Reader) -> Reply {
+        let name = caller.name.unwrap_or_else(|| UNNAMED.into());
+        let sender = Sender::Network(Remote { name, address: caller.address.ip() });
+        let reply = Door { intake: self.intake.clone(), sender }.answer(request).await;
+        reply.map(ReplyBody::new)
     }
 }
 
@@ -171,7 +260,7 @@ async fn serve(stream: UnixStream, intake: Intake, stop: CancellationToken) {
             return;
         }
     };
-    let door = Arc::new(Door { intake, peer });
+    let door = Arc::new(Door { intake, sender: Sender::Process(peer) });
     let service = service_fn(move |request| Arc::clone(&door).serve(request));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::body::Bytes;
 use serde::Serialize;
 use uuid::Uuid;
@@ -11,7 +10,8 @@ use uuid::Uuid;
 use super::body::BodyError;
 use crate::observation::Outcome;
 
-pub(super) type Reply = Response<Full<Bytes>>;
+/// On its way to either door.
+pub(super) type Reply = Response<Bytes>;
 
 /// The answer to a body that was taken: one entry an event, in order.
 #[derive(Debug, Serialize)]
@@ -106,7 +106,7 @@ fn with_retry(mut reply: Reply, retry_after_s: Option<u64>) -> Reply {
 fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
-    let mut reply = Response::new(Full::new(Bytes::from(text)));
+    let mut reply = Response::new(Bytes::from(text));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply

@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::body::{Body, Piece};
 use super::reply::{self, Reply};
-use super::{BODY_BYTES_MAX, Peer, Post};
+use super::{BODY_BYTES_MAX, Post, Sender, Trace};
 use crate::observation::{Answer, Intake, Observation, Outcome, Payload, SourceName};
 use crate::sources::event::NAME_BYTES_MAX;
 
@@ -32,17 +33,22 @@ const COMMIT_WAIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) intake: Intake,
-    pub(super) peer: Peer,
+    pub(super) sender: Sender,
 }
 
 impl Door {
-    pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
-        Ok(self.answer(request).await.unwrap_or_else(|refusal| refusal))
+    pub(super) async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        Ok(self.answer(request).await.map(Full::new))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Reply> {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Reply {
+        self.take(request).await.unwrap_or_else(|refusal| refusal)
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> Result<Reply, Reply> {
         check_head(&request)?;
         let key = idempotency_key(&request)?;
+        let trace = Trace::of(request.headers()).map(Arc::new);
         let bytes = read(request.into_body()).await?;
         let body = Body::parse(&bytes).map_err(|error| reply::refused_body(&error))?;
         let now = now_ns();
@@ -56,7 +62,7 @@ impl Door {
                 source: SourceName::Api,
                 position,
                 time: piece.time.unwrap_or(now),
-                payload: Payload::Post(Post { event: piece.event, peer: self.peer.clone() }),
+                payload: Payload::Post(Post { event: piece.event, sender: self.sender.clone(), trace: trace.clone() }),
                 cursor: None,
                 answer: Some(Answer(sender)),
             });
@@ -72,13 +78,17 @@ impl Door {
         Ok(reply::taken(&outcomes(answers).await))
     }
 
-    /// docs/protocol.md §2: `peer uid:client's own id`, else random.
+    /// docs/protocol.md §2: `peer uid:client's own id`, over the network `token's name:…`, else random.
     fn position(&self, piece: &Piece, key: Option<&str>, single: bool, index: usize) -> String {
-        let uid = self.peer.uid;
+        let sender = match &self.sender {
+            Sender::Process(peer) => peer.uid.to_string(),
+            // No name holds white space, so that none is another's with an id.
+            Sender::Network(remote) => format!("token {}", remote.name),
+        };
         match (&piece.client_id, key) {
-            (Some(id), _) => format!("{uid}:{id}"),
-            (None, Some(key)) if single => format!("{uid}:{key}"),
-            (None, Some(key)) => format!("{uid}:{key}/{index}"),
+            (Some(id), _) => format!("{sender}:{id}"),
+            (None, Some(key)) if single => format!("{sender}:{key}"),
+            (None, Some(key)) => format!("{sender}:{key}/{index}"),
             (None, None) => Uuid::new_v4().to_string(),
         }
     }
@@ -126,7 +136,7 @@ fn idempotency_key(request: &Request<Incoming>) -> Result<Option<String>, Reply>
     }
 }
 
-async fn read(body: Incoming) -> Result<bytes::Bytes, Reply> {
+async fn read(body: Incoming) -> Result<Bytes, Reply> {
     match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

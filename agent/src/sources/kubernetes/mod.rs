@@ -22,7 +22,7 @@ pub use self::event::{Audit, ObjectRef, Request, Stage, Status, User, position, 
 pub use self::list::{ListError, events};
 use super::SourceError;
 use super::api::AnswerAfter;
-use super::listener::{Answer, Listener, Reader, Reply, Settings, Verdict, commit, plain};
+use super::listener::{Answer, Caller, Listener, Reader, Reply, Settings, Verdict, commit, plain};
 use crate::clock::unix_ns;
 use crate::observation::{Intake, Observation, Payload, SourceName};
 
@@ -129,7 +129,7 @@ struct Webhook {
 }
 
 impl Answer for Webhook {
-    async fn answer(&self, request: http::Request<Incoming>, caller: SocketAddr, reader: &Reader) -> Reply {
+    async fn answer(&self, request: http::Request<Incoming>, caller: Caller, reader: &Reader) -> Reply {
         if request.method() == Method::GET {
             return plain(StatusCode::OK, "the audit webhook: POST an EventList of audit.k8s.io/v1\n");
         }
@@ -143,14 +143,14 @@ impl Answer for Webhook {
             Ok(body) => body,
             Err(error) if error.is_retryable() => return again(1),
             Err(error) => {
-                tracing::warn!(%caller, %error, "refused a body of the audit webhook");
+                tracing::warn!(caller = %caller.address, %error, "refused a body of the audit webhook");
                 return plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n"));
             }
         };
         let events = match events(&body.bytes) {
             Ok(events) => events,
             Err(error) => {
-                tracing::warn!(%caller, %error, "refused a body of the audit webhook");
+                tracing::warn!(caller = %caller.address, %error, "refused a body of the audit webhook");
                 return plain(StatusCode::BAD_REQUEST, format!("{error}\n"));
             }
         };

@@ -39,6 +39,7 @@ pub(super) use self::commit::{Verdict, commit};
 pub(super) use self::reply::{Reply, ReplyBody, plain};
 pub(super) use self::tls::Tls;
 use self::token::Token;
+pub(super) use self::token::UNNAMED;
 use super::SourceError;
 use crate::observation::SourceName;
 
@@ -69,10 +70,18 @@ pub(super) struct Listener {
     reader: Reader,
 }
 
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) address: SocketAddr,
+    /// The name of the token that it showed, where one is asked for.
+    pub(super) name: Option<Arc<str>>,
+}
+
 /// What a source makes of a request.
 pub(super) trait Answer: Send + Sync + 'static {
     /// `caller` has been let in. The body is still to be read, with `reader`.
-    fn answer(&self, request: Request<Incoming>, caller: SocketAddr, reader: &Reader) -> impl Future<Output = Reply> + Send;
+    fn answer(&self, request: Request<Incoming>, caller: Caller, reader: &Reader) -> impl Future<Output = Reply> + Send;
 }
 
 /// A TLS handshake that takes longer is given up.
@@ -270,13 +279,17 @@ async fn serve<D: Answer>(
 }
 
 impl<D: Answer> Shared<D> {
-    async fn answer(&self, request: Request<Incoming>, caller: SocketAddr) -> Reply {
-        if let Some(token) = &self.token
-            && !token.admits(request.headers())
-        {
-            tracing::warn!(source = %self.source, %caller, "refused a request without a right token");
-            return plain(http::StatusCode::UNAUTHORIZED, "send `Authorization: Bearer …` with a token of token_file\n");
-        }
-        self.door.answer(request, caller, &self.reader).await
+    async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> Reply {
+        let name = match &self.token {
+            None => None,
+            Some(token) => match token.admits(request.headers()) {
+                Some(name) => Some(name),
+                None => {
+                    tracing::warn!(source = %self.source, caller = %address, "refused a request without a right token");
+                    return plain(http::StatusCode::UNAUTHORIZED, "send `Authorization: Bearer …` with a token of token_file\n");
+                }
+            },
+        };
+        self.door.answer(request, Caller { address, name }, &self.reader).await
     }
 }

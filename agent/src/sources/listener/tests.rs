@@ -10,7 +10,7 @@ use super::*;
 struct Echo;
 
 impl Answer for Echo {
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr, reader: &Reader) -> Reply {
+    async fn answer(&self, request: Request<Incoming>, _: Caller, reader: &Reader) -> Reply {
         let encoding = request.headers().get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::to_owned);
         match reader.read(request.into_body(), encoding.as_deref()).await {
             Ok(body) => plain(StatusCode::OK, body.bytes.len().to_string()),

@@ -33,7 +33,7 @@ use self::reply::{Refusal, Wire};
 pub use self::request::{Encoding, RequestError, observations};
 use super::SourceError;
 use super::api::AnswerAfter;
-use super::listener::{Answer, Body, Listener, Reader, Reply, Settings, Verdict, commit};
+use super::listener::{Answer, Body, Caller, Listener, Reader, Reply, Settings, Verdict, commit};
 use crate::clock::unix_ns;
 use crate::observation::{Intake, SourceName};
 
@@ -130,7 +130,7 @@ struct Door {
 }
 
 impl Answer for Door {
-    async fn answer(&self, request: Request<Incoming>, caller: SocketAddr, reader: &Reader) -> Reply {
+    async fn answer(&self, request: Request<Incoming>, caller: Caller, reader: &Reader) -> Reply {
         let Some(wire) = wire(request.headers()) else {
             let mut reply = Wire::Json.refused(&Refusal::Unsupported {
                 status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -143,7 +143,7 @@ impl Answer for Door {
             Ok(()) => wire.taken(),
             Err(refusal) => {
                 if !refusal.is_retryable() {
-                    tracing::warn!(%caller, reason = refusal.message(), "refused a request of an OpenTelemetry exporter");
+                    tracing::warn!(caller = %caller.address, reason = refusal.message(), "refused a request of an OpenTelemetry exporter");
                 }
                 wire.refused(&refusal)
             }
