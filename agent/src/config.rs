@@ -19,7 +19,7 @@ use crate::buffer::Limits;
 use crate::enroll::Supplied;
 use crate::observation::SourceName;
 use crate::sources::api::AnswerAfter;
-use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, syslog, vault};
+use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, sudo, syslog, vault};
 use crate::{redact, select};
 
 /// Where `run` looks when no file is named.
@@ -67,6 +67,7 @@ pub struct Sources {
     pub vault: vault::Config,
     pub syslog: syslog::Config,
     pub cloudtrail: Vec<cloudtrail::Config>,
+    pub sudo: sudo::Config,
 }
 
 /// `[sources.audit]`.
@@ -159,6 +160,7 @@ impl Sources {
             SourceName::Api => self.api.answer_after,
             SourceName::Kubernetes => self.kubernetes.answer_after,
             SourceName::Otlp => self.otlp.answer_after,
+            SourceName::Sudo => self.sudo.answer_after,
             // Nobody waits behind these.
             SourceName::Audit
             | SourceName::Journal
@@ -240,6 +242,7 @@ impl Config {
                 vault: document.section("sources.vault"),
                 syslog: document.section("sources.syslog"),
                 cloudtrail: document.list("sources.cloudtrail"),
+                sudo: document.section("sources.sudo"),
             },
             select: document.section("select"),
             redact: document.section("redact"),
@@ -307,6 +310,7 @@ impl Config {
             ("sources.otlp", self.sources.otlp.trouble()),
             ("sources.vault", self.sources.vault.trouble()),
             ("sources.syslog", self.sources.syslog.trouble()),
+            ("sources.sudo", self.sources.sudo.trouble()),
         ] {
             if let Some(trouble) = trouble {
                 document.error(section, trouble);

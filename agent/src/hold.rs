@@ -62,8 +62,8 @@ struct Recorded {
     time: u64,
     source: SourceRank,
     event_id: Uuid,
-    /// Whether a lower source's report was matched to it already: the next alike is another act.
-    matched: bool,
+    /// The lower sources whose report was matched to it already, one bit each: the next alike of one of them is another act.
+    matched: u32,
 }
 
 /// A source's place in the order, as it is stored.
@@ -169,28 +169,37 @@ impl<T> Hold<T> {
     /// What becomes of a draft, seen what is held and what was recorded.
     fn judge(&mut self, source: SourceName, draft: &mut Draft) -> Judgement {
         let Some(act) = draft.act.clone() else { return Judgement::Keep };
-        // The higher report of something that is held: merged, the lower one is refused.
-        let lower = self.held.iter_mut().filter(|held| held.parcel.source > source).find_map(|held| {
-            let index =
-                held.parcel.drafts.iter().position(|lower| lower.act.as_ref().is_some_and(|lower| is_same(lower, &act)))?;
-            held.refused += 1;
-            Some(held.parcel.drafts.remove(index))
-        });
-        if let Some(lower) = lower {
-            merge(draft, &lower);
-            self.record(source, draft, &act, true);
+        // The higher report of something that is held: merged, the lower ones are refused. One of each source is of this act.
+        let mut matched = 0;
+        for held in self.held.iter_mut().filter(|held| held.parcel.source > source) {
+            if matched & bit(held.parcel.source) != 0 {
+                continue;
+            }
+            let same = held.parcel.drafts.iter().position(|lower| lower.act.as_ref().is_some_and(|lower| is_same(lower, &act)));
+            if let Some(index) = same {
+                held.refused += 1;
+                matched |= bit(held.parcel.source);
+                merge(draft, &held.parcel.drafts.remove(index));
+            }
+        }
+        if matched != 0 {
+            self.record(source, draft, &act, matched);
             return Judgement::Keep;
         }
-        // The lower report of something that is recorded.
+        self.judge_lower(source, draft, &act)
+    }
+
+    /// The lower report of something that is recorded.
+    fn judge_lower(&mut self, source: SourceName, draft: &mut Draft, act: &Act) -> Judgement {
         let higher = self.recorded.iter_mut().find(|recorded| {
-            !recorded.matched
+            recorded.matched & bit(source) == 0
                 && recorded.source < rank(source)
                 && recorded.class == act.class
                 && recorded.key == act.key
                 && recorded.time.abs_diff(act.time) <= APART_NS_MAX
         });
         let Some(higher) = higher else { return Judgement::Keep };
-        higher.matched = true;
+        higher.matched |= bit(source);
         let related = higher.event_id;
         self.is_changed = true;
         if adds_facts(draft) {
@@ -202,16 +211,21 @@ impl<T> Hold<T> {
     }
 
     fn release(&mut self, held: Held<T>) -> Released<T> {
-        let Held { parcel: Parcel { source, drafts, rest }, refused, .. } = held;
-        for draft in &drafts {
-            if let Some(act) = draft.act.clone().filter(|act| !is_related(draft, act)) {
-                self.record(source, draft, &act, false);
+        let Held { parcel: Parcel { source, mut drafts, rest }, mut refused, .. } = held;
+        // While it was held, a higher one that was held itself may have been recorded.
+        drafts.retain_mut(|draft| {
+            let Some(act) = draft.act.clone().filter(|act| !is_related(draft, act)) else { return true };
+            let is_kept = self.judge_lower(source, draft, &act) == Judgement::Keep;
+            if is_kept && !is_related(draft, &act) {
+                self.record(source, draft, &act, 0);
             }
-        }
+            refused += u64::from(!is_kept);
+            is_kept
+        });
         Released { source, drafts, refused, rest }
     }
 
-    fn record(&mut self, source: SourceName, draft: &Draft, act: &Act, matched: bool) {
+    fn record(&mut self, source: SourceName, draft: &Draft, act: &Act, matched: u32) {
         let Made::Record(record) = &draft.record else { return };
         if self.recorded.iter().any(|recorded| recorded.event_id == record.event_id) {
             return;
@@ -237,19 +251,14 @@ enum Judgement {
     Refuse,
 }
 
+/// Highest first, as sources are ordered.
 const fn rank(source: SourceName) -> SourceRank {
-    match source {
-        SourceName::Audit => 0,
-        SourceName::Journal => 1,
-        SourceName::File => 2,
-        SourceName::Api => 3,
-        SourceName::Kubernetes => 4,
-        SourceName::Otlp => 5,
-        SourceName::Docker => 6,
-        SourceName::Vault => 7,
-        SourceName::Syslog => 8,
-        SourceName::CloudTrail => 9,
-    }
+    source as SourceRank
+}
+
+/// A source in a set of them.
+const fn bit(source: SourceName) -> u32 {
+    1 << rank(source)
 }
 
 fn is_same(one: &Act, other: &Act) -> bool {
@@ -404,6 +413,36 @@ mod tests {
         let mut late: Hold<u32> = Hold::new(vec![SourceName::Audit, SourceName::Journal], Some(&state));
         assert!(late.offer(START + REMEMBER_NS + 1, lower()).is_empty());
         assert_eq!(shown(&late.drain()), [(2, 1, 0)]);
+    }
+
+    /// audit, sudo's log server and the journal all see a sudo.
+    #[test]
+    fn three_sources_of_one_act_make_one_record_in_any_order() {
+        let sources = [SourceName::Audit, SourceName::Sudo, SourceName::Journal];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut hold: Hold<u32> = Hold::new(sources.to_vec(), None);
+            let mut kept = Vec::new();
+            for (id, index) in (1u32..).zip(order) {
+                let draft = draft(u128::from(id), "a", START, false);
+                kept.extend(hold.offer(START, parcel(sources[index], vec![draft], id)));
+            }
+            kept.extend(hold.due(START + HOLD_NS_MAX));
+            let stored: Vec<_> = kept.iter().filter(|released| !released.drafts.is_empty()).map(|it| it.source).collect();
+            assert_eq!(stored, [SourceName::Audit], "{order:?}");
+            assert_eq!(kept.iter().map(|released| released.refused).sum::<u64>(), 2, "{order:?}");
+        }
+        // The kernel's record does not come: the next higher one stands.
+        for order in [[1, 2], [2, 1]] {
+            let mut hold: Hold<u32> = Hold::new(sources.to_vec(), None);
+            let mut kept = Vec::new();
+            for (id, index) in (1u32..).zip(order) {
+                let draft = draft(u128::from(id), "a", START, false);
+                kept.extend(hold.offer(START, parcel(sources[index], vec![draft], id)));
+            }
+            kept.extend(hold.due(START + HOLD_NS_MAX));
+            let stored: Vec<_> = kept.iter().filter(|released| !released.drafts.is_empty()).map(|it| it.source).collect();
+            assert_eq!(stored, [SourceName::Sudo], "{order:?}");
+        }
     }
 
     #[test]

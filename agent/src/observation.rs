@@ -9,13 +9,14 @@ pub use edgetrail_proto::record::GapCause;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sources::{api, audit, file, journal, kubernetes, otlp};
+use crate::sources::{api, audit, file, journal, kubernetes, otlp, sudo};
 
 /// Where the agent gets activity from, highest first: a lower source leaves an act to a higher one that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceName {
     Audit,
+    Sudo,
     Journal,
     Docker,
     File,
@@ -50,6 +51,7 @@ pub enum Payload {
     Post(api::Post),
     Kubernetes(kubernetes::Event),
     Log(otlp::Log),
+    Sudo(sudo::Event),
     /// Events are missing here: becomes a gap.
     Loss(Loss),
     /// Input that is not what its source promises: becomes an `UnparsedObservation`.
@@ -187,8 +189,9 @@ impl Outlet {
 
 impl SourceName {
     /// Every source, highest first.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Audit,
+        Self::Sudo,
         Self::Journal,
         Self::File,
         Self::Api,
@@ -212,6 +215,7 @@ impl SourceName {
             Self::Api => "api",
             Self::Kubernetes => "kubernetes",
             Self::Otlp => "otlp",
+            Self::Sudo => "sudo",
         }
     }
 }

@@ -91,6 +91,7 @@ fn look(config: &Config) -> Vec<Finding> {
         &config.sources.kubernetes.listen,
         config.sources.kubernetes.ready(),
     ));
+    findings.push(listening("source sudo", "sources.sudo", &config.sources.sudo.listen, config.sources.sudo.ready()));
     findings.push(listening("source otlp", "sources.otlp", &config.sources.otlp.listen, config.sources.otlp.ready()));
     findings.push(docker(config));
     findings.push(socket("source vault", config.sources.vault.is_off(), "sources.vault.unix or .tcp"));

@@ -17,6 +17,8 @@ pub mod kubernetes;
 
 pub mod otlp;
 
+mod sudo;
+
 pub mod actor;
 
 pub mod report;
@@ -138,6 +140,10 @@ impl Normalizer {
                 vec![self.posted(observation, &post.event, &origin)]
             }
             Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),
+            Payload::Sudo(event) => {
+                let id = self.event_id(observation, 0);
+                vec![sudo::draft(&self.host, &mut self.names, id, observation.time, event)]
+            }
             Payload::Log(log) => vec![self.log(observation, log)],
             Payload::Line(line) => self.line(observation, line),
             Payload::Loss(loss) => {

@@ -24,6 +24,7 @@ use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
 use crate::sources::otlp::OtlpSource;
 use crate::sources::{cloudtrail, docker, syslog, vault};
+use crate::sources::sudo::SudoSource;
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -147,6 +148,7 @@ impl Roster {
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
             SourceName::Api => ApiSource::open(&self.sources.api, &self.state_dir).await?.run(intake.prompt(), stop).await,
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
+            SourceName::Sudo => SudoSource::open(&self.sources.sudo).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
             SourceName::Docker => docker::run(self.sources.docker.clone(), cursors, intake, stop).await,
             SourceName::Vault => vault::run(&self.sources.vault, intake.prompt(), stop).await,
@@ -181,6 +183,7 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::CloudTrail => sources.cloudtrail.is_empty().then_some("no [[sources.cloudtrail]] is given"),
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
         SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
+        SourceName::Sudo => sources.sudo.listen.is_empty().then_some("sources.sudo.listen is not given"),
         SourceName::Otlp => sources.otlp.listen.is_empty().then_some("sources.otlp.listen is not given"),
     }
 }

@@ -21,6 +21,8 @@ pub mod kubernetes;
 
 pub mod otlp;
 
+pub mod sudo;
+
 mod listener;
 
 pub mod inlet;

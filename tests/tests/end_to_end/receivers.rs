@@ -1,6 +1,6 @@
 //! What clients that are not ours send to the agent over the network: their own bytes, from the wire to a look-up.
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use edgetrail_tests::deployment::Deployment;
@@ -89,6 +89,50 @@ fn opentelemetry_s_own_exporters_are_answered_and_their_records_looked_up() {
     let url = format!("http://127.0.0.1:{port}/v1/logs");
     assert_eq!(posted(&url, &["-H", "content-type: application/json"], &request), "200");
     assert_eq!(wait_for(&deployment, "OrderPay", 1).len(), 1);
+}
+
+/// sudo with a sudoers file of its own, in a mount namespace: the machine's is not touched.
+fn sudo(sudoers: &std::path::Path, words: &[&str]) -> Output {
+    let mut shell = Command::new("unshare");
+    let script = "mount --bind \"$0\" /etc/sudoers && exec \"$@\"";
+    shell.args(["-m", "sh", "-c", script]).arg(sudoers).args(words).output().expect("unshare can be run")
+}
+
+#[test]
+fn sudo_tells_the_agent_before_it_runs_a_command_and_runs_none_without_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can give sudo another sudoers file");
+        return;
+    }
+    let port = free_port();
+    let mut deployment = Deployment::with_settings(&format!("[sources.sudo]\nlisten = [\"127.0.0.1:{port}\"]\n"));
+    let sudoers = tempfile::NamedTempFile::new().unwrap();
+    let rules = format!(
+        "Defaults log_servers = 127.0.0.1:{port}\nDefaults log_exit_status\nroot ALL=(ALL:ALL) NOPASSWD: ALL\nnobody ALL=(root) NOPASSWD: /bin/true\n"
+    );
+    std::fs::write(sudoers.path(), rules).unwrap();
+    std::fs::set_permissions(sudoers.path(), std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+    let ran = sudo(sudoers.path(), &["sudo", "-n", "-u", "nobody", "id", "-u"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    let refused = sudo(sudoers.path(), &["setpriv", "--reuid=nobody", "--clear-groups", "sudo", "-n", "/bin/false"]);
+    assert!(!refused.status.success(), "{}", text(&refused));
+    let records = wait_for(&deployment, "RunCommand", 2);
+    assert_eq!(records.len(), 2, "{records:#?}");
+    let (denied, run): (Vec<&Value>, Vec<&Value>) = records.iter().partition(|record| record["errorCode"] == "AccessDenied");
+    assert_eq!((denied.len(), run.len()), (1, 1), "{records:#?}");
+    let command = run[0]["requestParameters"]["command"].as_str().unwrap();
+    assert!(command.starts_with('/') && command.ends_with("/id -u"), "{command}");
+    assert_eq!(run[0]["requestParameters"]["user"], "nobody");
+    assert_eq!(run[0]["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"], "root");
+    assert_eq!(denied[0]["userIdentity"]["userName"], "nobody");
+    // Nobody but root is sudo.
+    let forged = Command::new("setpriv")
+        .args(["--reuid=nobody", "--clear-groups", "sudo_sendlog", "-h", "127.0.0.1", "-p", &port.to_string(), "/nonexistent"])
+        .output();
+    assert!(forged.is_ok_and(|output| !output.status.success()));
+    deployment.kill_agent(0);
+    let ran = sudo(sudoers.path(), &["sudo", "-n", "-u", "nobody", "id", "-u"]);
+    assert!(!ran.status.success(), "it ran without being recorded: {}", text(&ran));
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(super) trait Answer: Send + Sync + 'static {
 }
 
 /// A TLS handshake that takes longer is given up.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// A request's head that takes longer is given up; also how long an idle connection is kept.
 const HEAD_WAIT: Duration = Duration::from_secs(60);
