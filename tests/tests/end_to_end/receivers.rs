@@ -108,7 +108,7 @@ fn sudo_tells_the_agent_before_it_runs_a_command_and_runs_none_without_it() {
     let mut deployment = Deployment::with_settings(&format!("[sources.sudo]\nlisten = [\"127.0.0.1:{port}\"]\n"));
     let sudoers = tempfile::NamedTempFile::new().unwrap();
     let rules = format!(
-        "Defaults log_servers = 127.0.0.1:{port}\nDefaults:nobody !authenticate\nroot ALL=(ALL:ALL) NOPASSWD: ALL\nnobody ALL=(root) NOPASSWD: /bin/true\n"
+        "Defaults log_servers = 127.0.0.1:{port}\nDefaults !ignore_logfile_errors\nDefaults:nobody !authenticate\nroot ALL=(ALL:ALL) NOPASSWD: ALL\nnobody ALL=(root) NOPASSWD: /bin/true\n"
     );
     std::fs::write(sudoers.path(), rules).unwrap();
     std::fs::set_permissions(sudoers.path(), std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();

@@ -1,7 +1,7 @@
 //! sudo's log server: what sudo itself says of each command, before it runs it.
 //!
 //! sudo waits for this server's hello before it runs anything, and it has it only after a commit has just succeeded: a
-//! full buffer therefore stops sudo, unless sudoers says otherwise. What it then tells is committed at once; a command
+//! full buffer therefore stops a sudo that sudoers tells to heed it. What it then tells is committed at once; a command
 //! whose acceptance can't be committed is aborted. On this host only root is listened to, for nobody else is sudo; from
 //! elsewhere, who shows a certificate.
 
