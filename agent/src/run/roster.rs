@@ -23,8 +23,8 @@ use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
 use crate::sources::otlp::OtlpSource;
-use crate::sources::{cloudtrail, docker, syslog, vault};
 use crate::sources::sudo::SudoSource;
+use crate::sources::{cloudtrail, docker, syslog, vault};
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
