@@ -172,6 +172,14 @@ impl Deployment {
     }
 
     fn join_agent(&mut self, number: usize, scope: Scope, settings: &str) {
+        self.prepare_agent(number, settings);
+        let agent = &self.agents[number];
+        self.enroll(scope, &agent.dir, None);
+        self.start_agent(number);
+    }
+
+    /// An agent's directories and configuration.
+    fn prepare_agent(&mut self, number: usize, settings: &str) {
         let dir = self.dir.path().join(format!("agent-{number}"));
         std::fs::create_dir_all(&dir).expect("a directory can be made");
         // Unix socket paths are short: 108 bytes.
@@ -184,27 +192,48 @@ impl Deployment {
         std::fs::write(dir.join("agent.toml"), config).expect("the configuration can be written");
         std::fs::create_dir_all(dir.join("agent.d")).expect("a directory can be made");
         std::fs::write(dir.join("agent.d/settings.toml"), settings).expect("the configuration can be written");
-        self.enroll(scope, &dir);
         self.agents.push(Agent { dir, socket, process: None });
-        self.start_agent(number);
     }
 
-    /// Makes a token and joins with it.
-    fn enroll(&self, scope: Scope, agent_dir: &Path) {
+    /// One more agent, which joins at this URL: a relay's.
+    pub fn join_agent_at(&mut self, scope: Scope, url: &str) -> usize {
+        let number = self.agents.len();
+        self.prepare_agent(number, "");
+        let agent = &self.agents[number];
+        self.enroll(scope, &agent.dir, Some(url));
+        self.start_agent(number);
+        number
+    }
+
+    /// Makes a token and joins with it, at home's URL or another.
+    fn enroll(&self, scope: Scope, agent_dir: &Path, url: Option<&str>) {
         let mut create = self.collector_command();
         create.args(["token", "create", "--account", scope.account, "--region", scope.region, "-o", "json"]);
         let output = succeed(&mut create);
         let token: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
         let member = |name: &str| token[name].as_str().unwrap_or_else(|| panic!("no {name} in {token}")).to_owned();
         let mut join = Command::new(binary("edgetrail-agent"));
-        join.args(["join", &member("url"), "--token", &member("token"), "--ca-pin", &member("ca_pin"), "--config"]);
+        join.args([
+            "join",
+            url.unwrap_or(&member("url")),
+            "--token",
+            &member("token"),
+            "--ca-pin",
+            &member("ca_pin"),
+            "--config",
+        ]);
         succeed(join.arg(agent_dir.join("agent.toml")));
     }
 
     /// Joins the agent anew, as its rightful operator, and starts it: the first agent of the home account alone.
     pub fn rejoin_agent(&mut self, number: usize) {
+        self.rejoin_agent_at(number, None);
+    }
+
+    /// The same at a relay's URL.
+    pub fn rejoin_agent_at(&mut self, number: usize, url: Option<&str>) {
         self.kill_agent(number);
-        self.enroll(HOME, &self.agents[number].dir);
+        self.enroll(HOME, &self.agents[number].dir, url);
         self.start_agent(number);
     }
 
@@ -416,6 +445,11 @@ impl Deployment {
 
     /// Another command of `edgetrail-verify`, over the same trail.
     pub fn verify_by(&self, command_line: &[&str], arguments: &[&str]) -> Output {
+        self.verify_with(&self.ca(), command_line, arguments)
+    }
+
+    /// The same by these roots.
+    pub fn verify_with(&self, ca: &Path, command_line: &[&str], arguments: &[&str]) -> Output {
         let mut command = Command::new(binary("edgetrail-verify"));
         command.args(command_line);
         match &self.s3 {
@@ -429,7 +463,7 @@ impl Deployment {
         };
         command
             .args(["--keys", &format!("https://{}:{}/v1/keys", self.layout.address, self.api_port), "--ca"])
-            .arg(self.ca())
+            .arg(ca)
             .args(arguments);
         command.output().expect("edgetrail-verify starts")
     }

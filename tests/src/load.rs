@@ -65,7 +65,13 @@ impl Load {
     }
 
     /// Ends the load, waits until all of it is delivered and digested, and judges.
-    pub fn finish(mut self, deployment: &Deployment) -> Outcome {
+    pub fn finish(self, deployment: &Deployment) -> Outcome {
+        let ca = deployment.ca();
+        self.finish_with(deployment, &ca)
+    }
+
+    /// The same by these roots.
+    pub fn finish_with(mut self, deployment: &Deployment, ca: &Path) -> Outcome {
         self.rest();
         let noted = self.noted();
         assert!(!noted.is_empty(), "nothing was answered");
@@ -77,7 +83,7 @@ impl Load {
         let counts = generated(deployment);
         let coverage = delivered::digest_coverage(&deployment.trail());
         assert!(coverage.values().all(|times| *times == 1), "each log file is in exactly one digest");
-        let audit = deployment.verify(&["-o", "json"]);
+        let audit = deployment.verify_with(ca, &["trail"], &["-o", "json"]);
         let report: Value = serde_json::from_slice(&audit.stdout).unwrap_or_else(|_| panic!("{}", text(&audit)));
         assert_eq!(report["integrity"], true, "{report:#}");
         Outcome {

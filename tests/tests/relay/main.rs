@@ -3,7 +3,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod forks;
+mod identity;
 mod kill;
 mod lost;
+mod many;
 mod regions;
+mod restored;
+mod standing;
 mod station;

@@ -17,6 +17,7 @@ pub(crate) struct Station {
     pub(crate) name: &'static str,
     dir: PathBuf,
     pub(crate) ingest: u16,
+    api: u16,
     process: Option<Process>,
 }
 
@@ -42,13 +43,29 @@ impl Station {
         let mut join = Command::new(binary("edgetrail-collector"));
         join.args(["relay", "join", &member("url"), "--token", &member("token"), "--ca-pin", &member("ca_pin"), "--config"]);
         succeed(join.arg(dir.join("collector.toml")));
-        let mut station = Self { name, dir, ingest, process: None };
+        let mut station = Self { name, dir, ingest, api, process: None };
         station.start();
         station
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.ingest)
+    }
+
+    /// Where agents join.
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// The relay's program with its configuration; the command is still to be given.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(binary("edgetrail-collector"));
+        command.arg("--config").arg(self.dir.join("collector.toml"));
+        command
     }
 
     fn spawn(&self, crash_point: Option<&str>) -> Process {
