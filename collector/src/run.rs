@@ -91,6 +91,7 @@ impl Collector {
         let api_address = address(&api_listener, &config.api);
 
         let control = Control::open(dir).map_err(open_error("the control store"))?;
+        control.no_relay_is_connected().map_err(open_error("the control store"))?;
         let names: Vec<String> = config.ingest.names.iter().chain(&config.api.names).cloned().collect();
         let options = PkiOptions {
             authority: AuthorityOptions {

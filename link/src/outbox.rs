@@ -72,6 +72,27 @@ pub struct Run {
     pub evidence: Box<(Header, Seal, Receipt)>,
 }
 
+/// Something of a fork that a relay holds: home keeps it as evidence.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    pub stream: StreamId,
+    /// Of the header or open.
+    pub hash: Hash,
+    pub act: BranchAct,
+    /// The relay has refused it, and frozen its agent for it. Home may not see by itself why: that a party was told to be
+    /// behind, nobody knows but whoever told it.
+    pub refused: bool,
+}
+
+/// What a party to a fork did.
+#[derive(Clone, Debug)]
+pub enum BranchAct {
+    Opened(Opening),
+    Sealed(Box<OutgoingBatch>),
+    /// It showed a collector's receipt for a batch; the batch itself never came.
+    Showed(Box<(Header, Seal, Receipt)>),
+}
+
 /// What the collector said of a stream on resuming; drives rollback detection in the store.
 #[derive(Clone, Debug)]
 pub struct CollectorPosition {
@@ -146,5 +167,15 @@ pub trait Outbox: Send + Sync + 'static {
     /// Where the stream goes on if batch k is not held: a relay's copy of it may have holes. `None`: nowhere yet.
     fn next_run(&self, _stream: StreamId, _k: u64) -> Result<Option<Run>, OutboxError> {
         Ok(None)
+    }
+
+    /// What the collector has not kept yet of the agent's forks, and can judge by what it holds; a relay's alone.
+    fn next_of_branches(&self) -> Result<Option<Branch>, OutboxError> {
+        Ok(None)
+    }
+
+    /// The collector keeps it as evidence, durably, or has committed it after all.
+    fn kept(&self, _stream: StreamId, _hash: Hash) -> Result<(), OutboxError> {
+        Ok(())
     }
 }

@@ -3,10 +3,13 @@
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
+use edgetrail_disk::Medium;
+use edgetrail_proto::record::format_time;
 use serde_json::json;
 
 use super::{Of, Output};
 use crate::config::Config;
+use crate::relay::{Owed, RelayPapers, owed};
 use crate::sinks::Sink;
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +79,18 @@ fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
     findings.push(port("ingest", config.ingest.listen));
     findings.push(port("api", config.api.listen));
 
+    if config.relay.is_some() {
+        findings.push(match RelayPapers::load(dir) {
+            Ok(papers) => ok("relay", format!("{} of {}", papers.identity.name, papers.home)),
+            Err(cause) => error("relay", format!("{:#}", anyhow::Error::from(cause))),
+        });
+        findings.push(match owed(&Medium::real(), dir) {
+            Ok(owed) => owing(&owed),
+            Err(cause) => error("home", format!("{:#}", anyhow::Error::from(cause))),
+        });
+        // It delivers nothing.
+        return Ok(findings);
+    }
     let probed = super::serve::runtime()?.block_on(async {
         let sink = Sink::open(&config.trail.sink, &config.trail.bucket, config.trail.kms_key.as_deref())?;
         sink.probe(config.trail.prefix.as_deref(), config.home.account.as_str()).await
@@ -85,6 +100,20 @@ fn check(config: &Config) -> anyhow::Result<Vec<Finding>> {
         Err(cause) => error("trail", format!("{:#}", anyhow::Error::from(cause))),
     });
     Ok(findings)
+}
+
+/// What a relay has yet to bring home.
+fn owing(owed: &Owed) -> Finding {
+    let Owed { connected_ns, last_receipt_ns, agents, .. } = owed;
+    let batches: u64 = agents.values().sum();
+    let heard = match connected_ns {
+        Some(since) => format!("heard since {}", format_time(*since)),
+        None => "not heard now".to_owned(),
+    };
+    let receipt = last_receipt_ns.map_or_else(|| "none yet".to_owned(), format_time);
+    let verdict = if connected_ns.is_none() && batches > 0 { Verdict::Warning } else { Verdict::Ok };
+    let text = format!("{heard}, last receipt {receipt}, owing {batches} batches of {} agents", agents.len());
+    Finding { verdict, what: "home", text }
 }
 
 /// A port that is in use may be the running collector's own.

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use access_keys::AccessKey;
 pub use acts::{Act, Operator, User};
 pub use agents::Agent;
-pub use relays::Relay;
+pub use relays::{Relay, Standing};
 pub use tokens::{Grant, NewRelayToken, NewToken, Token};
 pub use trails::TrailConfig;
 

@@ -27,11 +27,31 @@ pub struct Relay {
     pub revoked_ns: Option<u64>,
     pub forgotten_ns: Option<u64>,
     pub last_seen_ns: Option<u64>,
+    /// Since when it follows home; `None` while it does not.
+    pub connected_ns: Option<u64>,
+    /// As it has said last.
+    pub standing: Option<Standing>,
     /// What it signs receipts with, and signed with before: statements that are still to be signed by the CA.
     pub receipt_keys: Vec<ReceiptKey>,
 }
 
-const COLUMNS: &str = "name, names, version, certificate_serial, certificate_expires, joined, revoked, forgotten, last_seen";
+/// How much of what a relay holds home has no receipt for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Agents with something to bring.
+    pub owing: u64,
+    /// Streams that home lets wait.
+    pub waiting: u64,
+    /// The newest of home's receipts that it has.
+    pub last_receipt_ns: Option<u64>,
+}
+
+const COLUMNS: &str =
+    "relays.name, names, version, certificate_serial, certificate_expires, joined, revoked, forgotten, last_seen,
+  connected, owing, waiting, last_receipt";
+
+/// Of a relay that has said nothing yet there is no standing.
+const FROM: &str = "FROM relays LEFT JOIN relay_standings ON relay_standings.name = relays.name";
 
 impl Control {
     /// Puts down a relay that joined, joined again or renewed; its receipt keys are added to those it had. A join with a
@@ -71,7 +91,7 @@ impl Control {
 
     pub fn relay(&self, name: &RelayName) -> Result<Option<Relay>, ControlError> {
         let connection = self.lock();
-        let mut select = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM relays WHERE name = ?1"))?;
+        let mut select = connection.prepare_cached(&format!("SELECT {COLUMNS} {FROM} WHERE relays.name = ?1"))?;
         let found = select.query_row([name.as_str()], |row| Ok(read_relay(row))).optional()?.transpose()?;
         found.map(|relay| with_keys(&connection, relay)).transpose()
     }
@@ -101,6 +121,32 @@ impl Control {
         Ok(())
     }
 
+    /// Notes how a relay says that it stands.
+    pub fn relay_stands(&self, name: &RelayName, standing: Standing) -> Result<(), ControlError> {
+        let Standing { owing, waiting, last_receipt_ns } = standing;
+        self.lock().execute(
+            "INSERT INTO relay_standings (name, owing, waiting, last_receipt) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (name) DO UPDATE SET owing = ?2, waiting = ?3, last_receipt = ?4",
+            params![name.as_str(), owing.cast_signed(), waiting.cast_signed(), last_receipt_ns.map(u64::cast_signed)],
+        )?;
+        Ok(())
+    }
+
+    /// Notes since when a relay follows home, or that it does no more.
+    pub fn relay_connected(&self, name: &RelayName, since_ns: Option<u64>) -> Result<(), ControlError> {
+        self.lock().execute(
+            "INSERT INTO relay_standings (name, connected) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET connected = ?2",
+            params![name.as_str(), since_ns.map(u64::cast_signed)],
+        )?;
+        Ok(())
+    }
+
+    /// At start: nobody is connected yet.
+    pub fn no_relay_is_connected(&self) -> Result<(), ControlError> {
+        self.lock().execute("UPDATE relay_standings SET connected = NULL", [])?;
+        Ok(())
+    }
+
     fn mark_relay(&self, sql: &str, act: &str, name: &RelayName, now_ns: u64) -> Result<(), ControlError> {
         {
             let mut connection = self.lock();
@@ -116,7 +162,7 @@ impl Control {
 }
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<Relay>, ControlError> {
-    let mut select = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM relays ORDER BY name"))?;
+    let mut select = connection.prepare_cached(&format!("SELECT {COLUMNS} {FROM} ORDER BY relays.name"))?;
     let mut rows = select.query([])?;
     let mut relays = Vec::new();
     while let Some(row) = rows.next()? {
@@ -125,10 +171,12 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<Relay>, ControlError> {
     Ok(relays)
 }
 
-/// What is acted upon: all but when each was last seen.
+/// What is acted upon: all but when each was last seen, and how it stands.
 pub(super) fn watched(connection: &Connection) -> Result<Vec<Relay>, ControlError> {
     let mut relays = all(connection)?;
-    relays.iter_mut().for_each(|relay| relay.last_seen_ns = None);
+    for relay in &mut relays {
+        (relay.last_seen_ns, relay.connected_ns, relay.standing) = (None, None, None);
+    }
     Ok(relays)
 }
 
@@ -153,6 +201,11 @@ fn read_relay(row: &Row<'_>) -> Result<Relay, ControlError> {
         revoked_ns: time(6)?,
         forgotten_ns: time(7)?,
         last_seen_ns: time(8)?,
+        connected_ns: time(9)?,
+        standing: match (time(10)?, time(11)?) {
+            (Some(owing), Some(waiting)) => Some(Standing { owing, waiting, last_receipt_ns: time(12)? }),
+            _ => None,
+        },
         receipt_keys: Vec::new(),
     })
 }

@@ -37,6 +37,9 @@ CREATE TABLE IF NOT EXISTS relays (        -- names: a JSON array of DNS names a
   certificate_serial TEXT NOT NULL, certificate_expires INTEGER NOT NULL,
   joined INTEGER NOT NULL, revoked INTEGER, forgotten INTEGER, last_seen INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS relay_standings (  -- as each says of itself, and since when it is connected
+  name TEXT PRIMARY KEY, connected INTEGER, owing INTEGER, waiting INTEGER, last_receipt INTEGER
+) STRICT;
 CREATE TABLE IF NOT EXISTS relay_keys (    -- receipt keys, kept for ever: receipts are checked long after
   public_key BLOB PRIMARY KEY, relay TEXT NOT NULL, not_before INTEGER NOT NULL, not_after INTEGER NOT NULL
 ) STRICT;

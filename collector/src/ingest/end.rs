@@ -5,6 +5,7 @@ use edgetrail_proto::chain::Head;
 use edgetrail_proto::identity::StreamId;
 use tonic::Status;
 
+use super::RestoreError;
 use super::batch::BatchError;
 use super::opening::OpeningError;
 use super::party::PartyError;
@@ -13,7 +14,6 @@ use super::resume::{ResumeError, named_head, stream_bytes};
 use super::take_up::TakeUpError;
 use crate::control::ControlError;
 use crate::ledger::{CommitError, LedgerError};
-use crate::pki::PkiError;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(super) enum End {
     #[error("the evidence for a take-up does not hold")]
     TakeUp(#[source] TakeUpError),
     #[error("the collector was restored, and can't make a new receipt key")]
-    Restored(#[source] Box<PkiError>),
+    Restored(#[source] Box<RestoreError>),
     #[error("stream {stream} is not of the agent that sends it")]
     OtherAgent { stream: StreamId },
     #[error("the agent stands elsewhere than the ledger")]

@@ -1,14 +1,15 @@
 //! Security events of ingest: records that were quarantined, peers that were refused.
 //!
 //! They enter the ledger through the internal stream, under the agent's account and region. One of a kind for an agent
-//! in [`INTERVAL`] carries the count of all since the one before: a broken or hostile agent can't flood the ledger.
+//! in [`INTERVAL`] carries the count of all since the one before: a broken or hostile agent can't flood the ledger. A relay,
+//! which has no internal stream, posts them on a board of its own, from where they go to home.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgetrail_link::tls::PeerId;
-use edgetrail_proto::identity::{AccountId, AgentId, Region};
+use edgetrail_proto::identity::{AccountId, AgentId, Region, RelayName};
 use edgetrail_proto::record::{EventCategory, EventType, Record, UserIdentity};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -44,15 +45,37 @@ type Subject = (PeerId, AgentId, Noticed);
 /// When the last event of a subject was written, and how many were not since.
 type Written = (Instant, u64);
 
+/// What a relay's ingest noticed, for home to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The eventName.
+    pub name: &'static str,
+    pub agent: AgentId,
+    pub count: u64,
+    pub address: String,
+    pub reason: String,
+    /// A JSON object.
+    pub details: Value,
+}
+
+/// Where notices go that nobody here can record.
+pub trait NoticeBoard: Send + Sync + std::fmt::Debug + 'static {
+    /// Blocks on disk.
+    fn post(&self, notice: Notice);
+}
+
 /// Writes events, at a bounded rate.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     internal: Option<Internal>,
+    board: Option<Arc<dyn NoticeBoard>>,
     last: Mutex<HashMap<Subject, Written>>,
 }
 
 impl Noticed {
-    const fn name(self) -> &'static str {
+    pub(super) const ALL: [Self; 4] = [Self::QuarantineRecords, Self::RefuseAgent, Self::DetectFork, Self::AwaitBatches];
+
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::QuarantineRecords => "QuarantineRecords",
             Self::RefuseAgent => "RefuseAgent",
@@ -64,16 +87,34 @@ impl Noticed {
 
 impl Events {
     pub(super) fn new(internal: Internal) -> Self {
-        Self { internal: Some(internal), last: Mutex::default() }
+        Self { internal: Some(internal), ..Self::default() }
+    }
+
+    pub(super) fn posting(board: Arc<dyn NoticeBoard>) -> Self {
+        Self { board: Some(board), ..Self::default() }
     }
 
     /// Writes an event about `count` of what was noticed, or keeps the count for the next one.
     pub(super) async fn notice(&self, noticed: Noticed, party: &Party, address: &str, count: u64, reason: &str, details: Value) {
-        let Some(internal) = &self.internal else { return };
+        if self.internal.is_none() && self.board.is_none() {
+            return;
+        }
         let Some(count) = self.due((party.peer(), party.agent(), noticed), count, Instant::now()) else { return };
-        let record = event(noticed, party, internal.home(), address, count, reason, details);
-        if let Err(error) = internal.record(record).await {
-            tracing::warn!(%error, event = noticed.name(), "a security event could not be recorded");
+        if let Some(internal) = &self.internal {
+            let about = About { agent: party.agent(), scope: party.scope(), relay: relay_of(party) };
+            let record = event(noticed, &about, internal.home(), address, count, reason, details);
+            if let Err(error) = internal.record(record).await {
+                tracing::warn!(%error, event = noticed.name(), "a security event could not be recorded");
+            }
+            return;
+        }
+        // Home notices by itself what is wrong inside a batch that it is brought.
+        if let Some(board) = self.board.clone().filter(|_| noticed != Noticed::QuarantineRecords) {
+            let (address, reason) = (address.to_owned(), reason.to_owned());
+            let notice = Notice { name: noticed.name(), agent: party.agent(), count, address, reason, details };
+            if tokio::task::spawn_blocking(move || board.post(notice)).await.is_err() {
+                tracing::warn!(event = noticed.name(), "a security event could not be posted");
+            }
         }
     }
 
@@ -103,23 +144,42 @@ impl Events {
     }
 }
 
-fn event(
+/// Whom an event is about.
+pub(super) struct About<'a> {
+    pub(super) agent: AgentId,
+    /// The agent's account and region, where a stream of it is known.
+    pub(super) scope: Option<&'a (AccountId, Region)>,
+    /// Who brought it, or noticed it.
+    pub(super) relay: Option<RelayName>,
+}
+
+fn relay_of(party: &Party) -> Option<RelayName> {
+    match party.peer() {
+        PeerId::Relay(name) => Some(name),
+        PeerId::Agent(_) => None,
+    }
+}
+
+pub(super) fn event(
     noticed: Noticed,
-    party: &Party,
+    about: &About<'_>,
     home: &(AccountId, Region),
     address: &str,
     count: u64,
     reason: &str,
     details: Value,
 ) -> Record {
-    let mut parameters = json!({ "agent": party.agent().to_string(), "count": count, "reason": reason });
-    if let (Some(parameters), PeerId::Relay(name)) = (parameters.as_object_mut(), party.peer()) {
-        parameters.insert("relay".to_owned(), name.to_string().into());
+    let mut parameters = json!({ "agent": about.agent.to_string(), "count": count, "reason": reason });
+    if let (Some(parameters), Some(relay)) = (parameters.as_object_mut(), &about.relay) {
+        parameters.insert("relay".to_owned(), relay.to_string().into());
     }
     // Of an agent that no stream is known of, the event is the home account's.
-    let (account, region) = party.scope().unwrap_or(home);
+    let (account, region) = about.scope.unwrap_or(home);
     if let (Some(parameters), Value::Object(details)) = (parameters.as_object_mut(), details) {
-        parameters.extend(details);
+        // Who says it, and of whom, is not for the details to say.
+        details.into_iter().for_each(|(name, value)| {
+            parameters.entry(name).or_insert(value);
+        });
     }
     Record {
         user_identity: UserIdentity {

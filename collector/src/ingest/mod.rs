@@ -24,6 +24,7 @@ mod party;
 mod receipts;
 mod relays;
 mod renewal;
+mod report;
 mod resume;
 mod session;
 mod take_up;
@@ -39,6 +40,8 @@ use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming, PeerId};
 use edgetrail_link::transport::Listen;
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
+use edgetrail_proto::chain::Receipt;
+use edgetrail_proto::identity::RelayName;
 use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -47,19 +50,21 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::doors::doors;
-pub use self::events::EVENT_SOURCE;
 use self::events::Events;
+pub use self::events::{EVENT_SOURCE, Notice, NoticeBoard};
 use self::fence::Fence;
+use self::follow::Followers;
 pub use self::limits::IngestLimits;
 use self::limits::Room;
 pub use self::losses::{LossError, go_on_restored, report_losses};
 pub use self::relays::Relays;
+pub use self::report::NOTICES_MAX;
 use self::session::Session;
 use self::trust::HomeTrust;
 pub use self::trust::Trust;
 use crate::control::Control;
 use crate::internal::Internal;
-use crate::ledger::{Ledger, Missing, Why};
+use crate::ledger::{Ledger, LedgerError};
 use crate::pki::{Pki, PkiError};
 
 /// Batches of one agent that are read and not yet committed. Full ones are 16 MiB decoded; the ledger's queue bounds
@@ -110,6 +115,9 @@ struct Context {
     fence: Fence,
     room: Arc<Room>,
     events: Events,
+    /// Held while a new receipt key is made: two that find the same restore make one.
+    restoring: tokio::sync::Mutex<()>,
+    followers: Followers,
     sessions: TaskTracker,
     stop: CancellationToken,
 }
@@ -124,18 +132,40 @@ pub enum IngestError {
     },
 }
 
+/// Why a collector that was restored can't go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RestoreError {
+    #[error("the ledger can't be read")]
+    Ledger(#[source] LedgerError),
+    #[error("no new receipt key can be made")]
+    Pki(#[source] PkiError),
+    #[error("making a receipt key ended in a panic")]
+    Panicked,
+}
+
 impl Context {
-    /// An own receipt beyond the own head: this ledger is an older copy, and gives out indexes for the second time.
-    fn note_restore(&self, missing: &Missing) -> Result<(), PkiError> {
-        if missing.why != (Why::CollectorLost { signer: self.ledger.signs_as() }) {
-            return Ok(());
-        }
-        tracing::error!(
-            stream = %missing.stream, from = missing.from, to = missing.to,
-            "an agent shows this collector's own receipt for what the ledger lacks: it goes on under a new receipt key"
-        );
-        self.ledger.sign_with(Arc::new(self.trust.renew_receipt_key()?));
-        Ok(())
+    /// An own receipt for what the ledger does not hold: it is an older copy, and gives out indexes for the second time.
+    async fn note_restore(self: &Arc<Self>, by: Receipt) -> Result<(), RestoreError> {
+        let _one = self.restoring.lock().await;
+        let context = Arc::clone(self);
+        let noting = move || {
+            if by.key != context.ledger.signs_as() {
+                return Ok(());
+            }
+            let committed = context.ledger.committed(by.stream, by.k).map_err(RestoreError::Ledger)?;
+            if committed.is_some_and(|committed| (committed.hash, committed.index) == (by.head, by.ledger_index)) {
+                return Ok(());
+            }
+            tracing::error!(
+                stream = %by.stream, k = by.k, index = by.ledger_index,
+                "somebody shows this collector's own receipt for what the ledger lacks: it is an older copy, and goes on under a \
+                 new receipt key"
+            );
+            let key = context.trust.renew_receipt_key().map_err(RestoreError::Pki)?;
+            context.ledger.sign_with(Arc::new(key));
+            Ok(())
+        };
+        tokio::task::spawn_blocking(noting).await.map_err(|_panicked| RestoreError::Panicked)?
     }
 
     /// Losses that the ledger has put on record become gaps; what fails now is tried at the next one, and at start.
@@ -166,12 +196,23 @@ impl Ingest {
             room: Arc::new(Room::new(limits)),
             events: internal.clone().map(Events::new).unwrap_or_default(),
             internal,
+            restoring: tokio::sync::Mutex::default(),
+            followers: Followers::default(),
             sessions: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
         // One address may be a whole fleet's: an agent's own connections are few by its certificate.
         let crowd = CrowdLimits { connections: limits.connections, connections_of_address: limits.connections };
         Self { context: Arc::new(context), crowd }
+    }
+
+    /// What ingest notices goes to `board`, where there is no internal stream to record it in.
+    #[must_use]
+    pub fn noticing(mut self, board: Arc<dyn NoticeBoard>) -> Self {
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.events = Events::posting(board);
+        }
+        self
     }
 
     /// Serves until stopped; then each session answers what is committed, and ends.
@@ -248,13 +289,34 @@ impl wire::ingest_server::Ingest for Service {
     type FollowStream = ReceiverStream<Result<wire::HomeState, Status>>;
 
     async fn follow(&self, request: Request<wire::FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
-        let peer = request.extensions().get::<ConnectionInfo>().and_then(|info| info.peer.clone());
-        let Some(relay) = peer.map(|peer| peer.identity.id()).filter(|id| matches!(id, PeerId::Relay(_))) else {
-            return Err(Status::permission_denied("relays follow, nobody else"));
-        };
+        let relay = relay_of(&request)?;
+        let receipt = request.into_inner().receipt;
+        // One that this home's keys do not verify shows nothing.
+        if let Ok(receipt) = self.0.trust.receipt_keys().verify(&receipt) {
+            let noted = self.0.note_restore(receipt).await;
+            noted.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "the collector was restored, and can't go on");
+                Status::unavailable("home can't say now")
+            })?;
+        }
         let (states, outbound) = mpsc::channel(1);
-        drop(self.0.sessions.spawn(follow::tell(Arc::clone(&self.0), relay, states)));
+        drop(self.0.sessions.spawn(follow::follow(Arc::clone(&self.0), relay, states)));
         Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+
+    async fn report(&self, request: Request<wire::RelayReport>) -> Result<Response<wire::RelayReported>, Status> {
+        let relay = relay_of(&request)?;
+        report::take(&self.0, &relay, request.into_inner()).await?;
+        Ok(Response::new(wire::RelayReported {}))
+    }
+}
+
+/// The relay that the connection's certificate names.
+fn relay_of<T>(request: &Request<T>) -> Result<RelayName, Status> {
+    let peer = request.extensions().get::<ConnectionInfo>().and_then(|info| info.peer.clone());
+    match peer.map(|peer| peer.identity.id()) {
+        Some(PeerId::Relay(name)) => Ok(name),
+        _ => Err(Status::permission_denied("this is for relays alone")),
     }
 }
 

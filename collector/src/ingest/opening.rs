@@ -142,11 +142,11 @@ mod tests {
             let party = Party::of(&PeerIdentity::Agent(identity.parse().unwrap()));
             let certificate_chain = vec![other.clone().into(), open.clone().into()];
             let (binding, signature) = (other.clone().into(), other.clone().into());
-            let opening = wire::Opening { open: open.clone().into(), binding, signature, certificate_chain };
+            let opening = wire::Opening { open: open.clone().into(), binding, signature, certificate_chain, fork: false };
             prop_assert!(verify(&opening, &party, &*HOME).is_err());
             let (header, seal, body) = (open.into(), other.clone().into(), other.into());
             let encoding = i32::try_from(number % 5).unwrap();
-            let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, caller_waits: false, named_receipts: Vec::new() };
+            let batch = wire::Batch { header, seal, encoding, body, body_bytes: number, ..wire::Batch::default() };
             prop_assert!(Received::read(batch, Bringer::Relay).is_err());
         }
     }

@@ -74,7 +74,8 @@ pub(super) fn answer(
         opens.push(open);
     }
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
-    if let Some(latest) = latest.filter(|latest| is_shut_out(latest, joined_ns)) {
+    // A relay that brings a frozen agent's batches is not that agent: they are evidence.
+    if let Some(latest) = latest.filter(|latest| bringer == Bringer::Agent && is_shut_out(latest, joined_ns)) {
         return Err(ResumeError::Frozen { stream: latest.info.stream, agent });
     }
     let mut positions = Vec::with_capacity(resume.streams.len() + 1);

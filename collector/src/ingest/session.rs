@@ -4,7 +4,7 @@
 //! inside its transaction. After the first thing that is refused the session ends: what the agent sent behind it is not
 //! read, and it resumes from what the ledger really holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use edgetrail_link::body::Decoder;
 use edgetrail_link::tls::{Peer, PeerId};
 use edgetrail_link::wire::{self, from_agent, from_collector};
-use edgetrail_proto::chain::{BatchKind, Hash, Predecessor, Verifier, verify_seal};
-use edgetrail_proto::identity::StreamId;
+use edgetrail_proto::chain::{BatchKind, Binding, Hash, Open, Predecessor, Receipt, Verifier, verify_seal};
+use edgetrail_proto::identity::{AgentId, StreamId};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -35,7 +35,9 @@ use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
 use super::{Context, WINDOW, take_up};
 use crate::control::Revoked;
-use crate::ledger::{Act, Bringer, CommitError, Committed, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why};
+use crate::ledger::{
+    Act, Bringer, CommitError, Committed, Ledger, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why,
+};
 
 /// An agent that has attached says what it holds within this time.
 const RESUME_TIME_MAX: Duration = Duration::from_secs(30);
@@ -79,10 +81,21 @@ pub(super) struct Session {
     named: HashSet<StreamId>,
     /// Kept from batch to batch; absent while a blocking thread uses it.
     decoder: Option<Decoder>,
+    /// A relay's batches that belong to a fork, and are to be answered.
+    kept: Vec<(Put, CommitError)>,
 }
 
 /// What the ledger answers for a batch of a stream.
-type Answered = (Result<Committed, CommitError>, StreamId, Haste);
+type Answered = (Result<Committed, CommitError>, Put);
+
+/// A batch that was put to the ledger.
+#[derive(Clone, Copy)]
+struct Put {
+    stream: StreamId,
+    k: u64,
+    hash: Hash,
+    haste: Haste,
+}
 
 struct Tracked {
     info: Arc<StreamInfo>,
@@ -114,6 +127,7 @@ impl Session {
             joined_ns: 0,
             named: HashSet::new(),
             decoder: None,
+            kept: Vec::new(),
         }
     }
 
@@ -144,6 +158,14 @@ impl Session {
         }
     }
 
+    /// At a relay: home has found a fork of the agent. It hears so at once, not only with its next batch.
+    fn shut_out(&self) -> End {
+        let stream = self.streams.keys().chain(&self.named).next().copied();
+        let source = CommitError::Frozen { agent: self.party.agent() };
+        // Who has no stream yet hears it when coming back.
+        stream.map_or(End::Stopping, |stream| End::Commit { stream, source })
+    }
+
     /// Batches behind a fork, no more than `most`: nothing of them is committed, all of them are kept.
     async fn keep_branch(&mut self, inbound: &mut Streaming<wire::FromAgent>, most: usize) {
         for _ in 0..most {
@@ -151,23 +173,66 @@ impl Session {
             let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
             self.paced = paced.into();
             let Ok(received) = Received::read(batch, self.party.bringer()) else { return };
-            self.keep(received).await;
+            // One that can't be kept says nothing of the next.
+            drop(self.keep(received).await);
         }
     }
 
-    /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept.
-    async fn keep(&mut self, received: Received) {
+    /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept. Whether it is held from here on.
+    async fn keep(&mut self, received: Received) -> Result<bool, End> {
         let (stream, agent, ledger) = (received.header.stream, self.party.agent(), self.context.ledger.clone());
+        let (k, hash) = (received.header.k, received.hash);
         let incoming = blocking(move || {
-            let state = ledger.stream(stream).map_err(End::Ledger)?;
-            let info = state.filter(|state| state.info.agent == agent).ok_or(End::OtherAgent { stream })?.info;
+            let recorded = ledger.stream(stream).map_err(End::Ledger)?;
+            let recorded = recorded.filter(|state| state.info.agent == agent).map(|state| state.info.binding.clone());
+            let is_recorded = recorded.is_some();
+            let binding = match recorded {
+                Some(binding) => Some(binding),
+                // Its open was the fork, and is kept alone.
+                None => branch_binding(&ledger, agent, stream)?,
+            };
+            let binding = binding.ok_or(End::OtherAgent { stream })?;
             let mut decoder = Decoder::new().map_err(|_| End::Verification)?;
             let refused = |source| End::Batch { stream: Some(stream), source };
-            received.verify_alone(&info.binding, &mut decoder).map_err(refused)
+            Ok((received.verify_alone(&binding, &mut decoder).map_err(refused)?, is_recorded))
         });
-        if let Ok(incoming) = incoming.await {
-            drop(self.context.ledger.commit(incoming).await);
+        let ((incoming, is_recorded), ledger) = (incoming.await?, self.context.ledger.clone());
+        if is_recorded {
+            match ledger.commit(incoming).await {
+                Ok(_) | Err(CommitError::Duplicate(_)) => return Ok(true),
+                Err(CommitError::Frozen { .. } | CommitError::Fork { .. }) => {}
+                Err(_) => return Ok(false),
+            }
+        } else {
+            let kept = ledger.freeze(Act::Batch { agent, batch: incoming }).await;
+            kept.map_err(|source| End::Commit { stream, source })?;
         }
+        // What is kept of one agent has a bound.
+        blocking(move || {
+            let committed = ledger.committed(stream, k).map_err(End::Ledger)?;
+            Ok(committed.is_some_and(|committed| committed.hash == hash) || ledger.keeps(stream, hash).map_err(End::Ledger)?)
+        })
+        .await
+    }
+
+    /// Whether a relay's batch is of a frozen stream, or of one whose open is kept as evidence.
+    async fn is_of_a_branch(&mut self, received: &Received) -> Result<bool, End> {
+        let (stream, k, agent) = (received.header.stream, received.header.k, self.party.agent());
+        // What does not follow the head is sent twice, or belongs to a fork that the ledger may just have found.
+        let follows =
+            |tracked: &Tracked| k == tracked.verifier.next_k() && tracked.verifier.head().hash == received.header.previous;
+        if self.streams.get(&stream).is_some_and(|tracked| !follows(tracked)) {
+            self.settle().await?;
+        }
+        if self.streams.contains_key(&stream) {
+            return Ok(false);
+        }
+        let ledger = self.context.ledger.clone();
+        blocking(move || match ledger.stream(stream).map_err(End::Ledger)? {
+            Some(state) => Ok(state.info.agent == agent && state.is_frozen() && !state.info.internal),
+            None => Ok(branch_binding(&ledger, agent, stream)?.is_some()),
+        })
+        .await
     }
 
     /// Until something ends it; never returns otherwise.
@@ -176,16 +241,20 @@ impl Session {
             Ok(()) => {}
             Err(end) => return end,
         }
+        // Whoever has joined again since was let in: home says so a little later.
+        let shut_out = shut_out(self.context.trust.shut_out(), self.party.peer());
+        let mut shut_out = std::pin::pin!(shut_out);
         loop {
             if let Err(end) = self.send_due_receipts().await {
                 return end;
             }
             let due = self.receipts.next_due();
             let step = tokio::select! {
-                Some((committed, stream, haste)) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.committed(committed, stream, haste)
+                Some((committed, put)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.committed(committed, put)
                 }
                 () = sleep_until(due), if due.is_some() => Ok(()),
+                () = &mut shut_out => Err(self.shut_out()),
                 message = next_message_from(self.paced, inbound), if self.pending.len() < WINDOW => match message {
                     Ok(message) => self.take(message).await,
                     Err(end) => Err(end),
@@ -255,8 +324,8 @@ impl Session {
 
     /// Everything that was sent until now is durable, or refused.
     async fn settle(&mut self) -> Result<(), End> {
-        while let Some((committed, stream, haste)) = self.pending.next().await {
-            self.committed(committed, stream, haste)?;
+        while let Some((committed, put)) = self.pending.next().await {
+            self.committed(committed, put)?;
         }
         Ok(())
     }
@@ -272,21 +341,43 @@ impl Session {
     async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
         // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
         self.settle().await?;
-        let (trust, party) = (Arc::clone(&self.context.trust), self.party.clone());
+        let (trust, party, fork) = (Arc::clone(&self.context.trust), self.party.clone(), opening.fork);
         let info = blocking(move || opening::verify(&opening, &party, trust.as_ref()).map_err(End::Opening)).await?;
         self.party.place(info.binding.scopes().next());
-        let (stream, agent, predecessor) = (info.stream, info.agent, info.open.predecessor);
+        let (stream, agent, predecessor, hash) = (info.stream, info.agent, info.open.predecessor, info.open.hash());
         let ledger = self.context.ledger.clone();
         let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
         let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+        if self.party.is_relay() && (fork || latest.is_some_and(StreamState::is_frozen)) {
+            self.hear_of_joins().await?;
+        }
+        // What was done before the agent's last join is settled by it.
+        let fork = fork && info.open.t_opened > self.joined_ns;
         if latest.is_some_and(|latest| resume::is_shut_out(latest, self.joined_ns)) {
-            return Err(End::Commit { stream, source: CommitError::Frozen { agent } });
+            let source = CommitError::Frozen { agent };
+            if !self.party.is_relay() {
+                return Err(End::Commit { stream, source });
+            }
+            // Its batches have a relay's receipts: with its open they can be judged.
+            let kept = self.context.ledger.freeze(Act::Open(info)).await;
+            kept.map_err(|source| End::Commit { stream, source })?;
+            return self.answer_kept(stream, None, hash, &source).await;
         }
         if self.behind.is_some() && streams.iter().all(|state| state.info.stream != stream) {
             return self.freeze(Act::Open(info), stream, 0).await;
         }
+        if fork && self.party.is_relay() && streams.iter().all(|state| state.info.open.hash() != hash) {
+            let kept = self.context.ledger.freeze(Act::Open(info)).await;
+            kept.map_err(|source| End::Commit { stream, source })?;
+            return self.answer_kept(stream, None, hash, &CommitError::Fork { stream, k: 0 }).await;
+        }
         let recorded = self.context.ledger.record_open_by(info, self.party.bringer()).await;
-        let opened = recorded.map_err(|source| End::Commit { stream, source })?;
+        let opened = match recorded {
+            Err(source) if self.party.is_relay() && is_of_a_fork(&source) => {
+                return self.answer_kept(stream, None, hash, &source).await;
+            }
+            recorded => recorded.map_err(|source| End::Commit { stream, source })?,
+        };
         // Whatever was known of the agent's streams may have changed: read anew what is used next.
         self.streams.clear();
         if !self.party.is_relay() {
@@ -323,17 +414,27 @@ impl Session {
     async fn take_up(&mut self, take_up: wire::TakeUp) -> Result<(), End> {
         self.settle().await?;
         let evidence = take_up::verify(&take_up, &self.context.trust.receipt_keys()).map_err(End::TakeUp)?;
-        let stream = evidence.header.stream;
+        let (stream, hash) = (evidence.header.stream, evidence.hash);
+        self.note_own(&evidence.receipt).await?;
         // Read anew behind what the ledger does.
         self.streams.remove(&stream);
-        self.track(stream).await?;
+        let taken_up = match self.track(stream).await {
+            Err(End::Commit { source: CommitError::Frozen { agent }, .. }) if self.party.is_relay() => {
+                Err(CommitError::Frozen { agent })
+            }
+            Err(end) => return Err(end),
+            Ok(()) => self.context.ledger.take_up(evidence).await,
+        };
         self.streams.remove(&stream);
-        let taken_up = self.context.ledger.take_up(evidence).await.map_err(|source| End::Commit { stream, source })?;
+        let taken_up = match taken_up {
+            Err(source) if self.party.is_relay() && is_of_a_fork(&source) => {
+                return self.answer_kept(stream, None, hash, &source).await;
+            }
+            taken_up => taken_up.map_err(|source| End::Commit { stream, source })?,
+        };
         let answer = match taken_up {
             TakenUp::GoesOn { head, missing } => {
-                if let Some(missing) = missing {
-                    let context = Arc::clone(&self.context);
-                    blocking(move || context.note_restore(&missing).map_err(|error| End::Restored(Box::new(error)))).await?;
+                if missing.is_some() {
                     self.context.report_losses().await;
                 }
                 from_collector::Message::TakenUp(wire::TakenUp { stream: stream_bytes(stream), head: named_head(&head) })
@@ -377,8 +478,8 @@ impl Session {
         loop {
             tokio::select! {
                 room = &mut room => return room.map_err(|_| End::Stopping),
-                Some((committed, stream, haste)) = self.pending.next(), if !self.pending.is_empty() => {
-                    self.committed(committed, stream, haste)?;
+                Some((committed, put)) = self.pending.next(), if !self.pending.is_empty() => {
+                    self.committed(committed, put)?;
                 }
             }
         }
@@ -390,10 +491,18 @@ impl Session {
         let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
         self.paced = paced.into();
         let room = self.room(bytes).await?;
-        let named_receipts = batch.named_receipts.clone();
+        let (named_receipts, fork) = (batch.named_receipts.clone(), batch.fork && self.party.is_relay());
         let received = Received::read(batch, self.party.bringer()).map_err(refused(None))?;
         self.know(named_receipts.iter(), Some(received.header.last_receipt)).await?;
         let (stream, k) = (received.header.stream, received.header.k);
+        if self.party.is_relay() && self.is_of_a_branch(&received).await? {
+            let (hash, source) = (received.hash, CommitError::Frozen { agent: self.party.agent() });
+            self.answer_branches().await?;
+            return match self.keep(received).await? {
+                true => self.answer_kept(stream, Some(k), hash, &source).await,
+                false => Err(End::Commit { stream, source }),
+            };
+        }
         self.track(stream).await?;
         let Some(tracked) = self.streams.get(&stream) else { return Err(End::Verification) };
         let (info, verifier) = (Arc::clone(&tracked.info), tracked.verifier.clone());
@@ -412,15 +521,20 @@ impl Session {
             // Unless it follows a fork that is not answered yet.
             let Err(earlier) = self.settle().await else { return Err(expect) };
             if matches!(&earlier, End::Commit { source: CommitError::Fork { .. }, .. }) {
-                self.keep(received).await;
+                self.keep(received).await?;
             }
             return Err(earlier);
         }
+        if fork {
+            self.hear_of_joins().await?;
+        }
+        // What was done before the agent's last join is settled by it.
+        let fork = fork && received.header.t_sealed > self.joined_ns;
         let past = k < verifier.next_k();
-        let ledger = self.context.ledger.clone();
+        let (ledger, agent) = (self.context.ledger.clone(), self.party.agent());
         let (decoder, head, incoming) = blocking(move || {
-            if past {
-                check_past(&ledger, &info, &received)?;
+            if past || fork {
+                check_past(&ledger, &info, &received, fork)?;
                 let incoming = received.verify_alone(&info.binding, &mut decoder).map_err(refused(Some(stream)))?;
                 return Ok((decoder, None, incoming));
             }
@@ -429,6 +543,21 @@ impl Session {
         })
         .await?;
         self.decoder = Some(decoder);
+        if fork {
+            // Sealed by the agent's stream, as was checked; a batch that is held already shows nothing.
+            let (ledger, hash) = (self.context.ledger.clone(), incoming.hash);
+            let committed = blocking(move || ledger.committed(stream, k).map_err(End::Ledger)).await?;
+            if committed.is_none_or(|committed| committed.hash != hash) {
+                self.settle().await?;
+                let kept = self.context.ledger.freeze(Act::Batch { agent, batch: incoming }).await;
+                kept.map_err(|source| End::Commit { stream, source })?;
+                let ledger = self.context.ledger.clone();
+                if !blocking(move || ledger.keeps(stream, hash).map_err(End::Ledger)).await? {
+                    return Err(End::Commit { stream, source: CommitError::Frozen { agent } });
+                }
+                return self.answer_kept(stream, Some(k), hash, &CommitError::Fork { stream, k }).await;
+            }
+        }
         let quarantined = incoming.records.iter().filter(|record| record.facets.is_err()).count();
         if quarantined > 0 {
             let reason = incoming.records.iter().find_map(|record| record.facets.as_ref().err()).map(quarantine_text);
@@ -447,12 +576,13 @@ impl Session {
                 return self.freeze(Act::Batch { agent, batch: incoming }, stream, k).await;
             }
         }
-        let put = self.context.ledger.put(incoming).await;
-        let pending: Pending = put.map_err(|source| End::Commit { stream, source })?;
+        let put = Put { stream, k, hash: incoming.hash, haste };
+        let pending = self.context.ledger.put(incoming).await;
+        let pending: Pending = pending.map_err(|source| End::Commit { stream, source })?;
         self.pending.push_back(Box::pin(async move {
             let committed = pending.committed().await;
             drop(room);
-            (committed, stream, haste)
+            (committed, put)
         }));
         if let (Some(head), Some(tracked)) = (head, self.streams.get_mut(&stream)) {
             tracked.verifier = Verifier::resume(head);
@@ -469,6 +599,9 @@ impl Session {
         }
         let keys = self.context.trust.receipt_keys();
         for receipt in shown.into_iter().filter_map(|receipt| keys.verify(receipt).ok()) {
+            if named.is_none() {
+                self.note_own(&receipt).await?;
+            }
             let is_named = named.is_none_or(|named| named == receipt.message_hash());
             if is_named && receipt.key != self.context.ledger.signs_as() {
                 let stream = receipt.stream;
@@ -476,6 +609,46 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A verified receipt: of this collector's own for what it does not hold, it shows that it was restored. Nothing is
+    /// signed before it has a new key.
+    async fn note_own(&mut self, receipt: &Receipt) -> Result<(), End> {
+        if receipt.key != self.context.ledger.signs_as() {
+            return Ok(());
+        }
+        let noted = self.context.note_restore(receipt.clone()).await;
+        noted.map_err(|error| End::Restored(Box::new(error)))
+    }
+
+    /// Those that the ledger has found, in order.
+    async fn answer_branches(&mut self) -> Result<(), End> {
+        for (Put { stream, k, hash, .. }, why) in std::mem::take(&mut self.kept) {
+            self.answer_kept(stream, Some(k), hash, &why).await?;
+        }
+        Ok(())
+    }
+
+    /// A relay's session outlives the joins of its agent.
+    async fn hear_of_joins(&mut self) -> Result<(), End> {
+        let (trust, agent) = (Arc::clone(&self.context.trust), self.party.agent());
+        let joined = blocking(move || trust.joined_ns(&PeerId::Agent(agent)).map_err(End::Control)).await?;
+        self.joined_ns = joined.unwrap_or(0);
+        Ok(())
+    }
+
+    /// What a relay brings of a fork is kept, and the relay goes on with other streams.
+    async fn answer_kept(&mut self, stream: StreamId, k: Option<u64>, hash: Hash, why: &CommitError) -> Result<(), End> {
+        // Whatever was known of the agent's streams: they are frozen now.
+        self.streams.clear();
+        if matches!(why, CommitError::Fork { .. }) {
+            tracing::warn!(agent = %self.party.agent(), by = %self.party.peer(), %stream, reason = %why, "a relay has brought a fork");
+            let address = self.address.ip().to_string();
+            let details = json!({ "stream": stream.to_string() });
+            self.context.events.notice(Noticed::DetectFork, &self.party, &address, 1, &why.to_string(), details).await;
+        }
+        let hash = hash.0.to_vec().into();
+        self.answer(from_collector::Message::Kept(wire::Kept { stream: stream_bytes(stream), hash, k })).await
     }
 
     /// The agent acts although it was told that another party went on in its place: two hold its state.
@@ -513,17 +686,23 @@ impl Session {
     }
 
     /// The ledger has answered for a batch.
-    fn committed(&mut self, committed: Result<Committed, CommitError>, stream: StreamId, haste: Haste) -> Result<(), End> {
+    fn committed(&mut self, committed: Result<Committed, CommitError>, put: Put) -> Result<(), End> {
         match committed {
-            Ok(committed) => self.receipts.committed(committed, haste),
+            Ok(committed) => self.receipts.committed(committed, put.haste),
             // Its receipt was lost on the way: it is sent again at once, and covers what is behind it.
             Err(CommitError::Duplicate(committed)) => self.receipts.committed(committed, Haste::Now),
-            Err(source) => return Err(End::Commit { stream, source }),
+            Err(why) if self.party.is_relay() && is_of_a_fork(&why) => {
+                // Whatever was known of the agent's streams: they are frozen now.
+                self.streams.clear();
+                self.kept.push((put, why));
+            }
+            Err(source) => return Err(End::Commit { stream: put.stream, source }),
         }
         Ok(())
     }
 
     async fn send_due_receipts(&mut self) -> Result<(), End> {
+        self.answer_branches().await?;
         for committed in self.receipts.due(Instant::now()) {
             self.send_receipt(&committed).await?;
         }
@@ -546,8 +725,8 @@ impl Session {
         let patience = Duration::from_secs(2);
         let last = async {
             // What is put will be committed whatever happens here; the agent is spared sending it again.
-            while let Some((committed, stream, haste)) = self.pending.next().await {
-                if self.committed(committed, stream, haste).is_err() {
+            while let Some((committed, put)) = self.pending.next().await {
+                if self.committed(committed, put).is_err() {
                     break;
                 }
             }
@@ -591,9 +770,21 @@ fn quarantine_text(quarantine: &Quarantine) -> String {
     }
 }
 
+/// Whether something was refused because two parties have acted.
+fn is_of_a_fork(refused: &CommitError) -> bool {
+    matches!(refused, CommitError::Fork { .. } | CommitError::Frozen { .. })
+}
+
+/// What a stream is bound to whose open is kept as evidence, and nothing else. Blocks on disk.
+fn branch_binding(ledger: &Ledger, agent: AgentId, stream: StreamId) -> Result<Option<Binding>, End> {
+    let opens = ledger.branch_opens(agent).map_err(End::Ledger)?;
+    let kept = opens.iter().find(|kept| Open::decode(&kept.open).is_ok_and(|open| open.stream == stream));
+    Ok(kept.and_then(|kept| Binding::parse(&kept.binding).ok()))
+}
+
 /// A batch at or below the head that is not the committed one freezes its agent: its seal must be the stream's own, or
 /// a byte flipped on the way would. The key that checks it is in the header before it, where that is the ledger's.
-fn check_past(ledger: &crate::ledger::Ledger, info: &StreamInfo, received: &Received) -> Result<(), End> {
+fn check_past(ledger: &Ledger, info: &StreamInfo, received: &Received, accuses: bool) -> Result<(), End> {
     let (stream, k) = (received.header.stream, received.header.k);
     let committed = |k| ledger.committed(stream, k).map_err(End::Ledger);
     if committed(k)?.is_some_and(|committed| committed.hash == received.hash) {
@@ -612,8 +803,8 @@ fn check_past(ledger: &crate::ledger::Ledger, info: &StreamInfo, received: &Rece
     let sealed = match before {
         Some((hash, key)) if hash == received.header.previous => verify_seal(&key, &received.hash, &received.seal),
         // It follows a branch that the ledger does not hold: only the agent itself can say so. What is missing here may
-        // come from anybody: the ledger knows what vouches for it.
-        _ => received.bringer == Bringer::Agent || committed(k)?.is_none(),
+        // come from anybody: the ledger knows what vouches for it; but nobody is accused by it.
+        _ => received.bringer == Bringer::Agent || (committed(k)?.is_none() && !accuses),
     };
     let forged = BatchError::Chain(edgetrail_proto::chain::ChainError::Seal { k });
     if sealed { Ok(()) } else { Err(End::Batch { stream: Some(stream), source: forged }) }
@@ -641,6 +832,14 @@ async fn next_message(inbound: &mut Streaming<wire::FromAgent>) -> Result<from_a
 async fn revoked(mut revoked: watch::Receiver<Revoked>, peer: &PeerId) {
     if revoked.wait_for(|revoked| revoked.contains(peer)).await.is_err() {
         // Whoever knew is gone: the collector stops, and says so to every session by itself.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns once home has said that the agent's streams have forked.
+async fn shut_out(mut forked: watch::Receiver<BTreeSet<AgentId>>, peer: PeerId) {
+    let is_shut_out = |forked: &BTreeSet<AgentId>| matches!(&peer, PeerId::Agent(agent) if forked.contains(agent));
+    if forked.wait_for(is_shut_out).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -1,17 +1,18 @@
 //! Whom ingest believes, and what is known of them: home's own authority and settings; at a relay, what home has told it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use edgetrail_link::receipt_keys::ReceiptKeys;
 use edgetrail_link::tls::{Admission, PeerId, PeerIdentity};
 use edgetrail_proto::chain::{Binding, ReceiptSigner};
-use edgetrail_proto::identity::AgentIdentity;
+use edgetrail_proto::identity::{AgentId, AgentIdentity, RelayName};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use crate::control::{Control, ControlError, Revoked};
+use crate::control::{Control, ControlError, Revoked, Standing};
 use crate::pki::{ChainError, Pki, PkiError};
 
 /// Asked for every session, and on blocking threads: calls may read a disk.
@@ -28,6 +29,10 @@ pub trait Trust: Send + Sync + std::fmt::Debug + 'static {
     /// Who may not connect, as it changes: live sessions of theirs end.
     fn revoked(&self) -> watch::Receiver<Revoked>;
 
+    /// At a relay, agents that home says have forked and not joined again: live sessions of theirs end. Home finds forks in
+    /// its own ledger.
+    fn shut_out(&self) -> watch::Receiver<BTreeSet<AgentId>>;
+
     /// TLS of the port, as it is now and after each renewal.
     fn tls(&self) -> watch::Receiver<Arc<ServerConfig>>;
 
@@ -42,6 +47,12 @@ pub trait Trust: Send + Sync + std::fmt::Debug + 'static {
 
     /// Notes that it is there. An empty version leaves the one that is known.
     fn seen(&self, peer: &PeerId, version: &str, now_ns: u64) -> Result<(), ControlError>;
+
+    /// Notes how a relay says that it stands.
+    fn stands(&self, relay: &RelayName, standing: Standing) -> Result<(), ControlError>;
+
+    /// Notes that a relay's connection began, or ended.
+    fn connected(&self, relay: &RelayName, since_ns: Option<u64>) -> Result<(), ControlError>;
 
     /// Whether this agent may open a stream that is bound so. Never to everything: that is the internal stream's.
     fn may_bind(&self, agent: &AgentIdentity, binding: &Binding) -> Result<bool, ControlError>;
@@ -74,6 +85,11 @@ impl Trust for HomeTrust {
         self.control.revoked()
     }
 
+    fn shut_out(&self) -> watch::Receiver<BTreeSet<AgentId>> {
+        // Nobody is told by others: the sender is gone.
+        watch::channel(BTreeSet::new()).1
+    }
+
     fn tls(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.pki.ingest_tls()
     }
@@ -104,6 +120,14 @@ impl Trust for HomeTrust {
             PeerId::Agent(agent) => self.control.seen(*agent, version, now_ns),
             PeerId::Relay(name) => self.control.relay_seen(name, version, now_ns),
         }
+    }
+
+    fn stands(&self, relay: &RelayName, standing: Standing) -> Result<(), ControlError> {
+        self.control.relay_stands(relay, standing)
+    }
+
+    fn connected(&self, relay: &RelayName, since_ns: Option<u64>) -> Result<(), ControlError> {
+        self.control.relay_connected(relay, since_ns)
     }
 
     /// An ordinary agent: the certificate's one account and region. A gateway: what its token lists.

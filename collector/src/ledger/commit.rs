@@ -38,7 +38,15 @@ pub enum Bringer {
 #[derive(Debug)]
 pub enum Act {
     Open(StreamInfo),
-    Batch { agent: AgentId, batch: Incoming },
+    Batch {
+        agent: AgentId,
+        batch: Incoming,
+    },
+    /// At a relay: home has found a fork, at this time. Its evidence is home's.
+    Told {
+        agent: AgentId,
+        at: u64,
+    },
 }
 
 /// Where a batch stands in the ledger, durably: what a receipt says.

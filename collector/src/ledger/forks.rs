@@ -5,7 +5,7 @@
 
 use edgetrail_proto::chain::{Hash, Header, Seal};
 use edgetrail_proto::identity::{AgentId, StreamId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::store::{self, get_u64};
 use super::take_up::Evidence;
@@ -161,21 +161,50 @@ pub(super) fn batches_of(connection: &Connection, agent: AgentId) -> Result<Vec<
     let mut rows = select.query([agent.as_bytes()])?;
     let mut kept = Vec::new();
     while let Some(row) = rows.next()? {
-        let damaged = |what| LedgerError::DamagedRow { what, row: 0 };
-        let header: Vec<u8> = row.get(3)?;
-        kept.push(KeptBatch {
-            stream: StreamId::from_bytes(row.get(0)?),
-            branch: Hash(row.get(1)?),
-            t_received: get_u64(row, 2)?,
-            header: Header::decode(&header).map_err(|_| damaged("kept header"))?,
-            seal: Seal(row.get(4)?),
-            encoding: Encoding::from_wire(row.get(5)?).ok_or_else(|| damaged("kept body's encoding"))?,
-            body_bytes: row.get::<_, u32>(6)? as usize,
-            body: row.get(7)?,
-            receipt: row.get(8)?,
-        });
+        kept.push(read_batch(row)?);
     }
     Ok(kept)
+}
+
+fn read_batch(row: &Row<'_>) -> Result<KeptBatch, LedgerError> {
+    let damaged = |what| LedgerError::DamagedRow { what, row: 0 };
+    let header: Vec<u8> = row.get(3)?;
+    Ok(KeptBatch {
+        stream: StreamId::from_bytes(row.get(0)?),
+        branch: Hash(row.get(1)?),
+        t_received: get_u64(row, 2)?,
+        header: Header::decode(&header).map_err(|_| damaged("kept header"))?,
+        seal: Seal(row.get(4)?),
+        encoding: Encoding::from_wire(row.get(5)?).ok_or_else(|| damaged("kept body's encoding"))?,
+        body_bytes: row.get::<_, u32>(6)? as usize,
+        body: row.get(7)?,
+        receipt: row.get(8)?,
+    })
+}
+
+/// What is kept of an agent's later branches, by stream, k and hash, each branch in order: bodies may be many.
+pub(super) fn hashes_of(connection: &Connection, agent: AgentId) -> Result<Vec<(StreamId, u64, Hash)>, LedgerError> {
+    let mut select =
+        connection.prepare_cached("SELECT stream, k, hash FROM evidence_batches WHERE agent = ?1 ORDER BY stream, k, hash")?;
+    let rows = select
+        .query_map([agent.as_bytes()], |row| Ok((StreamId::from_bytes(row.get(0)?), get_u64(row, 1)?, Hash(row.get(2)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One of them.
+pub(super) fn batch(connection: &Connection, stream: StreamId, hash: Hash) -> Result<Option<KeptBatch>, LedgerError> {
+    let mut select = connection.prepare_cached(
+        "SELECT stream, branch, t_received, header, seal, encoding, body_bytes, body, receipt FROM evidence_batches
+         WHERE stream = ?1 AND hash = ?2",
+    )?;
+    let mut rows = select.query(params![stream.as_bytes(), hash.0])?;
+    rows.next()?.map(read_batch).transpose()
+}
+
+/// Whether a batch is kept.
+pub(super) fn holds(connection: &Connection, stream: StreamId, hash: Hash) -> Result<bool, LedgerError> {
+    let mut select = connection.prepare_cached("SELECT 1 FROM evidence_batches WHERE stream = ?1 AND hash = ?2")?;
+    Ok(select.exists(params![stream.as_bytes(), hash.0])?)
 }
 
 pub(super) fn opens_of(connection: &Connection, agent: AgentId) -> Result<Vec<KeptOpen>, LedgerError> {

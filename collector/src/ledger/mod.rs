@@ -46,7 +46,7 @@ pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
 pub use evidence::{Fork, Forks};
-pub use held::HeldBatch;
+pub use held::{HeldBatch, HeldBranch, HeldOpen, HeldStreams};
 pub use open::LedgerTask;
 pub use read::IndexEntry;
 pub use take_up::{Evidence, Missing, Role, TakenUp, Waiting, Why};
@@ -343,6 +343,11 @@ impl Ledger {
     pub async fn freeze(&self, act: Act) -> Result<(), CommitError> {
         let (answer, answered) = oneshot::channel();
         self.submit(Request::Freeze { act: Box::new(act), answer }, answered).await
+    }
+
+    /// Agents of which a fork was found, with the time of the last one; the newest `limit`.
+    pub fn frozen(&self, limit: u32) -> Result<Vec<(AgentId, u64)>, LedgerError> {
+        store::frozen(&self.shared.reader(), limit)
     }
 
     /// The receipt for what was committed: the same bytes whenever it is made again.

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS streams (
   frozen INTEGER NOT NULL DEFAULT 0   -- 0, or since when
 ) STRICT;
 CREATE INDEX IF NOT EXISTS streams_agent ON streams (agent);
+CREATE INDEX IF NOT EXISTS streams_frozen ON streams (agent, frozen) WHERE frozen > 0;
 CREATE TABLE IF NOT EXISTS batches (
   ledger_index INTEGER PRIMARY KEY,
   stream INTEGER NOT NULL,            -- streams.id
@@ -262,6 +263,15 @@ pub(super) fn freeze_agent(connection: &Connection, agent: AgentId, now: u64) ->
         .prepare_cached("UPDATE streams SET frozen = ?2 WHERE agent = ?1 AND frozen = 0")?
         .execute(params![agent.as_bytes(), now.max(1).cast_signed()])?;
     Ok(())
+}
+
+/// Agents that are frozen, with the time of their last fork; the newest `limit`.
+pub(super) fn frozen(connection: &Connection, limit: u32) -> Result<Vec<(AgentId, u64)>, LedgerError> {
+    let mut select = connection.prepare_cached(
+        "SELECT agent, max(frozen) AS last FROM streams WHERE frozen > 0 GROUP BY agent ORDER BY last DESC LIMIT ?1",
+    )?;
+    let rows = select.query_map([limit], |row| Ok((AgentId::from_bytes(row.get(0)?), get_u64(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Rows from `from` on, at most `rows_max`.

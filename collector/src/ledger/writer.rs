@@ -224,6 +224,7 @@ impl Writer {
                 forks::keep_batch(&self.connection, *agent, batch, now)?;
                 store::freeze_agent(&self.connection, *agent, now)
             }
+            Act::Told { agent, at } => store::freeze_agent(&self.connection, *agent, *at),
         }
     }
 

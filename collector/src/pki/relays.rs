@@ -114,6 +114,8 @@ impl Inner {
             revoked_ns: None,
             forgotten_ns,
             last_seen_ns: None,
+            connected_ns: None,
+            standing: None,
             receipt_keys: vec![ReceiptKey { public_key: asked.receipt_key, not_before, not_after, ca_signature: Vec::new() }],
         };
         self.control.upsert_relay(&relay).map_err(EnrollmentError::Control)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edgetrail_link::outbox::{Outbox, OutboxError};
+use edgetrail_link::transport::Dial;
 use edgetrail_link::uplink::{Credentials, Endpoint, Line, Sent, SessionError};
 use edgetrail_proto::identity::AgentId;
 use tokio::sync::watch;
@@ -64,16 +65,22 @@ pub enum ForwardError {
 }
 
 /// What a forwarder is made of.
-#[derive(Debug)]
 pub struct ForwarderOptions {
+    pub dial: Arc<dyn Dial>,
     /// Home's ingest.
     pub home: Endpoint,
     /// Replaced as a whole at renewal.
     pub credentials: watch::Receiver<Arc<Credentials>>,
 }
 
+impl std::fmt::Debug for ForwarderOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwarderOptions").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
 /// How the relay stands with home.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Home answered last.
     pub reached: bool,
@@ -120,7 +127,7 @@ impl Forwarder {
 
     /// Until stopped. What home does not take now stays where it is.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ForwardError> {
-        let mut committed = self.ledger.watch();
+        let (mut committed, mut doubts) = (self.ledger.watch(), self.progress.doubts());
         let mut seen = self.begin().await?;
         let mut sessions: JoinSet<Ended> = JoinSet::new();
         let mut line: Option<Line> = None;
@@ -132,7 +139,7 @@ impl Forwarder {
             if line.is_none() && !self.queue.is_empty() && connect_at <= Instant::now() {
                 let credentials = Arc::clone(&self.options.credentials.borrow_and_update());
                 let connected = tokio::select! {
-                    connected = Line::connect(self.options.home.clone(), credentials) => connected,
+                    connected = Line::connect(Arc::clone(&self.options.dial), self.options.home.clone(), credentials) => connected,
                     () = stop.cancelled() => break,
                 };
                 match connected {
@@ -182,6 +189,7 @@ impl Forwarder {
                     }
                 }
                 Ok(()) = self.options.credentials.changed() => line = None,
+                Ok(()) = doubts.changed() => self.enqueue_owing().await?,
                 _ = pass.tick() => self.pass().await?,
                 () = until(due) => {}
             }
@@ -202,6 +210,13 @@ impl Forwarder {
         for state in streams {
             self.agent(state.info.agent);
         }
+        self.enqueue_owing().await?;
+        self.pass().await?;
+        Ok(seen)
+    }
+
+    /// Whoever is owed something and has neither a session nor a turn yet.
+    async fn enqueue_owing(&mut self) -> Result<(), ForwardError> {
         let outboxes: Vec<_> = self.agents.iter().map(|(id, agent)| (*id, Arc::clone(&agent.outbox))).collect();
         let owing = blocking(move || {
             let mut owing = Vec::new();
@@ -212,11 +227,13 @@ impl Forwarder {
             }
             Ok(owing)
         });
-        for agent in owing.await? {
-            self.enqueue(agent);
+        for id in owing.await? {
+            let agent = self.agent(id);
+            if agent.turn.is_none() && agent.rests.is_none() {
+                self.enqueue(id);
+            }
         }
-        self.pass().await?;
-        Ok(seen)
+        Ok(())
     }
 
     fn agent(&mut self, id: AgentId) -> &mut Agent {
@@ -358,7 +375,11 @@ impl Forwarder {
                     break;
                 }
                 for row in rows {
-                    if !progress.standing(row.header.stream).covers(row.header.k) {
+                    let (stream, k) = (row.header.stream, row.header.k);
+                    // What home keeps as evidence of a fork gets no receipt, and is not needed here any more.
+                    let is_homes = progress.standing(stream).covers(k)
+                        || progress.is_kept(stream, row.header.hash()).map_err(ForwardError::Progress)?;
+                    if !is_homes {
                         break 'reading;
                     }
                     next = row.index.saturating_add(1);

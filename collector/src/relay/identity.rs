@@ -50,7 +50,28 @@ pub struct RelayPapers {
     /// Of every collector of the home; this relay's own among them.
     pub receipt_keys: ReceiptKeys,
     pub revoked: Vec<AgentId>,
+    /// Agents whose state two parties held.
+    pub forked: Vec<Forked>,
+    /// SHA-256 of home's receipt key; `None` before home has told it.
+    pub home_signs_as: Option<Hash>,
     seed: Seed,
+}
+
+/// A fork, as home knows it. Times are Unix nanoseconds by home's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forked {
+    #[serde(with = "agent_text")]
+    pub agent: AgentId,
+    pub frozen_ns: u64,
+    pub joined_ns: u64,
+}
+
+impl Forked {
+    /// The agent has joined again since.
+    pub fn is_over(&self) -> bool {
+        self.joined_ns > self.frozen_ns
+    }
 }
 
 /// The file's shape. DER and seeds are base64, numbers of 64 bits text.
@@ -69,6 +90,25 @@ struct Stored {
     receipt_keys: Vec<StoredKey>,
     receipt_seed: String,
     revoked: Vec<String>,
+    #[serde(default)]
+    forked: Vec<Forked>,
+    #[serde(default)]
+    home_signs_as: Option<String>,
+}
+
+/// An agent's id as text.
+mod agent_text {
+    use edgetrail_proto::identity::AgentId;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(agent: &AgentId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(agent)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AgentId, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| de::Error::custom("an agent's id is a UUID"))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,6 +206,8 @@ pub async fn join(join: &RelayJoin<'_>) -> Result<RelayPapers, RelayError> {
         roots,
         receipt_keys,
         revoked: Vec::new(),
+        forked: Vec::new(),
+        home_signs_as: None,
         seed,
     };
     papers.store(join.dir)?;
@@ -203,6 +245,8 @@ impl RelayPapers {
                 .collect(),
             receipt_seed: BASE64.encode(self.seed.0.as_slice()),
             revoked: self.revoked.iter().map(ToString::to_string).collect(),
+            forked: self.forked.clone(),
+            home_signs_as: self.home_signs_as.map(|key| key.to_hex()),
         };
         secret_files::create_directory(dir).map_err(RelayError::File)?;
         let bytes = Zeroizing::new(serde_json::to_vec(&stored).map_err(|_| RelayError::Damaged)?);
@@ -235,6 +279,11 @@ impl RelayPapers {
             roots,
             receipt_keys,
             revoked: stored.revoked.iter().map(|id| id.parse().ok()).collect::<Option<_>>()?,
+            forked: stored.forked,
+            home_signs_as: match stored.home_signs_as {
+                Some(text) => Some(Hash::from_hex(&text)?),
+                None => None,
+            },
             seed: Seed(Zeroizing::new(seed)),
         })
     }
@@ -274,6 +323,11 @@ impl RelayPapers {
         Ok(half.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
+    /// Whether agents that trust the roots of now believe what it shows them.
+    pub fn is_led_to_by_a_root(&self) -> bool {
+        self.server_chain.last().is_none_or(|root| self.roots.contains(root))
+    }
+
     /// Asks home for the next certificate, by the key of this one.
     pub async fn renewed(&self) -> Result<Self, RelayError> {
         let leaf = self.tls.chain.first().ok_or(RelayError::Damaged)?;
@@ -310,14 +364,22 @@ impl RelayPapers {
 
     /// Takes up what home says now. Keys that no root vouches for are left out.
     pub fn told(&self, state: &wire::HomeState) -> Result<Self, RelayError> {
-        if [state.roots.len(), state.receipt_keys.len(), state.revoked_agents.len()].iter().any(|n| *n > ANSWER_ITEMS_MAX) {
+        let counts = [state.roots.len(), state.receipt_keys.len(), state.revoked_agents.len(), state.forked_agents.len()];
+        if counts.iter().any(|count| *count > ANSWER_ITEMS_MAX) {
             return Err(RelayError::Answer("it is longer than any answer"));
         }
         let roots: Vec<_> = state.roots.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
         let receipt_keys = keys_of(&state.receipt_keys, &roots);
         let revoked = state.revoked_agents.iter().map(|id| Some(AgentId::from_bytes(id.as_ref().try_into().ok()?)));
         let revoked = revoked.collect::<Option<_>>().ok_or(RelayError::Answer("an agent's id is 16 bytes long"))?;
-        let told = Self { roots, receipt_keys, revoked, ..self.clone() };
+        let forked = state.forked_agents.iter().map(|fork| {
+            let agent = AgentId::from_bytes(fork.agent_id.as_ref().try_into().ok()?);
+            Some(Forked { agent, frozen_ns: fork.frozen, joined_ns: fork.joined })
+        });
+        let forked = forked.collect::<Option<_>>().ok_or(RelayError::Answer("an agent's id is 16 bytes long"))?;
+        // A home of before it told this says nothing.
+        let home_signs_as = Hash::from_slice(&state.signs_as).or(self.home_signs_as);
+        let told = Self { roots, receipt_keys, revoked, forked, home_signs_as, ..self.clone() };
         // What it lives by must be in it.
         tls::client_config(&told.roots, None).map_err(RelayError::Tls)?;
         told.statement().ok_or(RelayError::Answer("it lacks this relay's own receipt key"))?;

@@ -3,20 +3,21 @@
 //! A relay issues nothing, and takes batches from agents alone: another relay gets no connection. A gateway's scopes are
 //! home's knowledge; it brings its streams to home.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgetrail_link::receipt_keys::ReceiptKeys;
 use edgetrail_link::tls::{self, Admission, PeerError, PeerId, PeerIdentity, TlsError};
 use edgetrail_proto::chain::{Binding, ReceiptSigner};
-use edgetrail_proto::identity::AgentIdentity;
+use edgetrail_proto::identity::{AgentId, AgentIdentity, RelayName};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, ServerConfig};
 use tokio::sync::watch;
 
 use super::identity::RelayPapers;
-use crate::control::{ControlError, Revoked};
+use crate::control::{ControlError, Revoked, Standing};
 use crate::ingest::Trust;
 use crate::pki::{ChainError, PkiError};
 
@@ -33,6 +34,7 @@ pub struct RelayTrust {
 struct Door {
     told: RwLock<Told>,
     revoked: watch::Sender<Revoked>,
+    shut_out: watch::Sender<BTreeSet<AgentId>>,
 }
 
 /// As of one message of home's.
@@ -46,7 +48,8 @@ impl RelayTrust {
     pub fn new(papers: Arc<RelayPapers>) -> Result<Self, TlsError> {
         let verifier = tls::agent_chain_verifier(&papers.roots)?;
         let (identity, revoked) = (papers.server(), watch::Sender::new(revoked(&papers)));
-        let door = Arc::new(Door { told: RwLock::new(Told { papers, verifier }), revoked });
+        let shut_out = watch::Sender::new(shut_out(&papers));
+        let door = Arc::new(Door { told: RwLock::new(Told { papers, verifier }), revoked, shut_out });
         let ingest = tls::ingest_config(identity.clone(), Arc::<Door>::clone(&door))?;
         let (ingest_tls, api_tls) = (watch::Sender::new(ingest), watch::Sender::new(tls::api_config(identity)?));
         Ok(Self { door, ingest_tls: Arc::new(ingest_tls), api_tls: Arc::new(api_tls) })
@@ -56,11 +59,12 @@ impl RelayTrust {
     pub fn take_up(&self, papers: Arc<RelayPapers>) -> Result<(), TlsError> {
         let verifier = tls::agent_chain_verifier(&papers.roots)?;
         let ingest = tls::ingest_config(papers.server(), Arc::<Door>::clone(&self.door))?;
-        let (api, revoked) = (tls::api_config(papers.server())?, revoked(&papers));
+        let (api, revoked, shut_out) = (tls::api_config(papers.server())?, revoked(&papers), shut_out(&papers));
         *self.door.told.write().unwrap_or_else(PoisonError::into_inner) = Told { papers, verifier };
         self.ingest_tls.send_replace(ingest);
         self.api_tls.send_replace(api);
         self.door.revoked.send_replace(revoked);
+        self.door.shut_out.send_replace(shut_out);
         Ok(())
     }
 
@@ -122,6 +126,10 @@ impl Trust for RelayTrust {
         self.door.revoked.subscribe()
     }
 
+    fn shut_out(&self) -> watch::Receiver<BTreeSet<AgentId>> {
+        self.door.shut_out.subscribe()
+    }
+
     fn tls(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.ingest_tls.subscribe()
     }
@@ -134,12 +142,24 @@ impl Trust for RelayTrust {
         self.door.told().papers.receipt_keys.clone()
     }
 
-    /// Home alone knows.
-    fn joined_ns(&self, _peer: &PeerId) -> Result<Option<u64>, ControlError> {
-        Ok(None)
+    /// Of an agent that forked, what home says; of any other, nothing is known: a certificate that renews another is no join.
+    fn joined_ns(&self, peer: &PeerId) -> Result<Option<u64>, ControlError> {
+        let PeerId::Agent(agent) = peer else { return Ok(None) };
+        let told = self.door.told();
+        let forked = told.papers.forked.iter().find(|forked| forked.agent == *agent);
+        Ok(Some(forked.map_or(0, |forked| forked.joined_ns)))
     }
 
     fn seen(&self, _peer: &PeerId, _version: &str, _now_ns: u64) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    /// No relay reports to a relay.
+    fn stands(&self, _relay: &RelayName, _standing: Standing) -> Result<(), ControlError> {
+        Ok(())
+    }
+
+    fn connected(&self, _relay: &RelayName, _since_ns: Option<u64>) -> Result<(), ControlError> {
         Ok(())
     }
 
@@ -152,6 +172,10 @@ impl Trust for RelayTrust {
     fn renew_receipt_key(&self) -> Result<ReceiptSigner, PkiError> {
         Ok(self.door.told().papers.signer())
     }
+}
+
+fn shut_out(papers: &RelayPapers) -> BTreeSet<AgentId> {
+    papers.forked.iter().filter(|forked| !forked.is_over()).map(|forked| forked.agent).collect()
 }
 
 fn revoked(papers: &RelayPapers) -> Revoked {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use edgetrail_disk::Medium;
+use edgetrail_link::transport::Tcp;
 use tokio_util::sync::CancellationToken;
 
 use super::{PORTS_STOP_MAX, RunError, STAGE_STOP_MAX, Stage};
@@ -49,9 +50,10 @@ impl Relay {
         let mut storing = Stage::new("ledger", STAGE_STOP_MAX);
         storing.spawn("ledger", ledger_task.run(storing.stop.clone()));
 
-        let progress = Progress::open(&Medium::real(), dir).map_err(open_error("the record of home's receipts"))?;
-        let (forwarder, _standing) =
-            Forwarder::new(ledger.clone(), Arc::new(progress), ForwarderOptions { home: endpoint, credentials });
+        let progress = Arc::new(Progress::open(&Medium::real(), dir).map_err(open_error("the record of home's receipts"))?);
+        let options = ForwarderOptions { dial: Tcp::dialer(), home: endpoint, credentials };
+        let (forwarder, standing) = Forwarder::new(ledger.clone(), Arc::clone(&progress), options);
+        let home = home.minding(ledger.clone(), Arc::clone(&progress), standing);
         let mut bringing = Stage::new("forwarder", STAGE_STOP_MAX);
         bringing.spawn("forwarder", forwarder.run(bringing.stop.clone()));
 
@@ -59,7 +61,7 @@ impl Relay {
         let port = ingest_address.port();
         let here = config.ingest.names.first().map_or_else(|| format!(":{port}"), |name| authority(name, port));
         let enrollment = PassedOn::new(home.papers(), here).server();
-        let ingest = Ingest::trusting(ledger.clone(), Arc::new(trust.clone()), None, config.limits);
+        let ingest = Ingest::trusting(ledger.clone(), Arc::new(trust.clone()), None, config.limits).noticing(progress);
         serving.spawn("ingest", ingest.serve(ingest_listener, serving.stop.clone()));
         let router = Router::new()
             .route("/healthz", axum::routing::get(|| async { "ok\n" }))

@@ -14,12 +14,13 @@ use super::session::{Progress, Session, SessionEnd, SessionError};
 use super::shown::Shown;
 use super::{Credentials, Status, WaitingStream};
 use crate::outbox::Outbox;
-use crate::transport::Tcp;
+use crate::transport::Dial;
 
 /// One connection. Cheap to clone; it is made anew, by whoever uses it next, where it broke.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Line {
     channel: Channel,
+    dial: Arc<dyn Dial>,
     endpoint: Endpoint,
     credentials: Arc<Credentials>,
 }
@@ -35,10 +36,16 @@ pub struct Sent {
     pub again: bool,
 }
 
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
 impl Line {
-    pub async fn connect(endpoint: Endpoint, credentials: Arc<Credentials>) -> Result<Self, ConnectError> {
-        let channel = connect::channel(&endpoint, Arc::clone(&credentials.tls)).await?;
-        Ok(Self { channel, endpoint, credentials })
+    pub async fn connect(dial: Arc<dyn Dial>, endpoint: Endpoint, credentials: Arc<Credentials>) -> Result<Self, ConnectError> {
+        let channel = connect::channel_over(&dial, &endpoint, Arc::clone(&credentials.tls)).await?;
+        Ok(Self { channel, dial, endpoint, credentials })
     }
 
     /// Sends what the store holds of its agent, and what comes while this runs. Once `stop` is cancelled it ends as soon
@@ -52,10 +59,10 @@ impl Line {
         // The line is made anew with renewed credentials: its sessions are short.
         let (_renews, renewals) = watch::channel(Arc::clone(&self.credentials));
         let (status, standing) = watch::channel(Status::default());
-        let (dial, shown) = (Tcp::dialer(), Shown::default());
+        let shown = Shown::default();
         let session = Session {
             outbox,
-            dial: &dial,
+            dial: &self.dial,
             credentials: &self.credentials,
             renewals: &renewals,
             agent_version: version,

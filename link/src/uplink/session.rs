@@ -4,7 +4,7 @@
 //! first: the open where it is not recorded yet, then one batch after another while the window has room. The receiving
 //! half verifies and stores receipts. Batches of a stream are sent in order and without gaps.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,9 @@ use super::course::{Course, course, relayed_course};
 use super::shown::Shown;
 use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
-use crate::outbox::{CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled};
+use crate::outbox::{
+    Branch, BranchAct, CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled,
+};
 use crate::receipt_keys::{RECEIPT_KEYS_MAX, ReceiptKey, ReceiptKeyError, ReceiptKeys};
 use crate::transport::Dial;
 use crate::wire::{self, from_agent, from_collector};
@@ -123,6 +125,8 @@ struct Flight {
     opened: Vec<StreamId>,
     /// What it answered to evidence, until it is asked again.
     taken_up: HashMap<StreamId, TakenUp>,
+    /// What it keeps as evidence of a fork, by the hash of header or open.
+    kept: HashSet<Hash>,
 }
 
 /// What the collector does with a stream of which it lacks batches.
@@ -130,6 +134,15 @@ struct Flight {
 enum TakenUp {
     GoesOn { next_k: u64 },
     Waits,
+}
+
+/// What the collector says to what goes before a stream's batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    Taken,
+    Waits,
+    /// It belongs to a fork, and is kept as evidence.
+    Kept,
 }
 
 /// What becomes of a stream of which nothing more is sent for now.
@@ -357,12 +370,17 @@ impl Session<'_> {
                 courses.extend(self.opened_after(last).await?);
                 continue;
             };
-            if !self.begin(&mut course, to_collector, flight).await? {
-                if waiting.is_empty() {
-                    ask_at = Instant::now() + backoff::jittered(ASK_AGAIN);
+            match self.begin(&mut course, to_collector, flight).await? {
+                Begun::Taken => {}
+                Begun::Waits => {
+                    if waiting.is_empty() {
+                        ask_at = Instant::now() + backoff::jittered(ASK_AGAIN);
+                    }
+                    waiting.push(course);
+                    continue;
                 }
-                waiting.push(course);
-                continue;
+                // What follows it is evidence too: the positions say so.
+                Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
             }
             if !course.missing.is_empty() {
                 let (sent, back) = self.send_missing(&mut course, window, to_collector, flight, encoder).await?;
@@ -393,9 +411,13 @@ impl Session<'_> {
                 // Behind a hole in what is held the collector is shown what bridges it.
                 if let Some(run) = self.blocking(move |outbox| outbox.next_run(stream, k)).await? {
                     course.take_up = Some(run.evidence);
-                    if !self.begin(&mut course, to_collector, flight).await? {
-                        then = Then::Waits;
-                        break;
+                    match self.begin(&mut course, to_collector, flight).await? {
+                        Begun::Taken => {}
+                        Begun::Waits => {
+                            then = Then::Waits;
+                            break;
+                        }
+                        Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
                     }
                     // A collector that goes on where it was asked before would be asked for ever.
                     if course.next_k > k {
@@ -405,6 +427,9 @@ impl Session<'_> {
                 // Nothing more of this stream now. An earlier one is done; the current one waits for its next batch.
                 if !courses.is_empty() {
                     break;
+                }
+                if self.show_branches(to_collector, flight).await? {
+                    return Ok(SessionEnd::Resume);
                 }
                 if self.stop.is_cancelled() {
                     return self.drained(flight).await;
@@ -443,6 +468,9 @@ impl Session<'_> {
                 // Beyond its bound: the successor that follows is not known yet.
                 break;
             }
+        }
+        if self.show_branches(to_collector, flight).await? {
+            return Ok(SessionEnd::Resume);
         }
         // No stream that may be sent: wait until one is opened.
         tokio::select! {
@@ -487,7 +515,7 @@ impl Session<'_> {
                     bound: None,
                     missing: Vec::new(),
                 };
-                if !self.begin(&mut bridge, to_collector, flight).await? {
+                if self.begin(&mut bridge, to_collector, flight).await? != Begun::Taken {
                     break;
                 }
                 k = first;
@@ -496,30 +524,81 @@ impl Session<'_> {
         Ok((sent, encoder))
     }
 
+    /// Shows the collector what is held of the agent's forks, one after the other: whether there was anything. What it makes
+    /// of it, the positions of the next resume say.
+    async fn show_branches(&self, to_collector: &Wire, flight: &watch::Sender<Flight>) -> Result<bool, SessionError> {
+        let mut shown = false;
+        while let Some(Branch { stream, hash, act, refused }) = self.blocking(|outbox| outbox.next_of_branches()).await? {
+            // It stands against what the collector holds by then.
+            self.drained(flight).await?;
+            let mut sealed = None;
+            let message = match act {
+                BranchAct::Opened(opening) => {
+                    from_agent::Message::Opening(wire::Opening { fork: refused, ..opening_to_wire(&opening) })
+                }
+                BranchAct::Showed(evidence) => {
+                    flight.send_modify(|flight| flight.taken_up.retain(|of, _| *of != stream));
+                    from_agent::Message::TakeUp(wire::TakeUp { evidence: Some(receipted_to_wire(&evidence)) })
+                }
+                BranchAct::Sealed(batch) => {
+                    sealed = Some((stream, batch.header.k));
+                    flight.send_modify(|flight| flight.batches.push_back((stream, batch.header.k)));
+                    let batch = encoded(*batch, &mut Encoder::new().map_err(SessionError::Compressor)?);
+                    from_agent::Message::Batch(wire::Batch { fork: refused, ..batch })
+                }
+            };
+            send(to_collector, message).await?;
+            let answer = |flight: &Flight| {
+                let taken = match sealed {
+                    Some(sealed) => !flight.batches.contains(&sealed),
+                    None => flight.opened.contains(&stream) || flight.taken_up.contains_key(&stream),
+                };
+                (taken || flight.kept.contains(&hash)).then_some(())
+            };
+            self.answered(flight, answer).await?;
+            // Where the collector has committed it, that is as good.
+            self.blocking(move |outbox| outbox.kept(stream, hash)).await?;
+            shown = true;
+        }
+        Ok(shown)
+    }
+
     /// What goes before a stream's batches: its open where it is not recorded, the evidence where batches are missing.
-    /// Whether the collector takes batches behind it now.
     async fn begin(
         &self,
         course: &mut Course,
         to_collector: &Wire,
         flight: &watch::Sender<Flight>,
-    ) -> Result<bool, SessionError> {
+    ) -> Result<Begun, SessionError> {
         let stream = course.stream;
         if let Some(opening) = course.opening.take() {
+            let hash = Hash::of(&opening.open);
             send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
-            self.answered(flight, |flight| flight.opened.contains(&stream).then_some(())).await?;
+            let answer = |flight: &Flight| match flight.opened.contains(&stream) {
+                true => Some(Begun::Taken),
+                false => flight.kept.contains(&hash).then_some(Begun::Kept),
+            };
+            if self.answered(flight, answer).await? == Begun::Kept {
+                return Ok(Begun::Kept);
+            }
         }
-        let Some(evidence) = &course.take_up else { return Ok(true) };
+        let Some(evidence) = &course.take_up else { return Ok(Begun::Taken) };
+        let hash = evidence.2.head;
         flight.send_modify(|flight| flight.taken_up.retain(|of, _| *of != stream));
         let evidence = Some(receipted_to_wire(evidence.as_ref()));
         send(to_collector, from_agent::Message::TakeUp(wire::TakeUp { evidence })).await?;
-        match self.answered(flight, |flight| flight.taken_up.get(&stream).copied()).await? {
-            TakenUp::Waits => Ok(false),
-            TakenUp::GoesOn { next_k } => {
+        let answer = |flight: &Flight| match flight.kept.contains(&hash) {
+            true => Some(None),
+            false => flight.taken_up.get(&stream).copied().map(Some),
+        };
+        match self.answered(flight, answer).await? {
+            None => Ok(Begun::Kept),
+            Some(TakenUp::Waits) => Ok(Begun::Waits),
+            Some(TakenUp::GoesOn { next_k }) => {
                 course.take_up = None;
                 course.next_k = next_k;
                 self.status.send_modify(|status| status.waiting.retain(|waiting| waiting.stream != stream));
-                Ok(true)
+                Ok(Begun::Taken)
             }
         }
     }
@@ -597,6 +676,16 @@ impl Session<'_> {
                     let waiting = waiting_from_wire(&wait)?;
                     self.note_waiting(waiting);
                     flight.send_modify(|flight| flight.taken_up.extend([(waiting.stream, TakenUp::Waits)]));
+                }
+                from_collector::Message::Kept(kept) => {
+                    let hash = Hash::from_slice(&kept.hash).ok_or(SessionError::Protocol("a hash is 32 bytes long"))?;
+                    let stream = stream_from_wire(&kept.stream)?;
+                    self.blocking(move |outbox| outbox.kept(stream, hash)).await?;
+                    progress.make();
+                    flight.send_modify(|flight| {
+                        flight.kept.insert(hash);
+                        flight.batches.retain(|(sent, k)| *sent != stream || Some(*k) != kept.k);
+                    });
                 }
                 from_collector::Message::Expect(expect) => {
                     let head = expect.head.map(|head| head.k);
@@ -689,9 +778,12 @@ fn load(
     k: u64,
     mut encoder: Encoder,
 ) -> Result<(Option<wire::Batch>, Encoder), OutboxError> {
-    let Some(OutgoingBatch { header, seal, body, caller_waits, named_receipts }) = outbox.batch(stream, k)? else {
-        return Ok((None, encoder));
-    };
+    let Some(batch) = outbox.batch(stream, k)? else { return Ok((None, encoder)) };
+    Ok((Some(encoded(batch, &mut encoder)), encoder))
+}
+
+fn encoded(batch: OutgoingBatch, encoder: &mut Encoder) -> wire::Batch {
+    let OutgoingBatch { header, seal, body, caller_waits, named_receipts } = batch;
     let (encoding, body, body_bytes) = match body {
         OutgoingBody::Encoded { encoding, body, bytes } => (encoding, body, bytes),
         OutgoingBody::Plain(body) => {
@@ -700,7 +792,7 @@ fn load(
             (encoding, body.into(), bytes)
         }
     };
-    let batch = wire::Batch {
+    wire::Batch {
         header: header.encode().to_vec().into(),
         seal: seal.0.to_vec().into(),
         encoding: encoding.to_wire(),
@@ -708,8 +800,8 @@ fn load(
         body_bytes,
         caller_waits,
         named_receipts,
-    };
-    Ok((Some(batch), encoder))
+        fork: false,
+    }
 }
 
 async fn send(to_collector: &Wire, message: from_agent::Message) -> Result<(), SessionError> {
@@ -731,6 +823,7 @@ fn opening_to_wire(opening: &Opening) -> wire::Opening {
         binding: opening.binding.clone().into(),
         signature: opening.signature.clone().into(),
         certificate_chain: opening.certificate_chain.iter().map(|certificate| certificate.clone().into()).collect(),
+        fork: false,
     }
 }
 

@@ -131,6 +131,7 @@ impl Rogue {
             binding: binding.to_bytes().into(),
             signature: self.key.sign(&open.encode()).unwrap().into(),
             certificate_chain: chain.iter().map(|der| der.to_vec().into()).collect(),
+            fork: false,
         };
         RogueStream { writer: Writer::begin(&open, ratchet), opening }
     }
@@ -175,6 +176,7 @@ impl RogueStream {
             body_bytes,
             caller_waits: true,
             named_receipts: Vec::new(),
+            fork: false,
         }
     }
 }

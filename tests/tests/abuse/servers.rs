@@ -42,6 +42,10 @@ impl Ingest for FalseCollector {
         Err(Status::unimplemented("agents do not follow"))
     }
 
+    async fn report(&self, _: Request<wire::RelayReport>) -> Result<Response<wire::RelayReported>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     type AttachStream = Pin<Box<dyn Stream<Item = Result<wire::FromCollector, Status>> + Send>>;
 
     async fn attach(&self, request: Request<Streaming<wire::FromAgent>>) -> Result<Response<Self::AttachStream>, Status> {

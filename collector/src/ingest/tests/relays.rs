@@ -147,8 +147,129 @@ async fn a_second_successor_that_a_relay_brings_is_a_fork() {
     let channel = rig.connect(&relay).await.unwrap();
     let (mut brought, _) = rig.brought(&channel, agent.agent, &[]).await;
     brought.say(from_agent::Message::Opening(successor(3, 3000).opening())).await;
-    assert_eq!(brought.refusal().await.reason(), RefusalReason::Fork);
+    let mut second = successor(3, 3000);
+    let Some(from_collector::Message::Kept(kept)) = brought.hear().await else { panic!("it is not kept") };
+    assert_eq!(kept.hash, second.open.hash().0.to_vec());
     assert!(rig.ledger.stream(stream.open.stream).unwrap().unwrap().is_frozen());
+    // What its agent has sealed in it has a relay's receipt: it is kept beside the open.
+    let sealed = second.batch(&["B"]);
+    let hash = Hash::of(&sealed.header);
+    brought.batch(sealed).await;
+    let Some(from_collector::Message::Kept(kept)) = brought.hear().await else { panic!("its batch is not kept") };
+    assert_eq!((kept.hash, kept.k), (hash.0.to_vec().into(), Some(0)));
+    assert!(rig.ledger.keeps(second.open.stream, hash).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_a_relay_brings_is_a_fork_and_all_of_it_is_kept_also_of_a_frozen_agent() {
+    let rig = Rig::recording().await;
+    let (relay, agent) = (rig.relay("tokyo", 9).await, rig.join(1).await);
+    let mut stream = agent.stream(1);
+    let mut itself = rig.opened(&agent, &stream).await;
+    itself.batch(stream.batch(&["A"])).await;
+    let mut clone = stream.clone();
+    itself.batch(stream.batch(&["B"])).await;
+    itself.batch(stream.batch(&["C"])).await;
+    while itself.receipt().await.k < 2 {}
+    let channel = rig.connect(&relay).await.unwrap();
+    let (mut brought, resumed) = rig.brought(&channel, agent.agent, &[&stream]).await;
+    assert!(!resumed.streams[0].frozen);
+    let branch = ["X", "Y", "Z"].map(|name| clone.batch(&[name]));
+    let hashes = branch.clone().map(|batch| Hash::of(&batch.header));
+    // One after the other without waiting: the second follows a batch that no ledger holds.
+    for batch in branch {
+        brought.batch(batch).await;
+    }
+    for hash in hashes {
+        let Some(from_collector::Message::Kept(kept)) = brought.hear().await else { panic!("{hash} is not kept") };
+        assert_eq!(kept.hash, hash.0.to_vec());
+        assert!(rig.ledger.keeps(stream.open.stream, hash).unwrap());
+    }
+    // Its agent hears FORK; a relay goes on, with what the agent has sealed meanwhile.
+    let mut again = rig.attach(&agent).await.unwrap();
+    again.say(from_agent::Message::Resume(wire::Resume::default())).await;
+    assert_eq!(again.refusal().await.reason(), RefusalReason::Fork);
+    let (mut brought, resumed) = rig.brought(&channel, agent.agent, &[&stream]).await;
+    assert!(resumed.streams[0].frozen);
+    brought.batch(stream.batch(&["D"])).await;
+    assert!(matches!(brought.hear().await, Some(from_collector::Message::Kept(_))));
+    // It joins again while the relay's session goes on: what it opens then is no evidence.
+    let rejoined = rig.join(1).await;
+    let next = rejoined.stream_with(2, |open| {
+        open.cause = Cause::Fork;
+        open.t_opened = now_ns();
+        open.predecessor = Some(Predecessor { stream: stream.open.stream, k: 2, hash: stream.writer.head() });
+    });
+    open(&mut brought, &next).await;
+    let noticed =
+        |rig: &Rig| rig.records().iter().filter(|record| record.bytes.windows(10).any(|at| at == b"DetectFork")).count();
+    assert_eq!(noticed(&rig), 1, "one event for the fork");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_relay_reports_is_recorded_under_its_own_name_and_bounded() {
+    let rig = Rig::recording().await;
+    let (relay, agent) = (rig.relay("tokyo", 9).await, rig.join(1).await);
+    let mut home = IngestClient::new(rig.connect(&relay).await.unwrap());
+    let notice = wire::RelayNotice {
+        id: vec![1; 16].into(),
+        name: "RefuseAgent".to_owned(),
+        agent_id: agent.agent.as_bytes().to_vec().into(),
+        count: 3,
+        address: "192.0.2.1".to_owned(),
+        reason: "a reason\u{1b}[2J".to_owned(),
+        details: r#"{"noticedBy":"osaka","agent":"another","k":7}"#.to_owned(),
+        noticed: 1_700_000_000_000_000_000,
+    };
+    let standing = Some(wire::RelayStanding { owing: 2, waiting: 1, last_receipt: 5 });
+    home.report(wire::RelayReport { standing, notices: vec![notice.clone()] }).await.unwrap();
+    let records = rig.records();
+    let record = records.iter().find(|record| record.bytes.windows(11).any(|at| at == b"RefuseAgent")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record.bytes).unwrap();
+    let said = &record["requestParameters"];
+    assert_eq!((&said["noticedBy"], &said["agent"]), (&"tokyo".into(), &agent.agent.to_string().into()), "{record:#}");
+    assert_eq!((&said["reason"], &said["k"], &said["count"]), (&"a reason[2J".into(), &7.into(), &3.into()));
+    let listed = rig.control.relay(&"tokyo".parse().unwrap()).unwrap().unwrap();
+    assert_eq!(listed.standing.map(|standing| (standing.owing, standing.last_receipt_ns)), Some((2, Some(5))));
+
+    for bad in [
+        wire::RelayNotice { name: "StopLogging".to_owned(), ..notice.clone() },
+        wire::RelayNotice { id: vec![1; 15].into(), ..notice.clone() },
+        wire::RelayNotice { details: "[]".to_owned(), ..notice.clone() },
+        wire::RelayNotice { agent_id: vec![].into(), ..notice.clone() },
+    ] {
+        let refused = home.report(wire::RelayReport { standing: None, notices: vec![bad] }).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let many = wire::RelayReport { standing: None, notices: vec![notice; 65] };
+    assert_eq!(home.report(many).await.unwrap_err().code(), Code::InvalidArgument);
+    let tls = rig.credentials(&agent);
+    let channel = edgetrail_link::uplink::channel(&rig.endpoint, tls.tls.clone()).await.unwrap();
+    let refused = IngestClient::new(channel).report(wire::RelayReport::default()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied, "agents report nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_is_shown_its_own_receipt_for_what_it_lacks_signs_under_a_new_key() {
+    let rig = Rig::recording().await;
+    let (relay, agent) = (rig.relay("tokyo", 9).await, rig.join(1).await);
+    let mut client = IngestClient::new(rig.connect(&relay).await.unwrap());
+    let mut stream = agent.stream(1);
+    let mut itself = rig.opened(&agent, &stream).await;
+    itself.batch(stream.batch(&["A"])).await;
+    let held = itself.receipt().await;
+    let before = rig.ledger.signs_as();
+    let follow = |receipt: Vec<u8>| wire::FollowRequest { receipt: receipt.into(), ..Default::default() };
+    let mut states = client.follow(follow(held.encode())).await.unwrap().into_inner();
+    assert_eq!(states.message().await.unwrap().unwrap().signs_as, before.0.to_vec(), "what it holds shows nothing");
+    let beyond = rig.pki.receipt_signer().sign(stream.open.stream, 1, Hash::ZERO, 90, now_ns());
+    let mut states = client.follow(follow(beyond.encode())).await.unwrap().into_inner();
+    let told = states.message().await.unwrap().unwrap();
+    assert_ne!(rig.ledger.signs_as(), before);
+    assert_eq!(told.signs_as, rig.ledger.signs_as().0.to_vec());
+    let forged = ReceiptSigner::from_seed(&[1; 32]).sign(stream.open.stream, 1, Hash::ZERO, 90, now_ns());
+    client.follow(follow(forged.encode())).await.unwrap();
+    assert_eq!(told.signs_as, rig.ledger.signs_as().0.to_vec(), "only an own receipt shows it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -305,6 +305,7 @@ impl TestStream {
             binding: self.opening.binding.clone().into(),
             signature: self.opening.signature.clone().into(),
             certificate_chain: self.opening.certificate_chain.iter().map(|der| der.clone().into()).collect(),
+            fork: false,
         }
     }
 
@@ -345,6 +346,7 @@ impl TestStream {
             body_bytes,
             caller_waits: true,
             named_receipts: Vec::new(),
+            fork: false,
         }
     }
 }
