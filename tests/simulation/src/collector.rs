@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use edgetrail_collector::ledger::{Entry, Ledger, LedgerTask};
+use edgetrail_collector::ledger::{Entry, Ledger};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::WallClock;
 use crate::image::{Image, copied};
 use crate::network::Port;
+use crate::shelter::Shelter;
 use crate::stages::Stages;
 
 pub(crate) const PORT: u16 = 7443;
@@ -19,47 +20,26 @@ pub(crate) struct Site {
     directory: Mutex<TempDir>,
     kept: Mutex<Option<TempDir>>,
     pub(crate) clock: WallClock,
-    ledger: Mutex<Option<Ledger>>,
-    /// Why the ledger ended, where it should not have.
-    failed: Mutex<Option<String>>,
-}
-
-/// Ends the ledger's thread when its host crashes, so that the next start finds the files alone. What waits for the
-/// writer is committed: as if the crash had come a moment later.
-struct LedgerThread {
-    site: Arc<Site>,
-    task: Option<LedgerTask>,
-}
-
-impl Drop for LedgerThread {
-    fn drop(&mut self) {
-        drop(self.site.ledger.lock().unwrap().take());
-        let stop = CancellationToken::new();
-        stop.cancel();
-        if let Some(Err(error)) = self.task.take().map(|task| futures::executor::block_on(task.run(stop))) {
-            *self.site.failed.lock().unwrap() = Some(error.to_string());
-        }
-    }
+    shelter: Arc<Shelter>,
 }
 
 impl Site {
     pub(crate) fn new(image: &Image) -> Arc<Self> {
-        let (clock, ledger, failed) = (WallClock::default(), Mutex::default(), Mutex::default());
         let directory = Mutex::new(image.collector());
-        Arc::new(Self { directory, kept: Mutex::default(), clock, ledger, failed })
+        Arc::new(Self { directory, kept: Mutex::default(), clock: WallClock::default(), shelter: Arc::default() })
     }
 
     /// The host's software: until it crashes.
     pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
         let directory = self.path();
         let (stages, task) = Stages::open(&directory, Some(self.clock.reader()));
-        let _thread = LedgerThread { site: Arc::clone(&self), task: Some(task) };
-        *self.ledger.lock().unwrap() = Some(stages.ledger.clone());
-        let (ingest, internal) = stages.ingest(&directory).await;
+        let _thread = self.shelter.hold(stages.ledger.clone(), task);
+        let (ingest, internal, relays) = stages.ingest(&directory).await;
         let (port, stop) = (Port::bind(PORT).await?, CancellationToken::new());
         let ended = tokio::select! {
             ended = ingest.serve(port, stop.clone()) => format!("{ended:?}"),
             ended = internal.run(stop.clone()) => format!("{ended:?}"),
+            () = relays.run(stop.clone()) => "relays".to_owned(),
         };
         Err(format!("the collector ended by itself: {ended}").into())
     }
@@ -79,20 +59,11 @@ impl Site {
     }
 
     pub(crate) fn ledger(&self) -> Option<Ledger> {
-        self.ledger.lock().unwrap().clone()
+        self.shelter.ledger()
     }
 
-    /// Waits until everything put to the ledger is durable: the disk takes none of the simulated time.
     pub(crate) fn settle(&self) {
-        let ledger = self.ledger.lock().unwrap();
-        let mut looks = 0;
-        while ledger.as_ref().is_some_and(|ledger| !ledger.is_idle()) {
-            looks += 1;
-            if looks < 50 { std::thread::yield_now() } else { std::thread::sleep(std::time::Duration::from_micros(50)) }
-        }
-        if let Some(error) = self.failed.lock().unwrap().as_ref() {
-            panic!("the ledger failed: {error}");
-        }
+        self.shelter.settle();
     }
 
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {

@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use edgetrail_agent::enroll::{CERTIFICATE_FILE, KEY_FILE};
-use edgetrail_collector::control::{Control, NewToken};
+use edgetrail_collector::control::{Control, NewRelayToken, NewToken};
 use edgetrail_collector::pki::{EnrollmentOptions, EnrollmentService, Pki};
+use edgetrail_collector::relay::{self, RelayJoin};
 use edgetrail_link::receipt_keys::ReceiptKeys;
-use edgetrail_link::tls;
+use edgetrail_link::tls::{self, Incoming};
 use edgetrail_link::uplink::Credentials;
 use edgetrail_link::wire::JoinRequest;
 use edgetrail_link::wire::enrollment_server::Enrollment;
@@ -51,6 +52,27 @@ pub async fn join(control: &Control, pki: &Pki, host: &Path, agent: AgentId) {
     let pem = chain.iter().map(|der| format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", BASE64.encode(der)));
     let pem: String = pem.collect();
     std::fs::write(host.join(CERTIFICATE_FILE), pem).unwrap();
+}
+
+/// Redeems a relay's token: leaves its papers in `directory`. Home is known to it by its name on the simulated network.
+pub async fn join_relay(control: &Control, pki: &Pki, directory: &Path, name: &str) {
+    let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+    let new = NewRelayToken { name: name.parse().unwrap(), ttl: Duration::from_secs(60) };
+    let token = control.create_relay_token(&new, now).unwrap();
+    let endpoints = vec![format!("{}:{}", crate::stages::COLLECTOR, crate::collector::PORT)];
+    let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: endpoints };
+    let service = EnrollmentService::new(pki, control.clone(), options).server();
+    // Joining is not simulated: it is over before the first start.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let serving = tonic::transport::Server::builder().add_service(service);
+    let serving = serving.serve_with_incoming(Incoming::new(listener, pki.api_tls()));
+    let names = [name.to_owned()];
+    let join = RelayJoin { dir: directory, url: &url, token: &token.text, pin: pki.ca_pin(), names: &names };
+    tokio::select! {
+        served = serving => panic!("{served:?}"),
+        joined = relay::join(&join) => drop(joined.unwrap()),
+    }
 }
 
 /// A record as the agent would make it, with this eventName.

@@ -28,7 +28,6 @@ use crate::image::{Image, agent, copied};
 use crate::network::Network;
 use crate::repeat::{Sent, Watched};
 use crate::run::Broken;
-use crate::stages::COLLECTOR;
 
 /// Real time in which a commit is sealed on a machine that is not stuck.
 const SEALED_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +44,8 @@ pub(crate) struct Site {
     number: usize,
     seed: u64,
     broken: Option<Broken>,
+    /// In order of preference.
+    collectors: Vec<String>,
     credentials: Arc<Credentials>,
     /// Starts so far: each commits by chance of its own.
     starts: AtomicU64,
@@ -78,6 +79,7 @@ impl Site {
         number: usize,
         seed: u64,
         broken: Option<Broken>,
+        collectors: Vec<String>,
         credentials: impl Fn(&Path) -> Arc<Credentials>,
     ) -> Arc<Self> {
         let directory = image.host(number);
@@ -90,6 +92,7 @@ impl Site {
             number,
             seed,
             broken,
+            collectors,
             starts: AtomicU64::new(0),
             next: AtomicU64::new(0),
             answered: Mutex::default(),
@@ -123,22 +126,19 @@ impl Site {
         let (buffer, task, shelf) = Buffer::open_by(clock, &medium, &directory, opener, reporter, limits)?;
         let shelf = Arc::new(shelf);
         let running = Running { site: Arc::clone(&self), buffer, shelf: Arc::clone(&shelf), task: Some(task) };
-        let endpoint = Endpoint { host: COLLECTOR.to_owned(), port: PORT };
+        let endpoints: Vec<_> = self.collectors.iter().map(|host| Endpoint { host: host.clone(), port: PORT }).collect();
+        let first = endpoints[0].clone();
         let watched = Arc::new(Watched { shelf: Arc::clone(&shelf) as Arc<dyn Outbox>, sent: Arc::clone(&self.sent) });
         let (_renew, credentials) = watch::channel(Arc::clone(&self.credentials));
-        let options = UplinkOptions {
-            endpoints: vec![endpoint.clone()],
-            return_after: Duration::from_secs(60),
-            credentials,
-            agent_version: "1".to_owned(),
-        };
+        let options =
+            UplinkOptions { endpoints, return_after: Duration::from_secs(10), credentials, agent_version: "1".to_owned() };
         let (uplink, status) = Uplink::new(Arc::clone(&watched) as Arc<dyn Outbox>, options);
         *self.running.lock().unwrap() = Some((shelf, status));
         let mut rng = Rng::new(self.seed ^ (start << 32) ^ ((self.number as u64 + 1) << 48));
         tokio::select! {
             () = uplink.over(Arc::new(Network)).run(CancellationToken::new()) => Err("the uplink ended by itself".into()),
             done = self.commits(&running, &mut rng) => done,
-            () = self.repeats(&watched, &endpoint, start) => Ok(()),
+            () = self.repeats(&watched, &first, start) => Ok(()),
         }
     }
 

@@ -8,16 +8,21 @@ use edgetrail_disk::Medium;
 use edgetrail_proto::identity::AgentId;
 use tempfile::TempDir;
 
-use crate::enrolled::{copy, join};
+use crate::enrolled::{copy, join, join_relay};
+use crate::relay;
 use crate::stages::authority;
 
 /// Hosts that have joined.
 pub(crate) const HOSTS: usize = 2;
 
-/// A collector and its hosts before the first start.
+/// Relays that have joined.
+pub(crate) const RELAYS: usize = 2;
+
+/// A collector, its hosts and its relays before the first start.
 pub(crate) struct Image {
     collector: TempDir,
     hosts: Vec<TempDir>,
+    relays: Vec<TempDir>,
 }
 
 impl Image {
@@ -39,11 +44,21 @@ impl Image {
             buffer::prepare(&Medium::real(), host.path()).unwrap();
             hosts.push(host);
         }
-        Self { collector, hosts }
+        let mut relays = Vec::new();
+        for number in 0..RELAYS {
+            let relay = directory();
+            join_relay(&control, &pki, relay.path(), &relay::name(number)).await;
+            relays.push(relay);
+        }
+        Self { collector, hosts, relays }
     }
 
     pub(crate) fn collector(&self) -> TempDir {
         copied(self.collector.path())
+    }
+
+    pub(crate) fn relay(&self, number: usize) -> TempDir {
+        copied(self.relays[number].path())
     }
 
     pub(crate) fn host(&self, number: usize) -> TempDir {

@@ -136,6 +136,7 @@ fn opening_to_wire(opening: &Opening) -> wire::Opening {
         binding: opening.binding.clone().into(),
         signature: opening.signature.clone().into(),
         certificate_chain: opening.certificate_chain.iter().map(|certificate| certificate.clone().into()).collect(),
+        fork: false,
     }
 }
 

@@ -1,15 +1,16 @@
 //! One seed: faults, healing, recovery, oracle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use turmoil::{Builder, Sim};
 
 use crate::enrolled::credentials;
-use crate::image::{HOSTS, Image};
-use crate::schedule::{self, Act, FAULTS_TIME, Place};
+use crate::image::{HOSTS, Image, RELAYS};
+use crate::schedule::{self, Act, FAULTS_TIME, Place, Way};
 use crate::stages::{COLLECTOR, authority};
-use crate::{collector, host, oracle};
+use crate::{collector, host, oracle, relay};
 
 /// The grain of simulated time.
 const TICK: Duration = Duration::from_millis(10);
@@ -23,7 +24,8 @@ const REPAIR_RATE: f64 = 0.2;
 
 /// Everything is receipted this long after the network is whole and every host runs: a dead connection is noticed in
 /// 13 s, a connection attempt or an answer is given up after 10 s or 30 s, and the longest wait before the next is 30 s.
-const RECOVERED_MAX: Duration = Duration::from_secs(75);
+/// Through a relay all of that comes twice.
+const RECOVERED_MAX: Duration = Duration::from_secs(150);
 
 /// How often it is looked whether that is so.
 const LOOK: u32 = 25;
@@ -40,6 +42,10 @@ pub enum Broken {
     CommittedTwice,
     /// A host does not find its collector again.
     StaysCut,
+    /// A relay gives receipts for what a crash takes.
+    RelayForgets,
+    /// A relay does not find home again.
+    RelayStaysCut,
 }
 
 impl Broken {
@@ -49,8 +55,39 @@ impl Broken {
         match self {
             Self::LedgerForgets => forgets(Place::Collector),
             Self::BufferForgets => forgets(Place::Host(0)),
-            Self::StaysCut => vec![(FAULTS_TIME - Duration::from_secs(5), Act::Cut(0))],
+            // What it forgets is nowhere else: home is out of reach meanwhile.
+            Self::RelayForgets => {
+                let way = Way(Place::Relay(0), Place::Collector);
+                let mut acts = vec![(FAULTS_TIME / 3, Act::Cut(way))];
+                acts.extend(forgets(Place::Relay(0)));
+                acts
+            }
+            Self::StaysCut => vec![(LATE, Act::Cut(Way(Place::Host(0), Place::Collector)))],
+            Self::RelayStaysCut => vec![(LATE, Act::Cut(Way(Place::Relay(0), Place::Collector)))],
             Self::AnsweredBeforeCommit | Self::CommittedTwice => Vec::new(),
+        }
+    }
+}
+
+/// The link that stays cut is cut this late: no repair that was drawn may come after.
+const LATE: Duration = FAULTS_TIME.saturating_sub(Duration::from_secs(5));
+
+impl Broken {
+    /// Which collectors each host names where a promise is broken: those that break it.
+    fn routes(self) -> Vec<Vec<Place>> {
+        let route = match self {
+            Self::RelayForgets | Self::RelayStaysCut => vec![Place::Relay(0)],
+            _ => vec![Place::Collector],
+        };
+        vec![route; HOSTS]
+    }
+
+    /// The link that is not healed.
+    fn stays_cut(self) -> Option<Way> {
+        match self {
+            Self::StaysCut => Some(Way(Place::Host(0), Place::Collector)),
+            Self::RelayStaysCut => Some(Way(Place::Relay(0), Place::Collector)),
+            _ => None,
         }
     }
 }
@@ -82,11 +119,15 @@ fn run_seed(seed: u64, broken: Option<Broken>) -> Ran {
     let image = Image::get();
     let collector = collector::Site::new(image);
     let (control, pki) = authority(&collector.path());
-    let hosts: Vec<Arc<host::Site>> =
-        (0..HOSTS).map(|number| host::Site::new(image, number, seed, broken, |path| credentials(&pki, path))).collect();
+    let routes = broken.map_or_else(|| schedule::routes(seed), Broken::routes);
+    let named = |route: &Vec<Place>| route.iter().copied().map(name_of).collect();
+    let host = |(number, route)| host::Site::new(image, number, seed, broken, named(route), |path| credentials(&pki, path));
+    let hosts: Vec<Arc<host::Site>> = routes.iter().enumerate().map(host).collect();
     drop((control, pki));
-    let mut world = World::new(seed, collector, hosts);
-    let mut schedule = schedule::draw(seed);
+    let relays = (0..RELAYS).filter(|relay| routes.iter().any(|route| route.contains(&Place::Relay(*relay))));
+    let relays = relays.map(|number| (number, relay::Site::new(image, number))).collect();
+    let mut world = World::new(seed, collector, relays, hosts);
+    let mut schedule = schedule::draw(seed, &routes);
     schedule.extend(broken.into_iter().flat_map(Broken::acts));
     schedule.sort_by_key(|(at, _)| *at);
     for (at, act) in &schedule {
@@ -94,7 +135,7 @@ fn run_seed(seed: u64, broken: Option<Broken>) -> Ran {
         world.act(*act);
     }
     world.pass_until(FAULTS_TIME);
-    world.heal(broken == Some(Broken::StaysCut));
+    world.heal(broken.and_then(Broken::stays_cut));
     let recovered =
         world.recover().unwrap_or_else(|trouble| panic!("not recovered after {RECOVERED_MAX:?}: {trouble}; {schedule:?}"));
     oracle::check(&world.collector, &world.hosts);
@@ -107,27 +148,39 @@ fn run_seed(seed: u64, broken: Option<Broken>) -> Ran {
 struct World {
     sim: Sim<'static>,
     collector: Arc<collector::Site>,
+    /// Those that a host names.
+    relays: BTreeMap<usize, Arc<relay::Site>>,
     hosts: Vec<Arc<host::Site>>,
 }
 
 impl World {
-    fn new(seed: u64, collector: Arc<collector::Site>, hosts: Vec<Arc<host::Site>>) -> Self {
+    fn new(
+        seed: u64,
+        collector: Arc<collector::Site>,
+        relays: BTreeMap<usize, Arc<relay::Site>>,
+        hosts: Vec<Arc<host::Site>>,
+    ) -> Self {
         let mut builder = Builder::new();
         builder.tick_duration(TICK).simulation_duration(Duration::from_secs(3600)).rng_seed(seed).tcp_capacity(4096);
         builder.min_message_latency(DELAY_MIN).max_message_latency(DELAY_MAX).repair_rate(REPAIR_RATE);
         let mut sim = builder.build();
         let site = Arc::clone(&collector);
         sim.host(COLLECTOR, move || Arc::clone(&site).run());
+        for (number, relay) in &relays {
+            let site = Arc::clone(relay);
+            sim.host(relay::name(*number), move || Arc::clone(&site).run());
+        }
         for (number, host) in hosts.iter().enumerate() {
             let site = Arc::clone(host);
             sim.host(host::Site::name(number), move || Arc::clone(&site).run());
         }
-        Self { sim, collector, hosts }
+        Self { sim, collector, relays, hosts }
     }
 
     fn step(&mut self) {
         self.sim.step().expect("no software of a host ends by itself");
         self.collector.settle();
+        self.relays.values().for_each(|relay| relay.settle());
     }
 
     fn pass_until(&mut self, at: Duration) {
@@ -137,22 +190,44 @@ impl World {
     }
 
     fn act(&mut self, act: Act) {
-        let name = host::Site::name;
+        let ends = |Way(from, to): Way| (name_of(from), name_of(to));
         match act {
-            Act::Cut(host) => self.sim.partition(name(host), COLLECTOR),
-            Act::CutToCollector(host) => self.sim.partition_oneway(name(host), COLLECTOR),
-            Act::CutFromCollector(host) => self.sim.partition_oneway(COLLECTOR, name(host)),
-            Act::Repair(host) => self.sim.repair(name(host), COLLECTOR),
-            Act::Hold(host) => self.sim.hold(name(host), COLLECTOR),
-            Act::Release(host) => self.sim.release(name(host), COLLECTOR),
-            Act::Delay(host, most) => self.sim.set_link_max_message_latency(name(host), COLLECTOR, most),
-            Act::Lose(host, of_thousand) => {
-                self.sim.set_link_fail_rate(name(host), COLLECTOR, of_thousand as f64 / 1000.0);
+            Act::Cut(way) => {
+                let (from, to) = ends(way);
+                self.sim.partition(from, to);
             }
-            Act::Crash(place) => self.sim.crash(Self::name_of(place)),
+            Act::CutForth(way) => {
+                let (from, to) = ends(way);
+                self.sim.partition_oneway(from, to);
+            }
+            Act::CutBack(way) => {
+                let (from, to) = ends(way);
+                self.sim.partition_oneway(to, from);
+            }
+            Act::Repair(way) => {
+                let (from, to) = ends(way);
+                self.sim.repair(from, to);
+            }
+            Act::Hold(way) => {
+                let (from, to) = ends(way);
+                self.sim.hold(from, to);
+            }
+            Act::Release(way) => {
+                let (from, to) = ends(way);
+                self.sim.release(from, to);
+            }
+            Act::Delay(way, most) => {
+                let (from, to) = ends(way);
+                self.sim.set_link_max_message_latency(from, to, most);
+            }
+            Act::Lose(way, of_thousand) => {
+                let (from, to) = ends(way);
+                self.sim.set_link_fail_rate(from, to, of_thousand as f64 / 1000.0);
+            }
+            Act::Crash(place) => self.sim.crash(name_of(place)),
             Act::Start(place) => {
-                if !self.sim.is_host_running(Self::name_of(place)) {
-                    self.sim.bounce(Self::name_of(place));
+                if !self.sim.is_host_running(name_of(place)) {
+                    self.sim.bounce(name_of(place));
                 }
             }
             Act::Repeat(host) => self.hosts[host].repeat(),
@@ -160,49 +235,61 @@ impl World {
                 self.act(Act::Crash(place));
                 match (act, place) {
                     (Act::Keep(_), Place::Collector) => self.collector.keep(),
+                    (Act::Keep(_), Place::Relay(relay)) => self.relays[&relay].keep(),
                     (Act::Keep(_), Place::Host(host)) => self.hosts[host].keep(),
                     (_, Place::Collector) => self.collector.revert(),
+                    (_, Place::Relay(relay)) => self.relays[&relay].revert(),
                     (_, Place::Host(host)) => self.hosts[host].revert(),
                 }
                 self.act(Act::Start(place));
             }
             Act::SetClock(Place::Collector, seconds) => self.collector.clock.set_by(seconds),
+            Act::SetClock(Place::Relay(relay), seconds) => self.relays[&relay].clock.set_by(seconds),
             Act::SetClock(Place::Host(host), seconds) => self.hosts[host].clock.set_by(seconds),
         }
     }
 
-    fn name_of(place: Place) -> String {
-        match place {
-            Place::Collector => COLLECTOR.to_owned(),
-            Place::Host(host) => host::Site::name(host),
-        }
-    }
-
-    /// The network is whole, every host runs, nobody commits any more.
-    fn heal(&mut self, but_the_first: bool) {
+    /// The network is whole but for one link, every host runs, nobody commits any more.
+    fn heal(&mut self, but: Option<Way>) {
         self.act(Act::Start(Place::Collector));
+        let relays: Vec<usize> = self.relays.keys().copied().collect();
+        relays.iter().for_each(|relay| self.act(Act::Start(Place::Relay(*relay))));
         for host in 0..HOSTS {
             self.hosts[host].fall_quiet();
-            if host == 0 && but_the_first {
-                continue;
-            }
-            self.act(Act::Lose(host, 0));
-            self.act(Act::Delay(host, DELAY_MAX));
-            self.act(Act::Repair(host));
-            self.act(Act::Release(host));
             self.act(Act::Start(Place::Host(host)));
+        }
+        let runs = |place: Place| !matches!(place, Place::Relay(relay) if !relays.contains(&relay));
+        for way in schedule::ways().into_iter().filter(|way| runs(way.0) && runs(way.1) && Some(*way) != but) {
+            self.act(Act::Lose(way, 0));
+            self.act(Act::Delay(way, DELAY_MAX));
+            self.act(Act::Repair(way));
+            self.act(Act::Release(way));
         }
     }
 
-    /// How long it takes until everything committed has its receipt.
+    /// How long it takes until everything committed has its receipt, and is home.
     fn recover(&mut self) -> Result<Duration, String> {
         let healed = self.sim.elapsed();
         while self.sim.elapsed() < healed + RECOVERED_MAX {
             (0..LOOK).for_each(|_| self.step());
-            if self.hosts.iter().all(|host| host.is_receipted()) {
+            if self.hosts.iter().all(|host| host.is_receipted()) && self.owing().is_none() {
                 return Ok(self.sim.elapsed() - healed);
             }
         }
-        Err(self.hosts.iter().map(|host| host.trouble()).collect::<Vec<_>>().join("; "))
+        let hosts = self.hosts.iter().map(|host| host.trouble());
+        Err(hosts.chain(self.owing()).collect::<Vec<_>>().join("; "))
+    }
+
+    fn owing(&self) -> Option<String> {
+        let Some(home) = self.collector.ledger() else { return Some("home does not run".to_owned()) };
+        self.relays.values().find_map(|relay| relay.owing(&home))
+    }
+}
+
+fn name_of(place: Place) -> String {
+    match place {
+        Place::Collector => COLLECTOR.to_owned(),
+        Place::Relay(relay) => relay::name(relay),
+        Place::Host(host) => host::Site::name(host),
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use edgetrail_collector::control::Control;
-use edgetrail_collector::ingest::{Ingest, go_on_restored};
+use edgetrail_collector::ingest::{Ingest, Relays, go_on_restored};
 use edgetrail_collector::internal::{Home, Internal, InternalTask};
 use edgetrail_collector::ledger::{Clock, Ledger, LedgerOptions, LedgerTask};
 use edgetrail_collector::pki::Pki;
@@ -33,13 +33,14 @@ impl Stages {
         (Self { control, pki, ledger }, task)
     }
 
-    /// The internal stream, and ingest, which reports through it.
-    pub async fn ingest(&self, directory: &Path) -> (Ingest, InternalTask) {
+    /// Ingest, the internal stream that it reports through, and what operators decide on relays.
+    pub async fn ingest(&self, directory: &Path) -> (Ingest, InternalTask, Relays) {
         let Self { control, pki, ledger } = self;
         let home = Home { account: ACCOUNT.parse().unwrap(), region: REGION.parse().unwrap(), host: COLLECTOR.to_owned() };
         let (internal, task) = Internal::open(directory, ledger.clone(), pki.authority(), &home).await.unwrap();
         go_on_restored(ledger, pki, task.restored()).await.unwrap();
-        (Ingest::new(ledger.clone(), control.clone(), pki, Some(internal)), task)
+        let relays = Relays::start(control, pki, ledger, &internal).await.unwrap();
+        (Ingest::new(ledger.clone(), control.clone(), pki, Some(internal)), task, relays)
     }
 }
 
@@ -48,5 +49,6 @@ pub fn authority(directory: &Path) -> (Control, Pki) {
     let control = Control::open(directory).unwrap();
     let domain = "edgetrail.internal".parse().unwrap();
     let pki = Pki::open(&directory.join("pki"), domain, &[COLLECTOR.to_owned()], control.revoked()).unwrap();
+    pki.trust_relays(&control.watch_relays()).unwrap();
     (control, pki)
 }

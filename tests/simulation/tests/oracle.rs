@@ -43,3 +43,13 @@ fn a_commit_that_is_done_twice_is_seen() {
 fn a_host_that_stays_cut_is_seen() {
     seen(Broken::StaysCut, "not recovered");
 }
+
+#[test]
+fn a_relay_that_forgets_is_seen() {
+    seen(Broken::RelayForgets, "not recovered");
+}
+
+#[test]
+fn a_relay_that_stays_cut_is_seen() {
+    seen(Broken::RelayStaysCut, "home lacks");
+}
