@@ -34,7 +34,7 @@ impl Site {
         let directory = self.path();
         let (stages, task) = Stages::open(&directory, Some(self.clock.reader()));
         let _thread = self.shelter.hold(stages.ledger.clone(), task);
-        let (ingest, internal, relays) = stages.ingest(&directory).await;
+        let (ingest, internal, relays) = stages.ingest_and_relays(&directory).await;
         let (port, stop) = (Port::bind(PORT).await?, CancellationToken::new());
         let ended = tokio::select! {
             ended = ingest.serve(port, stop.clone()) => format!("{ended:?}"),

@@ -33,8 +33,14 @@ impl Stages {
         (Self { control, pki, ledger }, task)
     }
 
-    /// Ingest, the internal stream that it reports through, and what operators decide on relays.
-    pub async fn ingest(&self, directory: &Path) -> (Ingest, InternalTask, Relays) {
+    /// The internal stream, and ingest, which reports through it.
+    pub async fn ingest(&self, directory: &Path) -> (Ingest, InternalTask) {
+        let (ingest, task, _) = self.ingest_and_relays(directory).await;
+        (ingest, task)
+    }
+
+    /// The same with what operators decide on relays: the caller's to run.
+    pub async fn ingest_and_relays(&self, directory: &Path) -> (Ingest, InternalTask, Relays) {
         let Self { control, pki, ledger } = self;
         let home = Home { account: ACCOUNT.parse().unwrap(), region: REGION.parse().unwrap(), host: COLLECTOR.to_owned() };
         let (internal, task) = Internal::open(directory, ledger.clone(), pki.authority(), &home).await.unwrap();

@@ -129,7 +129,7 @@ impl Parts {
             stages.insert(0, (stop, tasks));
         };
         stage(Box::new(move |stop| Box::pin(async move { ledger_task.run(stop).await.unwrap() })));
-        let (ingest, internal_task, _no_relays) = open.ingest(directory).await;
+        let (ingest, internal_task) = open.ingest(directory).await;
         stage(Box::new(move |stop| Box::pin(async move { internal_task.run(stop).await.unwrap() })));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
