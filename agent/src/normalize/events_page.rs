@@ -10,6 +10,8 @@ use super::audit::deed::Kind;
 use super::audit::records::{BY_FIELD, OTHERS, RECORDS};
 use super::journal;
 use crate::sources::audit::kinds;
+use crate::sources::lines::Mapping;
+use crate::sources::lines::shape::AccessShape;
 
 /// What makes an event.
 #[derive(Default)]
@@ -110,6 +112,18 @@ fn messages() -> String {
     text
 }
 
+fn lines() -> String {
+    let mut text = "| mapping | eventSource | eventName |\n| --- | --- | --- |\n".to_owned();
+    for name in Mapping::shipped() {
+        let (source, names) = Mapping::open(name, AccessShape::default()).unwrap().documented();
+        if !names.is_empty() {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            writeln!(text, "| {name} | {source} | {} |", code(&names)).unwrap();
+        }
+    }
+    text
+}
+
 /// The page with each generated part between its marks.
 fn written(page: &str) -> String {
     let parts = [
@@ -119,6 +133,7 @@ fn written(page: &str) -> String {
         ("audit data", table(true)),
         ("audit steps", steps()),
         ("messages", messages()),
+        ("lines", lines()),
     ];
     let mut page = page.to_owned();
     for (part, text) in parts {

@@ -41,6 +41,9 @@ const ENDINGS: &[&str] = &[
     "connectionstring",
     "sas",
     "sastoken",
+    "sig",
+    "xamzsignature",
+    "xgoogsignature",
     "pin",
     "otp",
     "totp",
@@ -48,7 +51,7 @@ const ENDINGS: &[&str] = &[
 ];
 
 /// Endings that are secret only as a whole name: words of other meanings end in them.
-const WHOLE_ONLY: &[&str] = &["pwd", "sas", "pin", "otp", "totp", "cookie", "accesskey"];
+const WHOLE_ONLY: &[&str] = &["pwd", "sas", "sig", "pin", "otp", "totp", "accesskey"];
 
 /// Names that end like secrets and are none.
 const HARMLESS: &[&str] = &[

@@ -12,6 +12,7 @@ const NEEDLES: &[&[u8]] = &[
     b"bearer",
     b"chpasswd",
     b"connection",
+    b"cookie",
     b"credential",
     b"curl",
     b"docker",
@@ -24,6 +25,7 @@ const NEEDLES: &[&[u8]] = &[
     b"github_pat_",
     b"glpat-",
     b"hvs.",
+    b"identified",
     b"ldap",
     b"mariadb",
     b"mfa-code",
@@ -58,11 +60,13 @@ const NEEDLES: &[&[u8]] = &[
     b"token",
     b"useradd",
     b"usermod",
+    b"x-amz-sig",
+    b"x-goog-sig",
     b"xox",
 ];
 
 /// Words that are suspect on their own only.
-const WORDS: &[&[u8]] = &[b"cookie", b"otp", b"pin", b"sas", b"totp"];
+const WORDS: &[&[u8]] = &[b"otp", b"pin", b"sas", b"sig", b"totp"];
 
 /// For each first byte, where the needles that begin with it stand.
 static RANGES: [(usize, usize); 128] = {

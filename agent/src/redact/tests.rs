@@ -57,6 +57,15 @@ const POSITIONS: &[&str] = &[
     "-----BEGIN PRIVATE KEY-----\n{}",
     "ghp_abcdefghijklmnopqrstuvwxyz{}",
     "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.{}",
+    "aws configure set aws_secret_access_key {}",
+    "GET /v1/x?access_token={}&page=2 HTTP/1.1",
+    "https://b.s3.amazonaws.com/k?X-Amz-Algorithm=A&X-Amz-Signature={}",
+    "https://a.blob.core.windows.net/c/b?sv=1&sig={}&se=2",
+    "https://hooks.example/?api_key={}",
+    "wget --header='Authorization: Bearer {}' https://x",
+    "ALTER ROLE alice WITH PASSWORD '{}'",
+    "create user bob identified by '{}';",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----",
 ];
 
 #[test]
@@ -113,6 +122,10 @@ fn ordinary_text_is_left_alone() {
         "git clone https://example.com/r.git",
         "author: bob",
         "find / -perm -p",
+        "SET password_encryption = 'scram-sha-256'",
+        "git config user.name 'Ann Lee'",
+        "kill -s sigterm 7",
+        "identified as a threat",
     ] {
         assert_eq!(text(line), line);
     }
@@ -148,6 +161,58 @@ fn written_records_change_only_where_a_secret_is() {
     let mut made = Made::Foreign(foreign.clone());
     redactor().redact(&mut made);
     assert!(matches!(made, Made::Foreign(bytes) if bytes == foreign));
+}
+
+/// The leaks that logs are known for, through their mappings, with the line itself kept: neither has the secret.
+#[test]
+fn what_lines_leak_is_masked_in_parameters_and_raw() {
+    use crate::normalize::{Normalizer, audit, names};
+    use crate::observation::{Observation, Payload, SourceName};
+    use crate::sources::file::{Format, Line};
+    use crate::sources::lines::{Mapping, shape::AccessShape};
+
+    for (mapping, line) in [
+        (
+            "nginx",
+            r#"203.0.113.9 - - [10/Oct/2023:13:55:36 +0000] "GET /cb?access_token={}&x=1 HTTP/1.1" 200 17 "https://h/?token={}" "curl""#,
+        ),
+        ("nginx", r#"203.0.113.9 - - [10/Oct/2023:13:55:36 +0000] "GET http://u:{}@h/ HTTP/1.1" 400 17 "-" "-""#),
+        (
+            "traefik",
+            r#"{"ClientHost":"1.2.3.4","RequestMethod":"GET","RequestPath":"/x","DownstreamStatus":200,"request_Authorization":"Bearer {}","request_Cookie":"sid={}"}"#,
+        ),
+        (
+            "caddy",
+            r#"{"ts":1,"logger":"http.log.access","request":{"method":"GET","uri":"/x?password={}","headers":{"X-Api-Key":["{}"]}},"status":200}"#,
+        ),
+        (
+            "postgresql",
+            r#"2024-03-01 10:00:00 UTC,"a","d",4,"h",s,3,"ALTER ROLE",t,v,7,LOG,00000,"AUDIT: SESSION,1,1,ROLE,ALTER ROLE,,,""ALTER ROLE x PASSWORD '{}'"",<none>",,,,,,,,,"psql""#,
+        ),
+        (
+            "docker",
+            r#"{"Type":"container","Action":"create","timeNano":7,"Actor":{"ID":"c","Attributes":{}},"inspect":{"environment":["DB_PASSWORD={}"],"command":["mysql","-p{}"]}}"#,
+        ),
+        ("syslog", "<13>Oct 11 22:14:15 web app[7]: password={} for alice"),
+        ("keycloak", r#"2023-01-01 12:00:00,123 WARN [org.keycloak.events] (x) type="LOGIN", realmId="m", client_secret="{}""#),
+        ("json", r#"{"event":"x","service":"s","password":"{}","note":"curl -u a:{} h"}"#),
+    ] {
+        let host = Host { keep_raw: true, ..Host::for_tests() };
+        let mut normalizer = Normalizer::new(host, audit::Decoder::restore(None), names::Names::default());
+        let format = Format::Mapped(Mapping::open(mapping, AccessShape::default()).unwrap());
+        let bytes = line.replace("{}", SECRET).into_bytes().into();
+        let payload = Payload::Line(Line { bytes, format, path: "/x".into() });
+        let observation =
+            Observation { source: SourceName::File, position: "p".to_owned(), time: 0, payload, cursor: None, answer: None };
+        for draft in normalizer.normalize(&observation) {
+            let mut made = draft.record;
+            redactor().redact(&mut made);
+            let Made::Record(record) = made else { panic!("{line}") };
+            assert_ne!(record.event_name, "UnparsedObservation", "{line}");
+            let text = String::from_utf8(record.to_json()).unwrap();
+            assert!(!text.contains(SECRET), "{mapping}: {text}");
+        }
+    }
 }
 
 #[test]

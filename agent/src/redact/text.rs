@@ -85,6 +85,8 @@ pub(super) fn masked<'a>(text: &'a str, names: &Names) -> Cow<'a, str> {
     assignments(text, names, &mut spans);
     options(text, &words_of(text), names, &mut spans);
     schemes(text, &mut spans);
+    statements(text, &words_of(text), &mut spans);
+    settings(text, &words_of(text), names, &mut spans);
     replace(text, spans)
 }
 
@@ -99,6 +101,7 @@ pub(super) fn masked_argv(elements: &[&str], names: &Names) -> Vec<Option<String
     }
     let mut spans = Vec::new();
     options(&joined, &words, names, &mut spans);
+    settings(&joined, &words, names, &mut spans);
     let within = |word: &Range<usize>| {
         let inside = |span: &Range<usize>| span.start >= word.start && span.end <= word.end;
         spans.iter().filter(|span| inside(span)).map(|span| span.start - word.start..span.end - word.start).collect::<Vec<_>>()
@@ -233,6 +236,40 @@ fn schemes(text: &str, spans: &mut Vec<Range<usize>>) {
                 || token_text.len() >= 20);
         if is_scheme && looks_like_token {
             spans.push(token.start..token.start + token_text.len());
+        }
+    }
+}
+
+/// SQL's `PASSWORD 'x'` and `IDENTIFIED BY 'x'`: the quoted word behind.
+fn statements(text: &str, words: &[Range<usize>], spans: &mut Vec<Range<usize>>) {
+    let word = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    let is = |range: &Range<usize>, wanted: &str| word(range).trim_matches(['(', '"']).eq_ignore_ascii_case(wanted);
+    let mut is_identified = false;
+    for (index, range) in words.iter().enumerate() {
+        is_identified |= is(range, "identified");
+        let announces = is(range, "password") || is_identified && (is(range, "by") || is(range, "as"));
+        let Some(next) = words.get(index + 1).filter(|_| announces) else { continue };
+        let start = word(next).find('\'').filter(|at| word(next).get(..*at).is_some_and(|before| before.len() <= 1));
+        if let Some(start) = start {
+            let inner = word(next).get(start + 1..).unwrap_or_default();
+            let end = inner.find('\'').unwrap_or(inner.len());
+            spans.push(next.start + start + 1..next.start + start + 1 + end);
+        }
+    }
+}
+
+/// `aws configure set aws_secret_access_key X`, `git config user.token X`: a secret's name, then its value.
+fn settings(text: &str, words: &[Range<usize>], names: &Names, spans: &mut Vec<Range<usize>>) {
+    let word = |index: usize| words.get(index).and_then(|range| text.get(range.clone()));
+    for index in 2..words.len() {
+        let sets = matches!(word(index - 2), Some("set" | "config" | "--global" | "--add"));
+        let name = word(index - 1).unwrap_or_default();
+        if sets
+            && !name.starts_with('-')
+            && names.is_secret(name)
+            && let Some(value) = words.get(index)
+        {
+            spans.push(unquoted(text, value));
         }
     }
 }

@@ -212,7 +212,12 @@ mod tests {
         #[test]
         fn pieces_make_no_difference_and_nothing_panics(bytes in "[0-9 <>a\\n\\x00]{0,60}", cut in 1usize..9) {
             let pieces: Vec<&[u8]> = bytes.as_bytes().chunks(cut).collect();
-            prop_assert_eq!(texts(&mut Frames::syslog(), &[bytes.as_bytes()]), texts(&mut Frames::syslog(), &pieces));
+            // Of one that is too long, what came with its beginning is kept.
+            let whole = |pieces: &[&[u8]]| {
+                let all = texts(&mut Frames::syslog(), pieces).into_iter();
+                all.filter(|text| !text.starts_with("too long")).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(whole(&[bytes.as_bytes()]), whole(&pieces));
         }
     }
 }

@@ -162,6 +162,25 @@ impl Mapping {
     }
 }
 
+#[cfg(test)]
+impl Mapping {
+    /// eventSource and eventNames as its data says them, templates as they are written: for docs/events.md.
+    pub(crate) fn documented(&self) -> (String, Vec<String>) {
+        let all =
+            |texts: &Option<Texts>| texts.iter().flat_map(Texts::iter).map(|text| text.replace('|', " or ")).collect::<Vec<_>>();
+        let source = self.shape.access.service.clone().unwrap_or_else(|| all(&self.shape.record.source).join(", "));
+        let events = self.shape.events.iter().flat_map(|event| all(&event.record.name));
+        let routes = self.shape.access.routes.iter().filter_map(|route| route.name.clone());
+        let mut names = Vec::new();
+        for name in events.chain(routes).chain(all(&self.shape.record.name)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        (source, names)
+    }
+}
+
 fn read(path: &Path) -> Result<String, MappingError> {
     use std::io::Read as _;
     let unreadable = |cause| MappingError::Unreadable { path: path.to_owned(), cause };
