@@ -42,6 +42,8 @@ const POSITIONS: &[&str] = &[
     "postgres://u:{}@db/x?sslmode=no",
     "https://x/?access_token={}&a=b",
     "{\"password\":\"{}\",\"a\":1}",
+    "{\"X-Api-Key\":[\"a\",\"{}\"],\"a\":1}",
+    "{\"credentials\":{\"user\":\"u\",\"p\":\"{}\"}}",
     "{\\\"password\\\":\\\"{}\\\"}",
     "password: {}",
     "docker login -u a -p {} registry",

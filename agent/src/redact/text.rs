@@ -188,6 +188,12 @@ fn push_value(text: &str, from: usize, after_colon: bool, spans: &mut Vec<Range<
         spans.push(start..start + end);
         return;
     }
+    // `"X-Api-Key":["x"]`, `"credentials":{"user":"x"}`: all that is within.
+    if let Some(inner) = body.strip_prefix(['[', '{']).filter(|_| after_colon) {
+        let start = from + skipped + 1;
+        spans.push(start..start + closing(inner));
+        return;
+    }
     let stops = |c: char| c.is_whitespace() || matches!(c, '&' | '"' | '\'' | ';' | ',' | '\0' | '}' | ')');
     let mut end = rest.find(stops).unwrap_or(rest.len());
     if after_colon {
@@ -201,6 +207,21 @@ fn push_value(text: &str, from: usize, after_colon: bool, spans: &mut Vec<Range<
         }
     }
     spans.push(from..from + end);
+}
+
+/// Where the bracket that was opened before this text closes; at the end of its line where it does not.
+fn closing(inner: &str) -> usize {
+    let mut depth = 0usize;
+    for (at, c) in inner.char_indices() {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' if depth == 0 => return at,
+            ']' | '}' => depth -= 1,
+            '\n' => return at,
+            _ => {}
+        }
+    }
+    inner.len()
 }
 
 /// Where a quoted value ends: at its quote, not at one that is escaped; at the text's end where it has none.
