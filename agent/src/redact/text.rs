@@ -85,7 +85,7 @@ pub(super) fn masked<'a>(text: &'a str, names: &Names) -> Cow<'a, str> {
     assignments(text, names, &mut spans);
     options(text, &words_of(text), names, &mut spans);
     schemes(text, &mut spans);
-    statements(text, &words_of(text), &mut spans);
+    statements(text, &mut spans);
     settings(text, &words_of(text), names, &mut spans);
     replace(text, spans)
 }
@@ -261,22 +261,32 @@ fn schemes(text: &str, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// SQL's `PASSWORD 'x'` and `IDENTIFIED BY 'x'`: the quoted word behind.
-fn statements(text: &str, words: &[Range<usize>], spans: &mut Vec<Range<usize>>) {
-    let word = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
-    let is = |range: &Range<usize>, wanted: &str| word(range).trim_matches(['(', '"']).eq_ignore_ascii_case(wanted);
-    let mut is_identified = false;
-    for (index, range) in words.iter().enumerate() {
-        is_identified |= is(range, "identified");
-        let announces = is(range, "password") || is_identified && (is(range, "by") || is(range, "as"));
-        let Some(next) = words.get(index + 1).filter(|_| announces) else { continue };
-        let start = word(next).find('\'').filter(|at| word(next).get(..*at).is_some_and(|before| before.len() <= 1));
-        if let Some(start) = start {
-            let inner = word(next).get(start + 1..).unwrap_or_default();
-            let end = inner.find('\'').unwrap_or(inner.len());
-            spans.push(next.start + start + 1..next.start + start + 1 + end);
+/// SQL's `PASSWORD 'x'` and `IDENTIFIED [WITH plugin] BY 'x'`, wherever a statement stands.
+fn statements(text: &str, spans: &mut Vec<Range<usize>>) {
+    let lower = text.to_ascii_lowercase();
+    for (at, _) in lower.match_indices("password") {
+        quoted_behind(text, at + 8, 4, spans);
+    }
+    for (at, _) in lower.match_indices("identified") {
+        let behind = lower.get(at..).unwrap_or_default();
+        for by in [" by ", " as "] {
+            if let Some(found) = behind.find(by).filter(|found| *found < PLUGIN_BYTES_MAX) {
+                quoted_behind(text, at + found + 3, 4, spans);
+            }
         }
     }
+}
+
+/// What may stand between `IDENTIFIED` and `BY`: the plugin's name.
+const PLUGIN_BYTES_MAX: usize = 80;
+
+/// The quoted text that begins after white space and at most so many bytes, such as `E`.
+fn quoted_behind(text: &str, from: usize, most: usize, spans: &mut Vec<Range<usize>>) {
+    let Some(rest) = text.get(from..).filter(|rest| rest.starts_with(char::is_whitespace)) else { return };
+    let Some(open) = rest.find('\'').filter(|open| *open <= most) else { return };
+    let start = from + open + 1;
+    let inner = text.get(start..).unwrap_or_default();
+    spans.push(start..start + inner.find('\'').unwrap_or(inner.len()));
 }
 
 /// `aws configure set aws_secret_access_key X`, `git config user.token X`: a secret's name, then its value.
