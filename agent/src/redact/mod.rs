@@ -152,7 +152,7 @@ impl Redactor {
             return false;
         }
         match value {
-            Value::String(text) => self.text(text),
+            Value::String(text) => self.nested(text, depth) | self.text(text),
             Value::Object(members) => {
                 let is_named_secret = named_secret(members).is_some_and(|name| self.names.is_secret(name));
                 let mut changed = false;
@@ -168,6 +168,19 @@ impl Redactor {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
+    }
+
+    /// A text that is JSON itself, as a raw line is: masked by its members' names. Written anew only where a secret was.
+    fn nested(&self, text: &mut String, depth: usize) -> bool {
+        if !text.trim_start().starts_with('{') {
+            return false;
+        }
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return false };
+        let changed = self.value(&mut value, depth + 1);
+        if changed {
+            *text = value.to_string();
+        }
+        changed
     }
 
     /// An array of strings may be a command line: an option's secret is then the next element.

@@ -193,7 +193,7 @@ fn what_lines_leak_is_masked_in_parameters_and_raw() {
         ),
         (
             "docker",
-            r#"{"Type":"container","Action":"create","timeNano":7,"Actor":{"ID":"c","Attributes":{}},"inspect":{"environment":["DB_PASSWORD={}"],"command":["mysql","-p{}"]}}"#,
+            r#"{"Type":"container","Action":"create","timeNano":7,"Actor":{"ID":"c","Attributes":{"name":"w"}},"inspect":{"environment":["DB_PASSWORD={}"],"command":["mysql","-p{}"]}}"#,
         ),
         ("syslog", "<13>Oct 11 22:14:15 web app[7]: password={} for alice"),
         ("keycloak", r#"2023-01-01 12:00:00,123 WARN [org.keycloak.events] (x) type="LOGIN", realmId="m", client_secret="{}""#),
