@@ -131,6 +131,22 @@ async fn io_logs_are_refused_or_thrown_away_and_never_claimed_to_be_kept() {
     assert_eq!(time, Time { seconds: 3, nanoseconds: 200_000_000 });
 }
 
+#[test]
+fn a_message_cut_anywhere_is_none_or_less() {
+    let bytes = ClientMessage { kind: Some(accept(true)) }.encode_to_vec();
+    assert!(event(&bytes).is_some());
+    for end in 0..bytes.len() {
+        drop(event(&bytes[..end]));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        drop(event(&bytes));
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_sudo_s_protocol_ends_the_conversation() {
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 0, 0, 2, 0xff, 0xff], &[0, 0, 0, 0]] {
