@@ -1,8 +1,10 @@
-//! Chance that can be repeated: every random test prints its seed and takes it back.
+//! Chance that can be repeated: a random test of whole processes prints its seed and takes it back.
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+use crate::rng::Rng;
+use crate::seeds::variable;
+
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Chance(Rng);
 
 impl Chance {
     /// From `EDGETRAIL_SEED`, else another at every run; printed either way.
@@ -14,25 +16,17 @@ impl Chance {
         (Self::new(seed), seed)
     }
 
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn step(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    pub fn new(seed: u64) -> Self {
+        Self(Rng::new(seed))
     }
 
     /// Less than `bound`, which is not zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.step() % bound
+        self.0.number() % bound
     }
 }
 
 /// A variable that gives a number of cycles or seeds.
-pub fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+pub fn number(name: &str, otherwise: u64) -> u64 {
+    variable(name).unwrap_or(otherwise)
 }

@@ -314,6 +314,18 @@ impl Deployment {
         });
     }
 
+    /// Gives the agent's API socket another place, with a drop-in that says so, and starts it again.
+    pub fn move_socket(&mut self, number: usize, socket: &Path, settings: &str) {
+        let config = self.agents[number].dir.join("agent.toml");
+        let text = std::fs::read_to_string(&config).expect("the configuration can be read");
+        let former = format!("[sources.api]\npath = \"{}\"\n", self.agents[number].socket.display());
+        assert!(text.contains(&former), "{text}");
+        std::fs::write(&config, text.replace(&former, settings)).expect("the configuration can be written");
+        self.kill_agent(number);
+        socket.clone_into(&mut self.agents[number].socket);
+        self.start_agent(number);
+    }
+
     /// Makes the agent reach the collector by another port, of a proxy, and starts it again.
     pub fn redirect_agent(&mut self, number: usize, port: u16) {
         let drop_in = format!("[uplink]\ncollectors = [\"{}:{port}\"]\n", self.layout.address);

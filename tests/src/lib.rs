@@ -11,5 +11,7 @@ pub mod load;
 pub mod port;
 pub mod posting;
 pub mod process;
+pub mod rng;
 pub mod s3;
+pub mod seeds;
 pub mod wait;

@@ -11,7 +11,7 @@ use edgetrail_proto::evidence::{Evidence, EvidenceBatch};
 use edgetrail_proto::merkle::leaf_hash;
 use edgetrail_proto::record::format_time;
 
-use crate::opening::{self, Statement};
+use crate::opening;
 use crate::receipt_keys::ReceiptKeys;
 use crate::steps::Steps;
 
@@ -36,14 +36,7 @@ pub fn check(evidence: &Evidence, roots: &[Vec<u8>]) -> Steps {
 fn opens(evidence: &Evidence, roots: &[Vec<u8>], steps: &mut Steps) -> Vec<Open> {
     let mut opens = Vec::new();
     for stated in &evidence.opens {
-        let certificates: Vec<Vec<u8>> = stated.certificate_chain.iter().map(|der| der.0.clone()).collect();
-        let statement = Statement {
-            open: &stated.open.0,
-            binding: &stated.binding.0,
-            signature: &stated.signature.0,
-            certificate_chain: &certificates,
-        };
-        let found = match opening::check(&statement, roots) {
+        let found = match opening::check(&stated.into(), roots) {
             Err((check, detail)) => Err(format!("{}: {detail}", check.says())),
             Ok(opened) if opened.open.agent.to_string() != evidence.agent_id => {
                 Err(format!("stream {} is of agent {}, not {}", opened.open.stream, opened.open.agent, evidence.agent_id))

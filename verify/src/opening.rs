@@ -1,7 +1,9 @@
 //! Whether a stream's open was made by the agent it names: signature, certificate, binding.
 
 use edgetrail_proto::chain::{Binding, Hash, Open};
+use edgetrail_proto::evidence::EvidenceOpen;
 use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use edgetrail_proto::proof::{Base64, ProofStream};
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
@@ -17,7 +19,28 @@ pub struct Statement<'a> {
     pub binding: &'a [u8],
     pub signature: &'a [u8],
     /// Leaf first, DER.
-    pub certificate_chain: &'a [Vec<u8>],
+    pub certificate_chain: Vec<&'a [u8]>,
+}
+
+impl<'a> From<&'a ProofStream> for Statement<'a> {
+    fn from(stated: &'a ProofStream) -> Self {
+        let ProofStream { open, binding, signature, certificate_chain, .. } = stated;
+        Self::of(open, binding, signature, certificate_chain)
+    }
+}
+
+impl<'a> From<&'a EvidenceOpen> for Statement<'a> {
+    fn from(stated: &'a EvidenceOpen) -> Self {
+        let EvidenceOpen { open, binding, signature, certificate_chain } = stated;
+        Self::of(open, binding, signature, certificate_chain)
+    }
+}
+
+impl<'a> Statement<'a> {
+    fn of(open: &'a Base64, binding: &'a Base64, signature: &'a Base64, chain: &'a [Base64]) -> Self {
+        let certificate_chain = chain.iter().map(|der| der.0.as_slice()).collect();
+        Self { open: &open.0, binding: &binding.0, signature: &signature.0, certificate_chain }
+    }
 }
 
 /// An open that was checked, but for what the caller passed no roots for.
@@ -49,7 +72,7 @@ pub fn check(statement: &Statement<'_>, roots: &[Vec<u8>]) -> Result<Opened, Bro
     if !names(&leaf, open.agent) {
         return Err((Check::OpenCertificate, format!("the certificate names another agent than the open's, {}", open.agent)));
     }
-    follow_chain(statement.certificate_chain, roots, open.t_opened)?;
+    follow_chain(&statement.certificate_chain, roots, open.t_opened)?;
     Ok(Opened { open, binding })
 }
 
@@ -75,8 +98,15 @@ fn names(leaf: &X509Certificate<'_>, agent: AgentId) -> bool {
     names.iter().any(|name| AgentId::of_name(name) == agent)
 }
 
-/// Each certificate is signed by the next, and the last one is, or is signed by, a root; all valid when the stream was opened.
-fn follow_chain(chain: &[Vec<u8>], roots: &[Vec<u8>], t_opened: u64) -> Result<(), Broken> {
+/// Whether the certificate may sign others: whoever has a machine's key has a chain to a root, too.
+fn is_authority(certificate: &X509Certificate<'_>) -> bool {
+    let constraints = certificate.basic_constraints().ok().flatten();
+    constraints.is_some_and(|constraints| constraints.value.ca)
+        && certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
+/// Each certificate is signed by the next, an authority's, and the last one is, or is signed by, a root; all valid when the stream was opened.
+fn follow_chain(chain: &[&[u8]], roots: &[Vec<u8>], t_opened: u64) -> Result<(), Broken> {
     let broken = |detail: String| Err((Check::OpenCertificate, detail));
     if chain.len() > CHAIN_LENGTH_MAX {
         return broken(format!("the chain has {} certificates, more than {CHAIN_LENGTH_MAX}", chain.len()));
@@ -88,6 +118,9 @@ fn follow_chain(chain: &[Vec<u8>], roots: &[Vec<u8>], t_opened: u64) -> Result<(
         if !one.validity().is_valid_at(opened) {
             return broken(format!("certificate {index} was not valid when the stream was opened"));
         }
+        if index > 0 && !is_authority(one) {
+            return broken(format!("certificate {index} is no authority's: it can't vouch for the one before it"));
+        }
         if let Some(next) = certificates.get(index + 1)
             && (one.issuer() != next.subject() || one.verify_signature(Some(next.public_key())).is_err())
         {
@@ -97,12 +130,12 @@ fn follow_chain(chain: &[Vec<u8>], roots: &[Vec<u8>], t_opened: u64) -> Result<(
     if roots.is_empty() {
         return Ok(());
     }
-    let last_der = chain.last().map(Vec::as_slice).unwrap_or_default();
+    let last_der = chain.last().copied().unwrap_or_default();
     let Some(last) = certificates.last() else { return broken("there is no certificate".to_owned()) };
     for root_der in roots {
         let root = certificate(root_der)?;
-        let leads_to =
-            root_der == last_der || (last.issuer() == root.subject() && last.verify_signature(Some(root.public_key())).is_ok());
+        let leads_to = root_der == last_der
+            || (is_authority(&root) && last.issuer() == root.subject() && last.verify_signature(Some(root.public_key())).is_ok());
         if leads_to && root.validity().is_valid_at(opened) {
             return Ok(());
         }
@@ -136,7 +169,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_statement_panics(open: Vec<u8>, binding: Vec<u8>, signature: Vec<u8>, chain: Vec<Vec<u8>>, roots: Vec<Vec<u8>>) {
-            let statement = Statement { open: &open, binding: &binding, signature: &signature, certificate_chain: &chain };
+            let certificate_chain = chain.iter().map(Vec::as_slice).collect();
+            let statement = Statement { open: &open, binding: &binding, signature: &signature, certificate_chain };
             prop_assert!(check(&statement, &roots).is_err());
             prop_assert!(!signed_by_a_root(&open, &signature, &roots));
         }

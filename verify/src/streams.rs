@@ -9,7 +9,7 @@ use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::proof::{Mark, Proof, ProofBatch, ProofTakeUp};
 
 use crate::digests::ChainId;
-use crate::opening::{self, Statement};
+use crate::opening;
 use crate::receipt_keys::ReceiptKeys;
 use crate::receipts::{self, Receipts};
 use crate::report::{Check, Report};
@@ -139,14 +139,7 @@ impl Streams {
     fn open_streams(&mut self, shown: &Shown<'_>, keys: &ReceiptKeys, receipts: &mut Receipts, report: &mut Report) {
         let Shown { place, chain, proof, roots } = shown;
         for stated in &proof.streams {
-            let certificates: Vec<Vec<u8>> = stated.certificate_chain.iter().map(|der| der.0.clone()).collect();
-            let statement = Statement {
-                open: &stated.open.0,
-                binding: &stated.binding.0,
-                signature: &stated.signature.0,
-                certificate_chain: &certificates,
-            };
-            let opened = match opening::check(&statement, roots) {
+            let opened = match opening::check(&stated.into(), roots) {
                 Ok(opened) => opened,
                 Err((check, detail)) => {
                     report.find(check, format_args!("stream {} in {place}", stated.stream_id), detail);

@@ -14,9 +14,8 @@ pub mod damage;
 mod disk;
 mod file;
 pub mod promise;
-pub mod rng;
-pub mod seeds;
 #[allow(unsafe_code, reason = "SQLite calls a VFS over C")]
 mod vfs;
 
 pub use disk::{Disk, FAULTS, Fault};
+pub use edgetrail_tests::{rng, seeds};

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use edgetrail_tests::rng::Rng;
+use edgetrail_tests::seeds;
 use edgetrail_verify::gzip::unpack;
 use edgetrail_verify::report::{Check, Report};
 use edgetrail_verify::store::Store;
@@ -45,23 +47,6 @@ const DAMAGES: [Damage; 8] = [
     Damage::JunkBehind,
 ];
 
-/// SplitMix64: the same numbers for a seed, for ever.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap()
-    }
-}
-
 fn is_sidecar(path: &Path) -> bool {
     path.to_string_lossy().ends_with(SIDECAR)
 }
@@ -77,7 +62,7 @@ fn kind(path: &Path) -> &'static str {
 }
 
 /// What a damage does to the files; empty where it does nothing.
-fn damaged(damage: Damage, files: &Files, random: &mut Random) -> (PathBuf, BTreeMap<PathBuf, Option<Vec<u8>>>) {
+fn damaged(damage: Damage, files: &Files, random: &mut Rng) -> (PathBuf, BTreeMap<PathBuf, Option<Vec<u8>>>) {
     // Metadata of log files and proofs is all alike and read by nobody: one case in eight is enough.
     let with_all = random.below(8) == 0;
     let read = |path: &&PathBuf| with_all || !is_sidecar(path) || kind(path) == "digest";
@@ -98,7 +83,7 @@ fn damaged(damage: Damage, files: &Files, random: &mut Random) -> (PathBuf, BTre
         Damage::ByteRange => {
             let from = random.below(bytes.len());
             let to = (from + 1 + random.below(64)).min(bytes.len());
-            bytes[from..to].iter_mut().for_each(|byte| *byte = (random.next() & 0xff) as u8);
+            bytes[from..to].iter_mut().for_each(|byte| *byte = (random.number() & 0xff) as u8);
         }
         Damage::Truncation => bytes.truncate(random.below(bytes.len())),
         Damage::Swap => {
@@ -126,7 +111,7 @@ fn damaged(damage: Damage, files: &Files, random: &mut Random) -> (PathBuf, BTre
             changes.insert(PathBuf::from(fresh), Some(bytes));
             return (at, changes);
         }
-        Damage::JunkBehind => bytes.extend((0..1 + random.below(40)).map(|_| (random.next() & 0xff) as u8)),
+        Damage::JunkBehind => bytes.extend((0..1 + random.below(40)).map(|_| (random.number() & 0xff) as u8)),
     }
     changes.insert(at.clone(), Some(bytes));
     (at, changes)
@@ -214,10 +199,6 @@ fn write(changes: &BTreeMap<PathBuf, Option<Vec<u8>>>) {
     }
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
-
 #[test]
 fn every_damage_to_delivered_objects_is_reported_or_changes_nothing() {
     let trail = Trail::whole().beside(Trail::with(&Hooks { region: "dc-z-1", ..Hooks::default() }));
@@ -229,16 +210,10 @@ fn every_damage_to_delivered_objects_is_reported_or_changes_nothing() {
     // A trail that can't be read at all is none that passes.
     let passing = || runtime.block_on(verify(&store, &trail.keys, WHOLE, &mut Silent)).ok().filter(Report::is_good);
     assert!(passing().is_some(), "the trail is whole before it is damaged");
-    let seeds = match number("EDGETRAIL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let from = number("EDGETRAIL_SEED_FROM").unwrap_or(0);
-            from..from + number("EDGETRAIL_SEEDS").unwrap_or(SEEDS_SHORT)
-        }
-    };
+    let seeds = seeds::chosen(SEEDS_SHORT);
     let (mut table, mut missed) = (BTreeMap::<String, u64>::new(), Vec::new());
     for seed in seeds.clone() {
-        let mut random = Random(seed);
+        let mut random = Rng::new(seed);
         let damage = DAMAGES[random.below(DAMAGES.len())];
         let (at, changes) = damaged(damage, &files, &mut random);
         write(&changes);

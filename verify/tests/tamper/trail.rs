@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::foreign::Corp;
 use edgetrail_proto::chain::{
     BatchKind, Binding, Cause, Counters, Hash, Open, Predecessor, Ratchet, ReceiptSigner, SealInput, SealedBatch, Seed, Writer,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Hooks {
     pub(crate) internal: Hook<Vec<Vec<u8>>>,
     /// Told the root that signed the agent's certificate, DER.
     pub(crate) chain: ChainHook,
+    /// The PKI of the operator's own that issues the agent's certificates; its root is the last that the auditor has.
+    pub(crate) corp: Option<Corp>,
     /// What the stream is bound to; delivered under [`ACCOUNT`] whatever it says.
     pub(crate) bound_to: &'static str,
 }
@@ -79,6 +82,7 @@ impl Default for Hooks {
             writer: Box::new(|_, _| {}),
             internal: Box::new(|_, _| {}),
             chain: Box::new(|_, _| {}),
+            corp: None,
             bound_to: ACCOUNT,
         }
     }
@@ -194,7 +198,9 @@ impl<'a> Builder<'a> {
     fn new(hooks: &'a Hooks) -> Self {
         let ca = certificate_authority();
         let key = DigestKey { der: digest_key().1.clone(), not_before: T0 - T0 % (86_400 * S), not_after: T0 + 86_400 * S };
-        let keys = Keys { digest: [(FINGERPRINT.to_owned(), key)].into(), roots: vec![ca.der().to_vec()] };
+        let mut roots = vec![ca.der().to_vec()];
+        roots.extend(hooks.corp.iter().map(|corp| corp.root.clone()));
+        let keys = Keys { digest: [(FINGERPRINT.to_owned(), key)].into(), roots };
         let trail = Trail { objects: BTreeMap::new(), digests: Vec::new(), logs: Vec::new(), proofs: Vec::new(), keys };
         Self {
             hooks,
@@ -219,7 +225,11 @@ impl<'a> Builder<'a> {
         let spiffe = format!("spiffe://edgetrail.internal/account/{ACCOUNT}/region/{}/agent/{agent}", self.hooks.region);
         params.subject_alt_names.push(SanType::URI(spiffe.try_into().unwrap()));
         (self.hooks.certificate)(&mut params);
-        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        let corp = self.hooks.corp.as_ref();
+        let certificate = match corp {
+            Some(corp) => params.signed_by(&key, &corp.issuer).unwrap(),
+            None => params.signed_by(&key, &self.ca).unwrap(),
+        };
         let stream = StreamId::from_bytes([number; 16]);
         let ratchet = Ratchet::new(stream, 0, Seed([number; 32].into()));
         let mut open = Open {
@@ -238,6 +248,7 @@ impl<'a> Builder<'a> {
         let signing = ring::signature::EcdsaKeyPair::from_pkcs8(algorithm, &key.serialize_der(), &random).unwrap();
         let signature = signing.sign(&random, &open.encode()).unwrap().as_ref().to_vec();
         let mut certificate_chain = vec![Base64(certificate.der().to_vec())];
+        certificate_chain.extend(corp.map(|corp| Base64(corp.issuer.der().to_vec())));
         (self.hooks.chain)(&mut certificate_chain, self.ca.der());
         let stated = ProofStream {
             stream_id: stream.to_string(),

@@ -1,4 +1,4 @@
-//! Numbers from a seed: SplitMix64.
+//! Numbers from a seed: SplitMix64 (Steele, Lea, Flood 2014), the same for a seed, for ever.
 
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
