@@ -64,7 +64,9 @@ pub enum EnrollError {
     Malformed { path: PathBuf },
     #[error("a file of `[identity]` can't be used")]
     Supplied(#[source] FileError),
-    #[error("the key of `[identity]` is not ECDSA P-256: opens are signed with it")]
+    #[error(
+        "the key of `[identity]` is not ECDSA P-256, in PKCS#8 or with its public part in SEC 1: opens are signed with it; make one with `openssl ecparam -name prime256v1 -genkey -noout`"
+    )]
     SuppliedKey,
     #[error("certificate and key of `[identity]` do not belong together; if they are being replaced, both are read again")]
     SuppliedPair,

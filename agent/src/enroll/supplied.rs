@@ -12,6 +12,7 @@ use edgetrail_link::tls;
 use edgetrail_proto::chain::Hash;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use rcgen::{KeyPair, PublicKeyData};
+use rustls_pki_types::PrivateKeyDer;
 
 use super::identity::StoredReceiptKey;
 use super::join::{Received, pem};
@@ -27,7 +28,7 @@ pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Supplied {
     /// PEM, leaf first, with its intermediates. The key is ECDSA P-256.
     pub certificate: PathBuf,
-    /// PEM, PKCS#8.
+    /// PEM, PKCS#8 or SEC 1.
     pub key: PathBuf,
     /// PEM: what the collector's certificate leads to, and the collector's own `ca.pem`, which vouches for receipt keys.
     pub roots: Vec<PathBuf>,
@@ -49,7 +50,11 @@ impl Supplied {
             roots.extend(tls::read_certificates(path).map_err(EnrollError::Supplied)?);
         }
         let leaf = chain.first().ok_or(EnrollError::Answer("no certificate"))?;
-        let pair = KeyPair::try_from(&key).map_err(EnrollError::Key)?;
+        let key = match key {
+            PrivateKeyDer::Sec1(key) => tls::as_pkcs8(&key).into(),
+            key => key,
+        };
+        let pair = KeyPair::try_from(&key).map_err(|_| EnrollError::SuppliedKey)?;
         if pair.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
             return Err(EnrollError::SuppliedKey);
         }

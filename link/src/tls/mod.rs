@@ -22,7 +22,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use connection::{Connection, ConnectionInfo};
 pub use crowd::{CONNECTIONS_MAX, CONNECTIONS_OF_AGENT_MAX, CrowdLimits, HANDSHAKES_MAX, HANDSHAKES_OF_ADDRESS_MAX};
-pub use files::{FileError, read_certificates, read_key};
+pub use files::{FileError, as_pkcs8, read_certificates, read_key};
 pub use frames::{AGENT_FRAMES, CLIENT_FRAMES, FrameAllowance, Metered};
 pub use incoming::{HANDSHAKE_TIME_MAX, Incoming};
 pub use peer::{
