@@ -16,9 +16,10 @@ use tokio::time::Instant;
 
 use super::party::Party;
 use crate::internal::Internal;
+use crate::ledger::COLLECTOR_SOURCE;
 
 /// eventSource of what ingest notices.
-pub const EVENT_SOURCE: &str = "collector.edgetrail";
+pub const EVENT_SOURCE: &str = COLLECTOR_SOURCE;
 
 /// One event of a kind for an agent in this time.
 const INTERVAL: Duration = Duration::from_secs(60);

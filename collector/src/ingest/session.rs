@@ -49,7 +49,7 @@ const EXPIRY_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 const BRANCH_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// What an agent that was told of a fork shows of its branch is read for this long, and so many batches of it.
-const SHOWN_TIME_MAX: Duration = Duration::from_secs(10);
+const SHOWN_TIME_MAX: Duration = Duration::from_secs(6);
 const SHOWN_MAX: usize = 256;
 
 /// A session reads streams of one agent: its current one, and older ones on the way out.
@@ -767,6 +767,7 @@ fn quarantine_text(quarantine: &Quarantine) -> String {
         Quarantine::NotJson(reason) => reason.clone(),
         Quarantine::OverLimit { bytes } => format!("a record of {bytes} bytes"),
         Quarantine::OutsideBinding { account, region } => format!("a record of {account}/{region}"),
+        Quarantine::NotTheCollectors => "a record in the collector's name".to_owned(),
     }
 }
 

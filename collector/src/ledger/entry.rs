@@ -53,9 +53,19 @@ pub struct EntryRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quarantine {
     NotJson(String),
-    OverLimit { bytes: usize },
-    OutsideBinding { account: String, region: String },
+    OverLimit {
+        bytes: usize,
+    },
+    OutsideBinding {
+        account: String,
+        region: String,
+    },
+    /// It speaks as the collector, and is not of its stream.
+    NotTheCollectors,
 }
+
+/// eventSource of the collector's own events: who reads one must be able to take it for the collector's word.
+pub const COLLECTOR_SOURCE: &str = "collector.edgetrail";
 
 impl Entry {
     pub fn stream_id(&self) -> StreamId {
@@ -74,6 +84,9 @@ impl EntryRecord {
     /// `leaf` is the leaf hash of `bytes`: whoever checks a batch has it already, and consumers need it again.
     pub fn judge(bytes: Bytes, leaf: Hash, binding: &Binding) -> Self {
         let facets = match Facets::parse(&bytes) {
+            Ok(facets) if !binding.is_all() && facets.source.eq_ignore_ascii_case(COLLECTOR_SOURCE) => {
+                Err(Quarantine::NotTheCollectors)
+            }
             Ok(facets) if binding.allows(&facets.account, &facets.region) => Ok(facets),
             Ok(Facets { account, region, .. }) => Err(Quarantine::OutsideBinding { account, region }),
             Err(FacetsError::TooLarge { bytes }) => Err(Quarantine::OverLimit { bytes }),

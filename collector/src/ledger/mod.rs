@@ -44,7 +44,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 pub use anchors::waiting_in;
 pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
-pub use entry::{Entry, EntryRecord, Quarantine, StreamInfo};
+pub use entry::{COLLECTOR_SOURCE, Entry, EntryRecord, Quarantine, StreamInfo};
 pub use evidence::{Fork, Forks};
 pub use held::{HeldBatch, HeldBranch, HeldOpen, HeldStreams};
 pub use open::LedgerTask;
