@@ -163,3 +163,32 @@ fn a_trail_keeps_its_creation_time() {
     assert_eq!(control.trail(&trail.arn).unwrap(), Some(changed.clone()));
     assert_eq!(control.trails().unwrap(), [changed]);
 }
+
+/// Two change something at one time: whoever is heard last has read last. While nobody may be told, the one that has read
+/// holds the other back from changing anything, so that what it tells can't be older.
+#[test]
+fn of_two_that_publish_at_once_the_later_reading_is_heard_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let elsewhere = Control::open(dir.path()).unwrap();
+    let revoked = control.revoked();
+    for round in 0..20u8 {
+        let (first, second) = (agent(2 * round + 1), agent(2 * round + 2));
+        control.upsert_agent(&first).unwrap();
+        control.upsert_agent(&second).unwrap();
+        let told = revoked.borrow();
+        std::thread::scope(|scope| {
+            scope.spawn(|| control.revoke_agent(first.id, 1).unwrap());
+            let until = std::time::Instant::now() + Duration::from_secs(60);
+            let is_revoked = |id| elsewhere.agent(id).unwrap().is_some_and(|agent| agent.revoked_ns.is_some());
+            while !is_revoked(first.id) || control.connection.try_lock().is_ok() {
+                assert!(std::time::Instant::now() < until, "who has read lets another change it before it has told");
+                std::thread::yield_now();
+            }
+            scope.spawn(|| control.revoke_agent(second.id, 1).unwrap());
+            drop(told);
+        });
+        let known = revoked.borrow();
+        assert!(known.agents.contains(&first.id) && known.agents.contains(&second.id), "round {round}: {known:?}");
+    }
+}

@@ -1,4 +1,5 @@
-//! A sink for tests, whose every PUT can be told to fail, in both flavours that matter: before or after storing.
+//! A sink for tests alone, whose every PUT can be told to fail, in both flavours that matter: before or after storing.
+#![cfg(test)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::renewal;
 use edgetrail_link::tls::{self, PeerIdentity};
 use edgetrail_link::wire::enrollment_server::Enrollment;
@@ -174,4 +175,34 @@ async fn a_relay_renews_by_its_key_until_it_is_revoked() {
     home.control.forget_relay(&name, 1).unwrap();
     assert_eq!(home.join(request(&fresh_key(), &home.token("tokyo"), 5, &[])).await.unwrap_err(), Code::PermissionDenied);
     home.join(request(&fresh_key(), &home.token("tokyo"), 6, &[])).await.expect("with a new receipt key");
+}
+
+/// A call that has asked for the keys puts them down before another asks: else an older list would undo a newer one.
+#[test]
+fn keys_that_another_call_trusted_meanwhile_stay_trusted() {
+    let home = Home::open();
+    let key = |number: u8| ReceiptKey {
+        public_key: edgetrail_proto::chain::PublicKey([number; 32]),
+        not_before: 0,
+        not_after: u64::MAX,
+        ca_signature: Vec::new(),
+    };
+    std::thread::scope(|scope| {
+        // Kept to the end, so that the later call finds somebody to tell.
+        let (ended, later) = std::sync::mpsc::channel();
+        let pki = &home.pki;
+        pki.trust_these(|| {
+            scope.spawn(move || {
+                pki.trust_these(|| vec![key(1), key(2)]).unwrap();
+                // Nobody hears it where this was awaited in vain: as it should be.
+                ended.send(()).unwrap_or_default();
+            });
+            // The later call would have ended by now, were it not held back until this one is in effect.
+            assert!(later.recv_timeout(Duration::from_millis(500)).is_err(), "the later call went ahead");
+            vec![key(1)]
+        })
+        .unwrap();
+    });
+    let trusted: Vec<_> = home.pki.receipt_keys().into_iter().map(|key| key.public_key.0).collect();
+    assert!(trusted.contains(&[2; 32]), "an older list undid a newer one: {trusted:?}");
 }

@@ -197,7 +197,7 @@ async fn files_that_are_replaced_on_disk_are_taken_up_and_unusable_ones_are_not(
     tasks.spawn(pki.clone().run(stop.clone()));
 
     std::fs::write(path.join("agents.pem"), "-----BEGIN CERTIFICATE-----\nno").unwrap();
-    tokio::time::sleep(2 * crate::pki::LOOK_INTERVAL).await;
+    assert!(pki.reload().is_err(), "it is looked at and not taken");
     assert!(pki.authority().agent_of(&web(&one), now).is_ok(), "what is no certificate replaces nothing");
     std::fs::write(path.join("agents.pem"), format!("{}{}", one.root, other.root)).unwrap();
     eventually("the second root", || pki.authority().agent_of(&web(&other), now).is_ok()).await;
