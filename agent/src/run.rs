@@ -86,7 +86,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let stages = buffer.cursors(SourceName::Kubernetes)?.into_iter().find(|cursor| cursor.key == kubernetes::STAGES_KEY);
     let requests = buffer.cursors(SourceName::Vault)?.into_iter().find(|cursor| cursor.key == vault::CURSOR_KEY);
     let cluster = config.sources.kubernetes.cluster.clone();
-    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()), Names::default())
+    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()).of_this_host(), Names::default())
         .with_kubernetes(kubernetes::Decoder::restore(cluster, stages.as_ref()))
         .with_requests(vault::Requests::restore(requests.as_ref()));
     let roster = Roster::new(&config, buffer.clone(), reporter);

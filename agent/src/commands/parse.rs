@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// How a line becomes a record: the name of a shipped mapping, or the path of one
     #[arg(long, value_name = "M")]
     mapping: Option<String>,
+    /// Name users by this host's files; without it only of a log in /var/log, which is its own
+    #[arg(long)]
+    resolve: bool,
     /// The input; - is standard input
     #[arg(value_name = "FILE")]
     input: PathBuf,
@@ -109,7 +112,7 @@ impl Arguments {
 pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<ExitCode> {
     let host = host(&config)?;
     let mut parser = Parser {
-        normalizer: Normalizer::new(host, Decoder::default(), Names::default())
+        normalizer: Normalizer::new(host, Decoder::default(), names(arguments))
             .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), None)),
         redactor: Redactor::new(config.redact)?,
         out: std::io::stdout().lock(),
@@ -195,6 +198,15 @@ fn log_file(mut input: Box<dyn Read>, arguments: &Arguments, parser: &mut Parser
         parser.print(&observation(SourceName::CloudTrail, format!("{path}#{index}"), unix_ns(), Payload::Line(line)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whose names ids have: another host's log has none but root's.
+fn names(arguments: &Arguments) -> Names {
+    let is_own = arguments.input.starts_with("/var/log") || arguments.source != Source::Audit;
+    match arguments.resolve || is_own {
+        true => Names::default(),
+        false => Names::of_files("/nonexistent".as_ref(), "/nonexistent".as_ref()),
+    }
 }
 
 struct Parser<'a> {

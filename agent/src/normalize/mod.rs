@@ -133,7 +133,11 @@ impl Normalizer {
             }
             Payload::Journal(entry) => {
                 let id = self.event_id(observation, 0);
-                journal::draft(&self.host, &mut self.names, id, observation.time, entry).into_iter().collect()
+                let draft = journal::draft(&self.host, &mut self.names, id, observation.time, entry);
+                if let Some(draft) = &draft {
+                    self.share_login(draft);
+                }
+                draft.into_iter().collect()
             }
             Payload::Post(post) => {
                 let origin = posted::Origin::Post(post);
@@ -265,6 +269,20 @@ impl Normalizer {
                 }
             },
         }
+    }
+
+    /// A login that a program's message told: the kernel's session of it learns how the user proved who it is.
+    fn share_login(&mut self, draft: &Draft) {
+        let Made::Record(record) = &draft.record else { return };
+        if record.event_name != "Login" || record.error_code.is_some() {
+            return;
+        }
+        let parameter = |key: &str| record.request_parameters.as_ref().and_then(|all| all.get(key)?.as_str());
+        let (Some(user), Some(method), Some(act)) = (parameter("user"), parameter("authenticationMethod"), &draft.act) else {
+            return;
+        };
+        let uid = self.names.uid(user);
+        self.audit.logged_in(user, uid, &record.source_ip_address, method, act.time / 1_000_000_000);
     }
 
     /// A line of syslog: the act that its program tells, if it is one.

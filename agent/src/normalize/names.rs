@@ -36,6 +36,9 @@ struct Userdb {
     groups: HashMap<u32, (Option<String>, Instant)>,
 }
 
+/// The one user that every Linux host has.
+const ROOT: (u32, &str) = (0, "root");
+
 /// Most entries of each cache; a full one begins anew.
 const ENTRIES_MAX: usize = 4096;
 
@@ -69,7 +72,7 @@ impl Names {
 
     /// The name of a uid.
     pub fn user(&mut self, uid: u32) -> Option<String> {
-        self.users.name(uid).or_else(|| self.userdb.user(uid))
+        self.users.name(uid).or_else(|| self.userdb.user(uid)).or_else(|| (uid == ROOT.0).then(|| ROOT.1.to_owned()))
     }
 
     /// The files have just been rewritten: looks at them anew, however recently it did.
@@ -80,7 +83,7 @@ impl Names {
 
     /// The uid of a name, from the file alone.
     pub fn uid(&mut self, name: &str) -> Option<u32> {
-        self.users.id(name)
+        self.users.id(name).or_else(|| (name == ROOT.1).then_some(ROOT.0))
     }
 
     /// The name of a gid.

@@ -26,6 +26,8 @@ pub struct Deed {
     pub act: Option<Act>,
     /// Whether another record stands for the act.
     pub is_step: bool,
+    /// Members of `additionalEventData.edgetrail`: the login session, where the process stands.
+    pub marks: Vec<(&'static str, Value)>,
 }
 
 /// How the record is classed. Source: docs/events.md.
@@ -72,6 +74,7 @@ impl Deed {
             resources,
             act: None,
             is_step: false,
+            marks: Vec::new(),
         }
     }
 
@@ -123,6 +126,7 @@ impl Deed {
             record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut)
         {
             note(mark, host, event);
+            mark.extend(self.marks.into_iter().map(|(key, value)| (key.to_owned(), value)));
             if self.is_step {
                 mark.insert("step".to_owned(), true.into());
             }

@@ -7,7 +7,7 @@ use super::address::Address;
 use super::deed::{Deed, Failure, Kind};
 use super::syscall::Arch;
 use super::view::View;
-use super::{Context, Decoder, catalogue, errno, records};
+use super::{Context, Decoder, capabilities, catalogue, errno, records};
 use crate::sources::audit::fields::{Fields, decode_hex};
 use crate::sources::audit::kinds;
 
@@ -33,7 +33,8 @@ pub struct Call {
 
 impl Call {
     pub fn of(fields: &Fields<'_>) -> Self {
-        let arch = fields.hex("arch").and_then(Arch::of);
+        // Interpreted logs name what raw ones number.
+        let arch = fields.hex("arch").and_then(Arch::of).or_else(|| Arch::named(fields.raw("arch")?));
         let number = fields.raw("syscall").unwrap_or_default();
         let named = arch.zip(number.parse().ok()).and_then(|(arch, number)| arch.syscall(number)).map(str::to_owned);
         let name = named.or_else(|| fields.get("SYSCALL").map(|name| name.into_owned())).unwrap_or_else(|| number.to_owned());
@@ -66,7 +67,7 @@ impl Decoder {
         let (name, kind) = catalogue::system_call(&call, address.as_ref(), creates, view);
         let mut deed = self.kernel_deed(context, view, name, kind);
         if let Some(address) = address {
-            deed.parameter("target", Some(describe_address(&address)));
+            deed.parameter("target", Some(address.describe()));
         }
         for (path, is_object) in paths(view) {
             if is_object && path.starts_with('/') {
@@ -130,6 +131,8 @@ impl Decoder {
         deed.parameter("cwd", view.first(kinds::CWD).and_then(|fields| fields.get("cwd")).map(|cwd| cwd.into_owned()));
         let names: Vec<String> = paths(view).into_iter().map(|(path, _)| path).collect();
         deed.parameter("paths", (!names.is_empty()).then_some(names));
+        deed.parameter("files", files(context, view));
+        deed.parameter("capabilities", capabilities_of(view));
         deed.parameter(
             "commandLine",
             view.first(kinds::PROCTITLE).and_then(|fields| fields.get("proctitle")).map(|title| title.replace('\0', " ")),
@@ -187,21 +190,53 @@ pub fn paths(view: &View<'_>) -> Vec<(String, bool)> {
     paths
 }
 
+/// Inode, mode and owner of each file that exists, in the order of `paths`.
+fn files(context: &mut Context<'_>, view: &View<'_>) -> Option<Vec<Value>> {
+    let mut files = Vec::new();
+    for path in view.all(PATH).filter(|path| path.raw("inode").is_some()) {
+        let mut file = Map::new();
+        let mut put = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                file.insert(key.to_owned(), value);
+            }
+        };
+        put("inode", path.number::<u64>("inode").map(Value::from));
+        put("device", path.get("dev").map(|device| device.into_owned().into()));
+        put("mode", path.raw("mode").map(|mode| mode.trim_start_matches('0')).map(|mode| format!("0{mode}").into()));
+        let owner = path.get("OUID").map(|name| name.into_owned());
+        let owner =
+            owner.or_else(|| path.number("ouid").map(|uid: u32| context.names.user(uid).unwrap_or_else(|| uid.to_string())));
+        put("owner", owner.map(Value::from));
+        put("use", path.raw("nametype").or_else(|| path.raw("objtype")).map(Value::from));
+        let granted = path.hex("cap_fp").filter(|mask| *mask != 0);
+        put("capabilities", granted.map(|mask| capabilities::names(mask).into()));
+        files.push(Value::Object(file));
+    }
+    (!files.is_empty()).then_some(files)
+}
+
+/// What a process was given, by capset or by the file that it runs; the one that a security module refused.
+fn capabilities_of(view: &View<'_>) -> Option<Value> {
+    let mut sets = Map::new();
+    let fields = view.first(kinds::CAPSET).or_else(|| view.first(kinds::BPRM_FCAPS));
+    for (name, keys) in [("permitted", ["cap_pp", "pp"]), ("effective", ["cap_pe", "pe"]), ("inheritable", ["cap_pi", "pi"])] {
+        let mask = fields.and_then(|fields| keys.into_iter().find_map(|key| fields.hex(key)));
+        if let Some(mask) = mask.filter(|mask| *mask != 0) {
+            sets.insert(name.to_owned(), capabilities::names(mask).into());
+        }
+    }
+    let refused = view.first(kinds::AVC).and_then(|fields| fields.number::<u32>("capability"));
+    if let Some(number) = refused {
+        sets.insert("requested".to_owned(), vec![Value::from(capabilities::name(number))].into());
+    }
+    (!sets.is_empty()).then_some(Value::Object(sets))
+}
+
 fn absolute(cwd: Option<&str>, name: &str) -> String {
     match cwd {
         Some(cwd) if !name.starts_with('/') => {
             format!("{}/{}", cwd.trim_end_matches('/'), name.strip_prefix("./").unwrap_or(name))
         }
         _ => name.to_owned(),
-    }
-}
-
-fn describe_address(address: &Address) -> Value {
-    match address {
-        Address::Inet { ip, port } => json!({"family": "ipv4", "address": ip.to_string(), "port": port}),
-        Address::Inet6 { ip, port } => json!({"family": "ipv6", "address": ip.to_string(), "port": port}),
-        Address::Unix { path } => json!({"family": "unix", "path": path}),
-        Address::Netlink { port } => json!({"family": "netlink", "port": port}),
-        Address::Other { family } => json!({"family": family.to_string()}),
     }
 }

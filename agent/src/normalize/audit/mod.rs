@@ -10,6 +10,8 @@ pub mod address;
 
 pub mod attempts;
 
+pub mod capabilities;
+
 pub mod catalogue;
 
 pub mod deed;
@@ -18,7 +20,11 @@ pub mod errno;
 
 pub mod kernel;
 
+pub mod methods;
+
 pub mod pam;
+
+pub mod processes;
 
 pub mod records;
 
@@ -43,7 +49,9 @@ use crate::sources::audit::{Event, RecordType, kinds};
 use account::Changes;
 use attempts::Attempts;
 use deed::{Deed, Failure, Kind};
-use sessions::{Sessions, UNSET};
+use methods::Methods;
+use processes::Processes;
+use sessions::{Session, Sessions, UNSET};
 use view::{Texts, View};
 
 /// Key of the cursor that holds the login sessions.
@@ -56,6 +64,8 @@ pub struct Decoder {
     sessions: Sessions,
     attempts: Attempts,
     changes: Changes,
+    methods: Methods,
+    processes: Processes,
 }
 
 /// What decoding one event may use.
@@ -79,6 +89,22 @@ impl Decoder {
         Self { boot, sessions, ..Self::default() }
     }
 
+    /// Of the host that this runs on: its processes can be looked at.
+    #[must_use]
+    pub fn of_this_host(self) -> Self {
+        Self { processes: Processes::of_host("/proc".into()), ..self }
+    }
+
+    /// A program's own message told how somebody logged in: for the session, whichever of the two is heard of first.
+    pub fn logged_in(&mut self, user: &str, uid: Option<u32>, address: &str, method: &str, time: u64) {
+        match uid.and_then(|uid| Some((uid, self.sessions.newest(uid, address)?))) {
+            Some((uid, id)) if self.sessions.get(id).is_some_and(|session| session.method.is_none()) => {
+                self.sessions.update(id, uid, time, |session| session.method = Some(method.to_owned()));
+            }
+            _ => self.methods.proven(user, address, method, time),
+        }
+    }
+
     /// The sessions, where they changed since this was last called: to be committed with the records made since.
     pub fn take_cursor(&mut self) -> Option<Cursor> {
         let value = self.sessions.save(&self.boot)?;
@@ -90,8 +116,21 @@ impl Decoder {
         let texts = Texts::of(event);
         let view = View::of(&texts);
         let mut context = Context { host, names, event };
-        let deed = self.deed(&mut context, &view)?;
+        let mut deed = self.deed(&mut context, &view)?;
+        self.place(&view, event.stamp.seconds, &mut deed);
         Some(deed.draft(host, event, event_id))
+    }
+
+    /// The login that the act belongs to, and where its process stands: of acts and commands, not of each file access.
+    fn place(&mut self, view: &View<'_>, now: u64, deed: &mut Deed) {
+        if let Some(login) = view.session().and_then(|id| self.sessions.get(id)).and_then(Session::describe) {
+            deed.marks.push(("login", login));
+        }
+        let is_looked_at = deed.kind == Kind::Management || deed.name == "ExecuteProgram";
+        let process = view.id("pid").filter(|pid| *pid != 0 && is_looked_at);
+        if let Some(place) = process.and_then(|pid| self.processes.place(pid, view.id("ppid"), now)) {
+            deed.marks.push(("process", place.describe()));
+        }
     }
 
     fn deed(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::attempts::Report;
 use super::deed::{Deed, Failure, Kind};
 use super::view::View;
-use super::{Context, Decoder};
+use super::{Context, Decoder, methods};
 use crate::normalize::act;
 use crate::normalize::actor::{Actor, Person};
 use crate::sources::audit::kinds;
@@ -73,15 +73,29 @@ impl Decoder {
         stands.unwrap_or_else(|| Deed { name: step_name(view.kind()), ..self.authentication(context, view).step() })
     }
 
-    /// Keeps a session's address. Only what a login program says of its own session counts.
+    /// Keeps what a login program says of its own session: address, terminal, how its user proved who it is.
     fn learn(&mut self, context: &Context<'_>, view: &View<'_>, program: &str) {
-        let (Some(session), Some(login)) = (view.session(), view.id("auid")) else { return };
         if !LOGIN_PROGRAMS.contains(&program) {
             return;
         }
-        if let Some(address) = remote_address(view) {
-            self.sessions.update(session, login, context.seconds(), |session| session.address = Some(address));
+        let (address, seconds) = (remote_address(view), context.seconds());
+        let account = view.get("acct").map(Cow::into_owned);
+        if view.kind() == kinds::USER_AUTH && view.succeeded() == Some(true) {
+            let method = methods::of(&view.get("op").unwrap_or_default(), &view.get("grantors").unwrap_or_default());
+            let (account, address) = (account.clone().unwrap_or_default(), address.clone().unwrap_or_default());
+            self.methods.proven(&account, &address, &method, seconds);
         }
+        let (Some(session), Some(login)) = (view.session(), view.id("auid")) else { return };
+        let tty = view.get("terminal").map(|tty| act::terminal(&tty).to_owned()).filter(|tty| !tty.is_empty());
+        let is_known = self.sessions.get(session).is_some_and(|session| session.method.is_some());
+        let method = account.filter(|_| !is_known);
+        let method = method.and_then(|account| self.methods.take(&account, address.as_deref().unwrap_or_default(), seconds));
+        self.sessions.update(session, login, seconds, |session| {
+            session.address = address.or(session.address.take());
+            session.tty = tty.or(session.tty.take());
+            session.method = method.or(session.method.take());
+            session.program = Some(program.to_owned());
+        });
     }
 
     fn login(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use edgetrail_proto::record::format_time;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// One audit session (`ses`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +16,18 @@ pub struct Session {
     pub login: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// The terminal, once it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<String>,
+    /// How the user proved who it is: `password`, `publickey` …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The program that opened it: `sshd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// When the kernel opened it, Unix seconds; 0 where that was not seen.
+    #[serde(default)]
+    pub since: u64,
     /// A Login stands for it.
     #[serde(default)]
     pub reported: bool,
@@ -43,6 +57,19 @@ struct Saved {
     sessions: BTreeMap<u32, Session>,
 }
 
+impl Session {
+    /// As `additionalEventData.edgetrail.login` has it; none where nothing is known.
+    pub fn describe(&self) -> Option<Value> {
+        let texts = [("tty", &self.tty), ("method", &self.method), ("program", &self.program)];
+        let mut members: Map<String, Value> =
+            texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into()))).collect();
+        if self.since > 0 {
+            members.insert("since".to_owned(), format_time(self.since.saturating_mul(1_000_000_000)).into());
+        }
+        (!members.is_empty()).then_some(Value::Object(members))
+    }
+}
+
 impl Sessions {
     /// What [`Self::save`] wrote, if in the same boot: session numbers begin anew with each.
     pub fn restore(boot: &str, saved: &[u8]) -> Self {
@@ -70,7 +97,7 @@ impl Sessions {
     /// A new session has begun: the kernel gave a process this login user and session.
     pub fn open(&mut self, id: u32, login: u32, time: u64) {
         if id != UNSET {
-            self.by_id.insert(id, Session { login, used: time, ..Session::default() });
+            self.by_id.insert(id, Session { login, since: time, used: time, ..Session::default() });
             self.changed = true;
             self.make_room();
         }
@@ -84,10 +111,15 @@ impl Sessions {
         let session = self.by_id.entry(id).or_insert_with(|| Session { login, ..Session::default() });
         let before = session.clone();
         change(session);
+        self.changed |= before != *session;
         session.used = time;
-        self.changed |=
-            before.address != session.address || before.reported != session.reported || before.closed != session.closed;
         self.make_room();
+    }
+
+    /// The newest open session of a login user from an address.
+    pub fn newest(&self, login: u32, address: &str) -> Option<u32> {
+        let is_it = |session: &Session| session.login == login && !session.closed && session.address.as_deref() == Some(address);
+        self.by_id.iter().filter(|(_, session)| is_it(session)).max_by_key(|(_, session)| session.since).map(|(id, _)| *id)
     }
 
     fn make_room(&mut self) {

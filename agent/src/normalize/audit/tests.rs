@@ -92,6 +92,63 @@ fn a_login_and_its_sudo_commands_are_one_record_each() {
 }
 
 #[test]
+fn an_act_tells_of_its_login() {
+    let records = records("login");
+    let login = &records[5]["additionalEventData"]["edgetrail"]["login"];
+    assert_eq!((&login["tty"], &login["program"]), (&"pts/0".into(), &"sshd".into()));
+    assert!(login["since"].as_str().is_some_and(|since| since.ends_with('Z')));
+}
+
+#[test]
+fn how_a_user_logged_in_is_learned_from_whoever_says_it() {
+    let line = |serial: u32, kind: &str, text: &str| format!("type={kind} msg=audit(100.001:{serial}): {text}\n");
+    let (auth, open) = (
+        "pid=9 uid=0 auid=4294967295 ses=4294967295 msg='op=PAM:authentication grantors=pam_unix acct=\"hcalice\" exe=\"/usr/sbin/sshd\" hostname=192.0.2.1 addr=192.0.2.1 terminal=ssh res=success'",
+        "pid=9 uid=0 auid=1001 ses=3 msg='op=PAM:session_open acct=\"hcalice\" exe=\"/usr/sbin/sshd\" hostname=192.0.2.1 addr=192.0.2.1 terminal=ssh res=success'",
+    );
+    let told = decode(&(line(1, "USER_AUTH", auth) + &line(2, "USER_START", open)));
+    let login = told.iter().find(|record| record["eventName"] == "Login").unwrap();
+    assert_eq!(login["additionalEventData"]["edgetrail"]["login"]["method"], "password");
+    let mut decoder = Decoder::default();
+    decoder.sessions.update(3, 1001, 100, |session| session.address = Some("192.0.2.1".into()));
+    decoder.logged_in("hcalice", Some(1001), "192.0.2.1", "publickey", 100);
+    assert_eq!(decoder.sessions.get(3).unwrap().method.as_deref(), Some("publickey"));
+}
+
+#[test]
+fn files_capabilities_and_refusals_are_told() {
+    let mount = "type=SYSCALL msg=audit(100.001:7): arch=c000003e syscall=90 success=yes exit=0 a0=1 a1=1ff a2=0 a3=0 items=1 ppid=1 pid=9 auid=1001 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=3 comm=\"chmod\" exe=\"/bin/chmod\" key=\"x\"\ntype=CWD msg=audit(100.001:7): cwd=\"/etc\"\ntype=PATH msg=audit(100.001:7): item=0 name=\"sudoers\" inode=42 dev=08:01 mode=0100440 ouid=1002 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0\ntype=EOE msg=audit(100.001:7): \n";
+    let told = decode(mount);
+    let file = &told[0]["requestParameters"]["files"][0];
+    assert_eq!((&file["inode"], &file["mode"], &file["owner"]), (&42.into(), &"0100440".into(), &"hcbob".into()));
+    assert_eq!(told[0]["requestParameters"]["paths"][0], "/etc/sudoers");
+    let avc = "type=AVC msg=audit(100.001:8): avc:  denied  { sys_admin } for  pid=9 comm=\"x\" capability=21  scontext=a:b:c:s0 tcontext=a:b:c:s0 tclass=capability permissive=0\n";
+    let told = decode(avc);
+    assert_eq!((&told[0]["eventName"], &told[0]["errorCode"]), (&"DenyAccess".into(), &"AccessDenied".into()));
+    assert_eq!(told[0]["requestParameters"]["capabilities"]["requested"][0], "CAP_SYS_ADMIN");
+    for (text, name, code) in [
+        (
+            "apparmor=\"DENIED\" operation=\"open\" profile=\"/usr/bin/x\" name=\"/etc/shadow\" pid=9 comm=\"x\" requested_mask=\"r\" denied_mask=\"r\" fsuid=0 ouid=0",
+            "DenyAccess",
+            "AccessDenied",
+        ),
+        (
+            "apparmor=\"ALLOWED\" operation=\"open\" profile=\"/usr/bin/x\" name=\"/etc/shadow\" pid=9 comm=\"x\"",
+            "ReportAccess",
+            "-",
+        ),
+        (
+            "apparmor=\"STATUS\" operation=\"profile_load\" profile=\"unconfined\" name=\"x\" pid=9 comm=\"apparmor_parser\"",
+            "LoadSecurityPolicy",
+            "-",
+        ),
+    ] {
+        let told = decode(&format!("type=AVC msg=audit(100.001:9): {text}\n"));
+        assert_eq!((told[0]["eventName"].as_str(), told[0]["errorCode"].as_str().unwrap_or("-")), (Some(name), code), "{text}");
+    }
+}
+
+#[test]
 fn steps_of_an_act_are_data_events() {
     let all = all_records("login");
     let steps: Vec<&Value> = all.iter().filter(|record| is_step(record)).collect();
@@ -194,6 +251,28 @@ fn what_rules_select_is_told_with_session_and_role() {
     let deleted = records.iter().find(|record| record["eventName"] == "DeleteFile").unwrap();
     assert_eq!(deleted["resources"][0]["ARN"], "arn:aws:host:dc-local-1:111122223333:web-1/file/tmp/hc/watched");
     assert_eq!((&deleted["eventCategory"], &deleted["managementEvent"]), (&"Data".into(), &false.into()));
+}
+
+/// Every fixture, cut at each byte: nothing panics, and what is whole before the cut is read.
+#[test]
+fn fixtures_cut_anywhere_never_panic() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/audit");
+    let (host, mut names) = (Host::for_tests(), Names::of_files(Path::new("/nonexistent"), Path::new("/nonexistent")));
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let log = std::fs::read(entry.unwrap().path()).unwrap();
+        // Every cut within a line, of each line: what stands before it is a matter of the assembler alone.
+        for line in log.split(|byte| *byte == b'\n') {
+            for end in 0..line.len().min(1200) {
+                let Ok(stamped) = Stamped::from_line(&line[..end]) else { continue };
+                let (mut assembler, mut events) = (Assembler::new(Origin::Log), Vec::new());
+                assembler.push(stamped, 0, &mut events);
+                assembler.expire(u64::MAX, &mut events);
+                for event in &events {
+                    let _ = Decoder::default().decode(&host, &mut names, event, Uuid::nil());
+                }
+            }
+        }
+    }
 }
 
 /// Real lines with bytes changed, cut, doubled and swapped: whatever comes of them, nothing panics.
