@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let (intake, mut outlet) = observation::intake();
     let stop = CancellationToken::new();
     let mut source = tokio::task::JoinSet::new();
-    source.spawn(kernel::run(None, intake, stop.clone()));
+    source.spawn(kernel::run(kernel::Stream::Multicast, None, None, intake, stop.clone()));
     loop {
         tokio::select! {
             group = outlet.recv() => {

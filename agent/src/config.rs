@@ -19,6 +19,8 @@ use crate::buffer::Limits;
 use crate::enroll::Supplied;
 use crate::observation::SourceName;
 use crate::sources::api::AnswerAfter;
+use crate::sources::audit::kernel::Stream;
+use crate::sources::audit::rules;
 use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, sudo, syslog, vault};
 use crate::{redact, select};
 
@@ -75,8 +77,25 @@ pub struct Sources {
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     pub enabled: bool,
-    /// Follow this audit.log instead of reading from the kernel.
+    pub mode: AuditMode,
+    /// Of mode `plugin`: the socket of auditd's `af_unix` plugin; without it standard input.
+    pub socket: Option<PathBuf>,
+    /// Follow this audit.log instead, whatever the mode.
     pub log: Option<PathBuf>,
+    pub rules: rules::Config,
+}
+
+/// Whose stream is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditMode {
+    /// The kernel's group, beside a running auditd.
+    #[default]
+    Multicast,
+    /// The kernel's own, in auditd's place.
+    Unicast,
+    /// auditd's.
+    Plugin,
 }
 
 /// `[uplink]`.
@@ -173,9 +192,19 @@ impl Sources {
     }
 }
 
+impl Audit {
+    pub fn stream(&self) -> Stream {
+        match self.mode {
+            AuditMode::Multicast => Stream::Multicast,
+            AuditMode::Unicast => Stream::Unicast,
+            AuditMode::Plugin => Stream::Plugin { socket: self.socket.clone() },
+        }
+    }
+}
+
 impl Default for Audit {
     fn default() -> Self {
-        Self { enabled: true, log: None }
+        Self { enabled: true, mode: AuditMode::default(), socket: None, log: None, rules: rules::Config::default() }
     }
 }
 
@@ -283,6 +312,9 @@ impl Config {
         }
         if self.host.as_deref().is_some_and(|host| host.is_empty() || host.contains(['/', '\n'])) {
             document.error("agent.host", "give a host name without `/` and line feeds");
+        }
+        if self.sources.audit.socket.is_some() && self.sources.audit.mode != AuditMode::Plugin {
+            document.error("sources.audit.socket", "is only of mode = \"plugin\": set the mode, or leave it out");
         }
         if !self.state_dir.is_absolute() && self.state_dir.as_os_str().is_empty() {
             document.error("agent.state_dir", "give a directory");

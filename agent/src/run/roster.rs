@@ -19,6 +19,7 @@ use crate::report::Reporter;
 use crate::sources::SourceError;
 use crate::sources::api::ApiSource;
 use crate::sources::audit;
+use crate::sources::audit::rules::Keeper;
 use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
@@ -142,7 +143,14 @@ impl Roster {
                 let of = |key: &str| cursors.iter().find(|cursor| cursor.key == key).cloned();
                 match self.sources.audit.log.clone() {
                     Some(log) => audit::log::run(log.clone(), of(&audit::log::key(&log)), intake, stop).await,
-                    None => audit::kernel::run(of(audit::cursor::KERNEL_KEY), intake.prompt(), stop).await,
+                    None => {
+                        let rules = Keeper::new(&self.sources.audit.rules).unwrap_or_else(|error| {
+                            tracing::warn!(%error, "managed audit rules can't be kept");
+                            None
+                        });
+                        let start = of(audit::cursor::KERNEL_KEY);
+                        audit::kernel::run(self.sources.audit.stream(), rules, start, intake.prompt(), stop).await
+                    }
                 }
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,

@@ -44,7 +44,7 @@ impl Source {
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
         let stopped = stop.clone();
-        running.spawn(async move { kernel::run(None, intake, stopped).await.unwrap() });
+        running.spawn(async move { kernel::run(kernel::Stream::Multicast, None, None, intake, stopped).await.unwrap() });
         Self { outlet, stop, running, heard: Heard::default() }
     }
 

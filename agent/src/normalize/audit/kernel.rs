@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::deed::{Deed, Failure, Kind};
-use super::syscall::Arch;
 use super::view::View;
 use super::{Context, Decoder, capabilities, catalogue, errno, records};
 use crate::sources::audit::fields::{Fields, decode_hex};
 use crate::sources::audit::kinds;
+use crate::sources::audit::syscall::Arch;
 
 /// PATH records. Source: linux/audit.h.
 const PATH: u16 = 1302;

@@ -30,8 +30,6 @@ pub mod records;
 
 pub mod sessions;
 
-pub mod syscall;
-
 pub mod view;
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ use super::assembler::{Assembler, Event, Origin};
 use super::cursor::{KERNEL_KEY, KernelPlace, half_joined};
 use super::kinds;
 use super::message::Message;
+use super::plugin;
 use super::receiver::{CHUNKS_MAX, Chunk, receive};
 use super::record::{Stamp, Stamped};
+use super::rules::Keeper;
 use super::serials::{Hole, SETTLE, Serials};
 use super::socket::Listener;
 use super::status::{AUDITING_IS_OFF, Control};
@@ -38,19 +40,77 @@ const PROBE_MAX: u64 = 1000;
 /// Stack of each of the two threads, bytes. Their frames hold no buffers.
 const STACK_BYTES: usize = 256 * 1024;
 
+/// Whose stream is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// The group that everybody may read, beside a running auditd.
+    #[default]
+    Multicast,
+    /// The kernel's own, in auditd's place: the kernel waits for the reader instead of dropping.
+    Unicast,
+    /// auditd's, as its plugin: standard input, or the socket of its `af_unix` plugin.
+    Plugin { socket: Option<std::path::PathBuf> },
+}
+
+/// The way in, open.
+enum Way {
+    Netlink(Listener),
+    Lines(OwnedFd),
+}
+
+impl Stream {
+    fn open(&self) -> Result<Way, SourceError> {
+        match self {
+            Self::Multicast => {
+                let listener = Listener::open().map_err(|error| unavailable(&error))?;
+                let Listener { passed, buffer_bytes, .. } = listener;
+                tracing::info!(passed, buffer_bytes, "listening to the kernel's audit records");
+                Ok(Way::Netlink(listener))
+            }
+            Self::Unicast => {
+                let mut control = Control::open().map_err(|error| unavailable(&error))?;
+                let listener = Listener::take_over(&mut control).map_err(|error| unavailable(&error))?;
+                tracing::info!(buffer_bytes = listener.buffer_bytes, "took over the kernel's audit records");
+                Ok(Way::Netlink(listener))
+            }
+            Self::Plugin { socket } => {
+                let input = plugin::open(socket.as_deref()).map_err(|error| failed("connecting to auditd", error))?;
+                tracing::info!("listening to auditd's records");
+                Ok(Way::Lines(input))
+            }
+        }
+    }
+
+    const fn origin(&self) -> Origin {
+        match self {
+            Self::Multicast | Self::Unicast => Origin::Kernel,
+            // auditd's lines may lack end marks.
+            Self::Plugin { .. } => Origin::Log,
+        }
+    }
+}
+
 /// Runs until told to stop. `start` is the cursor of [`KERNEL_KEY`], if there is one.
-pub async fn run(start: Option<Cursor>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
-    let listener = Listener::open().map_err(|error| unavailable(&error))?;
-    tracing::info!(passed = listener.passed, buffer_bytes = listener.buffer_bytes, "listening to the kernel's audit records");
+pub async fn run(
+    stream: Stream,
+    rules: Option<Keeper>,
+    start: Option<Cursor>,
+    intake: Intake,
+    stop: CancellationToken,
+) -> Result<(), SourceError> {
+    let way = stream.open()?;
     let wake =
         rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).map_err(|errno| failed("making an eventfd", errno))?;
     let wake = Arc::new(wake);
     let (chunks, outlet) = sync_channel(CHUNKS_MAX);
     let (ended, end) = oneshot::channel();
-    let joiner = Joiner::new(start, intake);
+    let joiner = Joiner { rules, ..Joiner::new(stream.origin(), start, intake) };
     let receiver = {
         let wake = Arc::clone(&wake);
-        thread("audit-receive", move || receive(&listener.fd, &wake, &chunks))?
+        thread("audit-receive", move || match way {
+            Way::Netlink(listener) => receive(&listener.fd, &wake, &chunks),
+            Way::Lines(input) => plugin::receive(&input, &wake, &chunks),
+        })?
     };
     let joiner = thread("audit-join", move || {
         if ended.send(joiner.run(&outlet)).is_err() {
@@ -70,6 +130,13 @@ pub async fn run(start: Option<Cursor>, intake: Intake, stop: CancellationToken)
     for handle in [receiver, joiner] {
         if handle.join().is_err() {
             return Err(failed("joining events", std::io::Error::other("a thread panicked")));
+        }
+    }
+    if stream == Stream::Unicast {
+        // Without an owner the kernel prints its records instead of waiting for one that is gone.
+        let given = Control::open().and_then(|mut control| control.give_back());
+        if let Err(error) = given {
+            tracing::debug!(%error, "the audit stream could not be given back");
         }
     }
     result.map_err(|gone| failed("joining events", gone))?
@@ -114,6 +181,8 @@ struct Joiner {
     behind: Option<(u64, u64)>,
     /// When a record last came, milliseconds.
     last_record: u64,
+    /// Puts managed rules back.
+    rules: Option<Keeper>,
     intake: Intake,
     group: Vec<Observation>,
     since: Instant,
@@ -152,12 +221,20 @@ impl Own {
     }
 }
 
+/// Answers to requests and the kernel's question whether its owner still lives: no records.
+fn is_control(kind: u16) -> bool {
+    kind < kinds::LOGIN && kind != 1005 || (kinds::LOGIN + 1..1100).contains(&kind) || kind == REPLACE
+}
+
+/// The kernel asks the owner of its stream for life. Source: AUDIT_REPLACE in linux/audit.h.
+const REPLACE: u16 = 1329;
+
 fn first_quote(text: &[u8]) -> usize {
     memchr::memchr(b'"', text).unwrap_or(text.len())
 }
 
 impl Joiner {
-    fn new(start: Option<Cursor>, intake: Intake) -> Self {
+    fn new(origin: Origin, start: Option<Cursor>, intake: Intake) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         let mut control = Control::open().ok();
         let status = control.as_mut().and_then(|control| control.status().ok());
@@ -166,7 +243,7 @@ impl Joiner {
         }
         let lost = status.map(|status| status.lost);
         let mut joiner = Self {
-            assembler: Assembler::new(Origin::Kernel),
+            assembler: Assembler::new(origin),
             serials: Serials::default(),
             boot,
             former_boot: None,
@@ -179,6 +256,7 @@ impl Joiner {
             overrun: None,
             behind: None,
             last_record: 0,
+            rules: None,
             intake,
             group: Vec::new(),
             since: Instant::now(),
@@ -235,7 +313,8 @@ impl Joiner {
         });
         let status = self.control.is_some().then_some(self.next_status);
         let look = self.assembler.unnamed().next().map(|_| self.next_look);
-        let due = [self.assembler.deadline(), self.serials.deadline(), tail, status, look].into_iter().flatten().min();
+        let rules = self.rules.as_ref().map(Keeper::next_look);
+        let due = [self.assembler.deadline(), self.serials.deadline(), tail, status, look, rules].into_iter().flatten().min();
         match due {
             Some(due) => Duration::from_millis(due.saturating_sub(self.now()).max(1)),
             None => Duration::from_secs(3600),
@@ -252,11 +331,24 @@ impl Joiner {
         }
         for datagram in chunk.datagrams() {
             let Some(message) = Message::of_datagram(datagram) else { continue };
+            if is_control(message.kind) {
+                continue;
+            }
             match Stamped::from_kernel(message.kind, message.payload) {
                 Ok(stamped) => self.take_record(stamped, now, &mut events),
                 Err(reason) => {
                     let time = unix_nanoseconds();
                     let unparsed = Unparsed { bytes: message.payload.to_vec(), reason: reason.to_string() };
+                    self.observe(format!("unparsed/{time}"), time, Payload::Unparsed(unparsed));
+                }
+            }
+        }
+        for line in chunk.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match Stamped::from_line(line) {
+                Ok(stamped) => self.take_record(stamped, now, &mut events),
+                Err(reason) => {
+                    let time = unix_nanoseconds();
+                    let unparsed = Unparsed { bytes: line.to_vec(), reason: reason.to_string() };
                     self.observe(format!("unparsed/{time}"), time, Payload::Unparsed(unparsed));
                 }
             }
@@ -292,6 +384,9 @@ impl Joiner {
         self.serials.observe(stamped.stamp, now);
         if stamped.record.is(kinds::CONFIG_CHANGE) {
             self.take_reset(&stamped);
+            if let Some(rules) = &mut self.rules {
+                rules.changed(&stamped.record.text(), now);
+            }
         }
         self.assembler.push(stamped, now, events);
     }
@@ -327,6 +422,9 @@ impl Joiner {
             self.lose_hole(&hole);
         }
         self.find_tail(now);
+        if let Some(rules) = &mut self.rules {
+            rules.look(now);
+        }
         if now >= self.next_status {
             self.next_status = now.saturating_add(u64::try_from(STATUS_INTERVAL.as_millis()).unwrap_or(u64::MAX));
             if let Some(status) = self.control.as_mut().and_then(|control| control.status().ok()) {

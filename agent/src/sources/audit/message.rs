@@ -7,8 +7,9 @@
 /// The kernel's `struct nlmsghdr`: length u32, type u16, flags u16, sequence u32, port u32.
 pub const HEADER_BYTES: usize = 16;
 
-/// `NLM_F_REQUEST | NLM_F_ACK`.
-const REQUEST_ACK: u16 = 0x1 | 0x4;
+/// `NLM_F_REQUEST`, and with `NLM_F_ACK`.
+const REQUEST: u16 = 0x1;
+const REQUEST_ACK: u16 = REQUEST | 0x4;
 
 /// `NLMSG_ERROR`: an errno, or 0 as an acknowledgement.
 pub const ERROR: u16 = 2;
@@ -16,6 +17,14 @@ pub const ERROR: u16 = 2;
 /// `AUDIT_GET` and `AUDIT_SET`: the state of the audit system.
 pub const GET: u16 = 1000;
 pub const SET: u16 = 1001;
+
+/// `NLMSG_DONE`: the end of a listing.
+pub const DONE: u16 = 3;
+
+/// `AUDIT_ADD_RULE`, `AUDIT_DEL_RULE` and `AUDIT_LIST_RULES`.
+pub const ADD_RULE: u16 = 1011;
+pub const DELETE_RULE: u16 = 1012;
+pub const LIST_RULES: u16 = 1013;
 
 /// A received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +49,20 @@ impl<'a> Message<'a> {
 
 /// A request that the kernel acknowledges.
 pub fn request(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    with_flags(kind, REQUEST_ACK, sequence, payload)
+}
+
+/// One that the kernel answers only where it refuses it.
+pub fn request_unacknowledged(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    with_flags(kind, REQUEST, sequence, payload)
+}
+
+fn with_flags(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(HEADER_BYTES + payload.len()).unwrap_or(u32::MAX);
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
     bytes.extend_from_slice(&length.to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(&REQUEST_ACK.to_ne_bytes());
+    bytes.extend_from_slice(&flags.to_ne_bytes());
     bytes.extend_from_slice(&sequence.to_ne_bytes());
     bytes.extend_from_slice(&0u32.to_ne_bytes());
     bytes.extend_from_slice(payload);

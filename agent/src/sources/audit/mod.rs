@@ -1,4 +1,5 @@
-//! The kernel's audit records: read from the multicast group beside a running auditd, or from audit.log.
+//! The kernel's audit records: read from the multicast group beside a running auditd, in its place, as its plugin, or
+//! from audit.log.
 
 pub mod accounts;
 
@@ -16,15 +17,21 @@ pub mod log;
 
 pub mod message;
 
+pub mod plugin;
+
 pub mod receiver;
 
 pub mod record;
+
+pub mod rules;
 
 pub mod serials;
 
 pub mod socket;
 
 pub mod status;
+
+pub mod syscall;
 
 pub use assembler::{Assembler, Event, Origin};
 pub use record::{RawRecord, RecordType, Stamp, Stamped};

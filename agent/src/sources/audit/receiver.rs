@@ -17,6 +17,8 @@ use rustix::net::{RecvFlags, SocketAddrAny};
 pub struct Chunk {
     /// Each datagram behind its length as u32.
     pub(super) bytes: Vec<u8>,
+    /// Lines of auditd's stream, whole ones.
+    pub(super) lines: Vec<u8>,
     /// How often recv said ENOBUFS.
     pub overruns: u32,
     /// The queue was full when the chunk before was handed on: the kernel's buffer filled while nobody received.

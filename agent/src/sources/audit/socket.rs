@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, sockopt};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
+use super::status::{Control, StatusError, claim};
+
 /// Bit of `AUDIT_NLGRP_READLOG` in a netlink address. Source: linux/audit.h.
 const GROUP_READLOG: u32 = 1;
 
@@ -40,6 +42,18 @@ pub enum SocketError {
     Failed(#[source] Errno),
 }
 
+/// Why the kernel's stream can't be taken over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeOverError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("the kernel's audit can't be asked")]
+    Status(#[from] StatusError),
+    #[error("process {owner} has the audit socket: stop auditd, or set sources.audit.mode to \"multicast\"")]
+    Owned { owner: u32 },
+}
+
 impl From<Errno> for SocketError {
     fn from(errno: Errno) -> Self {
         match errno {
@@ -56,6 +70,21 @@ impl Listener {
         match passed() {
             Some(fd) => Ok(Self::of(fd, true)),
             None => Ok(Self::of(bound(GROUP_READLOG)?, false)),
+        }
+    }
+
+    /// The socket to which the kernel sends each record instead of to auditd. The kernel has one owner: `Taken` tells who.
+    pub fn take_over(control: &mut Control) -> Result<Self, TakeOverError> {
+        let status = control.status()?;
+        if status.owner != 0 && status.owner != std::process::id() {
+            return Err(TakeOverError::Owned { owner: status.owner });
+        }
+        let listener = Self::of(bound(0).map_err(SocketError::from)?, false);
+        // The owner is whichever socket asks: its port is where the kernel sends to.
+        claim(&listener.fd)?;
+        match control.status()?.owner {
+            owner if owner == std::process::id() => Ok(listener),
+            owner => Err(TakeOverError::Owned { owner }),
         }
     }
 

@@ -51,8 +51,15 @@ pub struct Control {
 /// Longest wait for the kernel's answer, which it gives at once.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
+/// Messages read of a listing, and the bytes of one: a rule's fixed part and its texts, of which a path has 4096.
+const LISTED_MAX: usize = 8192;
+const LISTED_BYTES_MAX: usize = 16 * 1024;
+
 /// Messages read in search of an answer: the reply and its acknowledgement, with room for strays.
 const ANSWERS_MAX: usize = 8;
+
+/// `AUDIT_STATUS_PID` in `audit_status.mask`. Source: linux/audit.h.
+const MASK_OWNER: u32 = 4;
 
 /// `AUDIT_STATUS_ENABLED` in `audit_status.mask`. Source: linux/audit.h.
 const MASK_ENABLED: u32 = 1;
@@ -79,19 +86,57 @@ impl Control {
 
     /// Switches auditing on or off. Never locks it.
     pub fn set_enabled(&mut self, enabled: bool) -> Result<(), StatusError> {
-        let mut payload = [0; STATUS_BYTES];
-        let (mask, rest) = payload.split_at_mut(4);
-        mask.copy_from_slice(&MASK_ENABLED.to_ne_bytes());
-        let (value, _) = rest.split_at_mut(4);
-        value.copy_from_slice(&u32::from(enabled).to_ne_bytes());
-        self.exchange(message::SET, &payload, |message| (message.errno() == Some(0)).then_some(()))
+        self.set(&status_of(MASK_ENABLED, 1, u32::from(enabled)))
+    }
+
+    /// Gives the stream back, if this process owns it.
+    pub fn give_back(&mut self) -> Result<(), StatusError> {
+        self.set(&status_of(MASK_OWNER, 3, 0))
+    }
+
+    fn set(&mut self, status: &[u8]) -> Result<(), StatusError> {
+        self.exchange(message::SET, status, |message| (message.errno() == Some(0)).then_some(()))
+    }
+
+    /// Every message of a listing, until the kernel says that it is done.
+    pub fn list(&mut self, kind: u16) -> Result<Vec<Vec<u8>>, StatusError> {
+        let mut all = Vec::new();
+        self.ask(kind, &[])?;
+        let mut buffer = vec![0; LISTED_BYTES_MAX];
+        for _ in 0..LISTED_MAX {
+            let (length, _) = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::empty()) {
+                Ok(received) => received,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(failed(errno)),
+            };
+            let Some(message) = buffer.get(..length).and_then(Message::of_datagram) else { continue };
+            match message.errno() {
+                Some(0) => {}
+                Some(PERM | CONNREFUSED) => return Err(StatusError::Denied),
+                Some(errno) => return Err(StatusError::Failed(std::io::Error::from_raw_os_error(errno))),
+                None if message.kind == message::DONE => return Ok(all),
+                None if message.kind == kind => all.push(message.payload.to_vec()),
+                None => {}
+            }
+        }
+        Err(StatusError::Answer)
+    }
+
+    /// A request that is only acknowledged. `Exists` where the kernel has it already.
+    pub fn request(&mut self, kind: u16, payload: &[u8]) -> Result<(), StatusError> {
+        match self.exchange(kind, payload, |message| (message.errno() == Some(0)).then_some(())) {
+            Err(StatusError::Failed(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn ask(&mut self, kind: u16, payload: &[u8]) -> Result<(), StatusError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        send(&self.fd, &message::request(kind, self.sequence, payload))
     }
 
     fn exchange<T>(&mut self, kind: u16, payload: &[u8], read: impl Fn(&Message<'_>) -> Option<T>) -> Result<T, StatusError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = message::request(kind, self.sequence, payload);
-        let kernel = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
-        rustix::net::sendto(&self.fd, &request, SendFlags::empty(), &kernel).map_err(failed)?;
+        self.ask(kind, payload)?;
         let mut buffer = [0; 1024];
         for _ in 0..ANSWERS_MAX {
             let (length, _) = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::empty()) {
@@ -112,6 +157,29 @@ impl Control {
         }
         Err(StatusError::Answer)
     }
+}
+
+/// Makes this process the owner of the stream, and this socket where the kernel sends it. Unacknowledged: the first
+/// record may come before an acknowledgement would.
+pub(super) fn claim(fd: &OwnedFd) -> Result<(), StatusError> {
+    let request = message::request_unacknowledged(message::SET, 1, &status_of(MASK_OWNER, 3, std::process::id()));
+    send(fd, &request)
+}
+
+fn send(fd: &OwnedFd, request: &[u8]) -> Result<(), StatusError> {
+    let kernel = rustix::net::netlink::SocketAddrNetlink::new(0, 0);
+    rustix::net::sendto(fd, request, SendFlags::empty(), &kernel).map(drop).map_err(failed)
+}
+
+/// A `struct audit_status` that sets one member, counted in u32 from 0.
+fn status_of(mask: u32, member: usize, value: u32) -> [u8; STATUS_BYTES] {
+    let mut payload = [0; STATUS_BYTES];
+    for (at, value) in [(0, mask), (member, value)] {
+        if let Some(slot) = payload.get_mut(at * 4..at * 4 + 4) {
+            slot.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    payload
 }
 
 fn failed(errno: Errno) -> StatusError {

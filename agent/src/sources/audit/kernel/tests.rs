@@ -5,7 +5,7 @@ use crate::observation::{Outlet, intake};
 
 fn joiner() -> (Joiner, Outlet) {
     let (intake, outlet) = intake();
-    let mut joiner = Joiner::new(None, intake);
+    let mut joiner = Joiner::new(Origin::Kernel, None, intake);
     // Nothing of this host's own.
     (joiner.control, joiner.lost) = (None, None);
     (joiner, outlet)
