@@ -266,7 +266,7 @@ fn is_same(one: &Act, other: &Act) -> bool {
 }
 
 /// Facts that the kernel's record of the same act never has: kept for them, the lower record stays.
-const FACTS: &[&str] = &["keyFingerprint", "authenticationMethod"];
+const FACTS: &[&str] = &["keyFingerprint", "authenticationMethod", "group"];
 
 fn adds_facts(draft: &Draft) -> bool {
     facts(draft).next().is_some()

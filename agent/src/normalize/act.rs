@@ -19,6 +19,8 @@ pub mod class {
     pub const CHANGE_PASSWORD: &str = "change-password";
     pub const CREATE_GROUP: &str = "create-group";
     pub const DELETE_GROUP: &str = "delete-group";
+    pub const MODIFY_GROUP: &str = "modify-group";
+    pub const AUTHENTICATION_FAILURE: &str = "authentication-failure";
     pub const START_UNIT: &str = "start-unit";
     pub const STOP_UNIT: &str = "stop-unit";
 }
@@ -61,6 +63,11 @@ pub fn logout(user: &str, time: u64) -> Act {
 /// su and its like: `user` becomes, or is refused to become, `target`.
 pub fn switch_user(user: &str, target: &str, time: u64) -> Act {
     act(class::SWITCH_USER, &[user, target], time)
+}
+
+/// A proof of identity that a PAM service refused, outside of a login: sudo's password prompt.
+pub fn authentication_failure(service: &str, user: &str, time: u64) -> Act {
+    act(class::AUTHENTICATION_FAILURE, &[service, user], time)
 }
 
 /// A change of the user or group `name`; `class` is one of CREATE_USER … DELETE_GROUP.

@@ -8,6 +8,7 @@
 mod acts;
 mod journald;
 mod machine;
+mod modes;
 mod source;
 
 use serde_json::Value;
@@ -134,6 +135,70 @@ fn an_act_that_kernel_and_journal_both_tell_is_one_record() {
     }
     one_command(&records, "useradd");
     one_command(&records, "userdel");
+}
+
+/// What an administrator does most, told by kernel and journal alike: each act is one record of the human.
+#[test]
+fn the_ten_commonest_acts_are_one_record_each() {
+    if skipped() {
+        return;
+    }
+    let _audit = AuditOn::now();
+    let machine = tempfile::tempdir().unwrap();
+    let journald = Journald::start(machine.path());
+    let journal = format!("[sources.journal]\nenabled = true\ndirectories = [\"{}\"]\n", journald.files().display());
+    let acts = Acts::captured_by(&format!("{AUDIT}{journal}"));
+    let login = Login::prepare_in(acts.dir(), Some(&journald));
+    let (made, group) = (format!("{}made", login.user()), format!("{}g", login.user()));
+    let script = [
+        format!("sudo -n /usr/sbin/useradd --no-create-home {made}"),
+        format!("sudo -n /usr/sbin/usermod --append --groups adm {made}"),
+        format!("echo {made}:x7-Quite.long | sudo -n /usr/sbin/chpasswd"),
+        format!("sudo -n /usr/sbin/groupadd {group}"),
+        format!("sudo -n /usr/bin/gpasswd --add {made} {group}"),
+        format!("sudo -n /usr/bin/su --shell /bin/true {made}"),
+        format!("sudo -n /usr/sbin/groupdel {group}"),
+        format!("sudo -n /usr/sbin/userdel {made}"),
+    ];
+    // A second between them, as a human takes: what a tool repeats of itself is told apart by it.
+    login.ssh("127.0.0.2", &script.join(" && sleep 0.3 && "));
+    acts.wait_for("Logout", login.user());
+
+    let all = acts.delivered(login.user());
+    let records: Vec<&Value> = all.iter().filter(|record| !is_related(record)).collect();
+    let count = |name: &str, subject: &str| {
+        let is_it = |record: &&&Value| record["eventName"] == name && record["requestParameters"].to_string().contains(subject);
+        records.iter().filter(is_it).filter(|record| login_user(record) == login.user()).count()
+    };
+    let mut told = Vec::new();
+    for (name, subject, times) in [
+        ("Login", "", 1),
+        ("CreateUser", &*made, 1),
+        ("ChangePassword", &made, 1),
+        ("CreateGroup", &group, 1),
+        ("DeleteGroup", &group, 1),
+        ("SwitchUser", &made, 1),
+        ("DeleteUser", &made, 1),
+        ("RunCommand", "", script.len()),
+        ("Logout", "", 1),
+    ] {
+        let found = count(name, subject);
+        println!("{name:<16} {found} of {times}");
+        if found != times {
+            told.push((name, found, times));
+        }
+    }
+    // The two ways into a group: usermod's and gpasswd's.
+    let into = count("AddUserToGroup", &made) + count("ModifyUser", &made);
+    println!("{:<16} {into} of 2", "into a group");
+    if into != 2 {
+        told.push(("AddUserToGroup", into, 2));
+    }
+    let shown: Vec<_> = records
+        .iter()
+        .map(|record| (&record["eventName"], &record["additionalEventData"]["edgetrail"]["source"], &record["requestParameters"]))
+        .collect();
+    assert!(told.is_empty(), "{told:?} in {shown:#?}");
 }
 
 /// The one record of a command given to sudo.

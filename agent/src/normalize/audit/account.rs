@@ -65,8 +65,10 @@ impl Decoder {
     /// ADD_USER … GRP_CHAUTHTOK; and USER_ACCT, which Debian's group tools use. A step where the change has its record.
     pub(super) fn account(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let operation = view.primary().and_then(|fields| fields.raw("op")).unwrap_or_default().to_owned();
-        let Meaning { name, group, class } = meaning(view, &operation);
-        let account = account_name(context, view, group);
+        let membership = membership(&operation);
+        let Meaning { name, group, class } =
+            membership.as_ref().map_or_else(|| meaning(view, &operation), |member| member.meaning);
+        let account = membership.as_ref().map_or_else(|| account_name(context, view, group), |member| member.user.to_owned());
         // One creation or deletion a process and account, whatever it still does for it; other changes by what they are.
         let is_whole =
             matches!(name, "CreateUser" | "DeleteUser" | "CreateGroup" | "DeleteGroup" | "ModifyGroup" | "ChangePassword");
@@ -83,7 +85,8 @@ impl Decoder {
             if group { ("groupName", "Host::Group", "group") } else { ("userName", "Host::User", "user") };
         deed.parameter(label, (!account.is_empty()).then(|| account.clone()));
         deed.parameter("id", view.primary().and_then(|fields| fields.number::<u32>("id")));
-        deed.parameter("group", view.get("grp").map(|group| group.into_owned()));
+        let of_group = membership.as_ref().map(|member| member.group.to_owned());
+        deed.parameter("group", of_group.or_else(|| view.get("grp").map(|group| group.into_owned())));
         deed.parameter("operation", (!operation.is_empty()).then(|| operation.clone()));
         self.describe(view, &mut deed);
         if view.succeeded() == Some(false) {
@@ -95,6 +98,24 @@ impl Decoder {
         deed.act = class.map(|class| act::account(class, &account, context.event.stamp.nanoseconds()));
         if is_new { deed } else { deed.step() }
     }
+}
+
+/// gpasswd's words: who was added to a group, or removed from it.
+struct Membership<'a> {
+    meaning: Meaning,
+    user: &'a str,
+    group: &'a str,
+}
+
+/// `user bob added by root to group adm`
+fn membership(operation: &str) -> Option<Membership<'_>> {
+    let rest = operation.strip_prefix("user ")?;
+    let kinds = [(" added by ", " to group ", "AddUserToGroup"), (" removed by ", " from group ", "RemoveUserFromGroup")];
+    kinds.into_iter().find_map(|(mark, end, name)| {
+        let (user, by) = rest.split_once(mark)?;
+        let (_, group) = by.split_once(end)?;
+        Some(Membership { meaning: Meaning { name, group: false, class: Some(class::MODIFY_USER) }, user, group })
+    })
 }
 
 /// Whether a USER_ACCT record is a group tool's report, not PAM's.
@@ -110,7 +131,7 @@ fn meaning(view: &View<'_>, operation: &str) -> Meaning {
         kinds::DEL_USER => of("DeleteUser", false, Some(class::DELETE_USER)),
         kinds::ADD_GROUP => of("CreateGroup", true, Some(class::CREATE_GROUP)),
         kinds::DEL_GROUP => of("DeleteGroup", true, Some(class::DELETE_GROUP)),
-        kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::USER_ACCT => of("ModifyGroup", true, None),
+        kinds::GRP_MGMT | kinds::GRP_CHAUTHTOK | kinds::USER_ACCT => of("ModifyGroup", true, Some(class::MODIFY_GROUP)),
         kinds::ACCT_LOCK => of("LockUser", false, Some(class::MODIFY_USER)),
         kinds::ACCT_UNLOCK => of("UnlockUser", false, Some(class::MODIFY_USER)),
         kinds::USER_CHAUTHTOK

@@ -180,7 +180,7 @@ pub const PEOPLE: &[Row] = &[
         "any other PAM program",
         "USER_AUTH, and any refused step; sudo's only where refused",
         "successful USER_ACCT and CRED_*",
-        "",
+        "`authentication-failure`",
     ),
     row(
         &["StartSession", "EndSession"],
@@ -208,6 +208,7 @@ pub const ACCOUNTS: &[Row] = &[
         "the same",
         "`modify-user`",
     ),
+    row(&["AddUserToGroup", "RemoveUserFromGroup"], "`gpasswd.linux`", "USER_ACCT of gpasswd that says so", "", "`modify-user`"),
     row(
         &["ChangePassword"],
         "`passwd.linux`, `chpasswd.linux` …",
@@ -235,7 +236,7 @@ pub const ACCOUNTS: &[Row] = &[
         "`gpasswd.linux`, `groupmod.linux` …",
         "GRP_MGMT, GRP_CHAUTHTOK; USER_ACCT of gpasswd, groupmod, groupmems",
         "the same",
-        "",
+        "`modify-group`",
     ),
     row(
         &["StartUnit", "StopUnit"],

@@ -250,6 +250,8 @@ impl Decoder {
         self.describe(view, &mut deed);
         if view.succeeded() == Some(false) {
             deed.error = Some(Failure::denied("Failed authentication"));
+            let user = view.get("acct").unwrap_or_default();
+            deed.act = Some(act::authentication_failure(&view.program(), &user, context.event.stamp.nanoseconds()));
         } else {
             deed.response = Some(json!({"result": "success"}));
         }

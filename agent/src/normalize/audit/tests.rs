@@ -212,7 +212,7 @@ fn each_change_of_an_account_is_one_record() {
             "ChangePassword hcbob",
             "ModifyUser hcbob",
             "CreateGroup hcgrp",
-            "ModifyGroup hcgrp",
+            "AddUserToGroup hcbob",
             "ModifyGroup hcgrp",
             "DeleteGroup hcgrp",
             "DeleteUser hcbob",

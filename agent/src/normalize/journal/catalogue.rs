@@ -59,6 +59,7 @@ pub const ROWS: &[Row] = &[
         "`modify-user`",
     ),
     row(&["CreateGroup", "DeleteGroup"], "`groupadd.linux` …", "new group, removed", "`create-group`, `delete-group`"),
+    row(&["ModifyGroup"], "`groupmod.linux`", "group changed in /etc/group; in /etc/gshadow a step", "`modify-group`"),
     row(&["ModifyCrontab", "DeleteCrontab"], "`crontab.linux`", "REPLACE, DELETE", ""),
     row(
         &["StartUnit", "StopUnit"],

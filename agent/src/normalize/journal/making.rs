@@ -4,7 +4,7 @@ use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::message::{Change, Said, Statement, Thing};
+use super::message::{Change, FAILED_AUTHENTICATION, Said, Statement, Thing};
 use crate::normalize::actor::{Actor, Person, host_arn};
 use crate::normalize::names::Names;
 use crate::normalize::{Act, Draft, Host, Made, act, report};
@@ -104,6 +104,9 @@ impl<'a> Making<'a> {
                 self.parameter("user", &user);
                 self.parameter("tty", act::terminal(&tty));
                 self.address(&address);
+                if why == FAILED_AUTHENTICATION {
+                    self.act = Some(act::authentication_failure(&program, &user, self.time));
+                }
                 self.denied(&why);
             }
             Said::Connection { name, user, address, port, why } => {
@@ -235,6 +238,7 @@ impl<'a> Making<'a> {
             ("CreateGroup", _) => act::class::CREATE_GROUP,
             ("DeleteGroup", _) => act::class::DELETE_GROUP,
             ("ChangePassword", _) => act::class::CHANGE_PASSWORD,
+            ("ModifyGroup", _) => act::class::MODIFY_GROUP,
             (_, Thing::User) => act::class::MODIFY_USER,
             _ => return,
         };

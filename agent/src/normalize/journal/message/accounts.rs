@@ -9,6 +9,12 @@ pub(super) fn shadow(message: &str) -> Option<Statement> {
     if let Some(rest) = message.strip_prefix("failed ").filter(|rest| rest.contains(" user ") || rest.contains(" group ")) {
         return failed(rest);
     }
+    // groupmod: `group changed in /etc/group (group g/1003, new name: h)`, and once more for /etc/gshadow
+    if let Some((file, rest)) = message.strip_prefix("group changed in ").and_then(|rest| rest.split_once(" (group ")) {
+        let group = rest.split(['/', ',', ')']).next().unwrap_or_default();
+        let change = Change::of("ModifyGroup", Thing::Group, group).with("change", rest.trim_end_matches(')'));
+        return Some(Statement { is_step: file.ends_with("gshadow"), ..change.said()? });
+    }
     created(message).or_else(|| membership(message)).or_else(|| changed(message)).and_then(Change::said)
 }
 

@@ -227,6 +227,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("gpasswd", "user bob added by root to group sudo", "AddUserToGroup root bob done"),
     ("gpasswd", "user bob removed by root from group sudo", "RemoveUserFromGroup root bob done"),
     ("usermod", "change user 'bob' shell from '/bin/sh' to '/bin/bash'", "ModifyUser - bob done"),
+    ("groupmod", "group changed in /etc/group (group g/1003, new name: h)", "ModifyGroup - g done"),
     ("usermod", "lock user 'bob' password", "ModifyUser - bob done"),
     ("chage", "changed password expiry for bob", "ModifyUser - bob done"),
     ("chfn", "changed user 'bob' information", "ModifyUser - bob done"),

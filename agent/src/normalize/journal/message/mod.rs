@@ -135,6 +135,9 @@ pub(super) enum Thing {
     Host,
 }
 
+/// Why a proof of identity was refused, where the program says no more.
+pub(super) const FAILED_AUTHENTICATION: &str = "Failed authentication";
+
 impl Statement {
     fn of(said: Said) -> Self {
         Self { said, is_step: false, times: None }

@@ -63,7 +63,8 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
     if let Some(rest) = text.strip_prefix("password changed for ") {
         return Change::of("ChangePassword", Thing::User, rest.split_whitespace().next()?).said();
     }
-    let is_step = LOGINS.contains(&service);
+    // Its program says the same with more.
+    let is_step = LOGINS.contains(&service) || SWITCHES.contains(&service);
     let failed = |user: &str, why: &str| {
         let said = Said::AuthenticationFailure {
             program: service.to_owned(),
