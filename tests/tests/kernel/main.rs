@@ -160,7 +160,7 @@ fn the_ten_commonest_acts_are_one_record_each() {
         format!("sudo -n /usr/sbin/groupdel {group}"),
         format!("sudo -n /usr/sbin/userdel {made}"),
     ];
-    // A second between them, as a human takes: what a tool repeats of itself is told apart by it.
+    // A moment between them, as a human takes.
     login.ssh("127.0.0.2", &script.join(" && sleep 0.3 && "));
     acts.wait_for("Logout", login.user());
 
