@@ -115,7 +115,11 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         normalizer: Normalizer::new(host, Decoder::default(), names(arguments))
             .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), None)),
         redactor: Redactor::new(config.redact)?,
-        out: std::io::stdout().lock(),
+        out: match arguments.input.as_os_str() == "-" {
+            // Whoever pipes a live stream in wants each record at once.
+            true => Box::new(std::io::stdout().lock()),
+            false => Box::new(std::io::BufWriter::new(std::io::stdout().lock())),
+        },
     };
     let read = || format!("{} can't be read", arguments.input.display());
     let input: Box<dyn Read> = match arguments.input.as_os_str() == "-" {
@@ -131,7 +135,9 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
             }
         })
         .with_context(read)?;
-        return printed.map(|()| ExitCode::SUCCESS);
+        printed?;
+        parser.finish()?;
+        return Ok(ExitCode::SUCCESS);
     }
     if arguments.source == Source::Cloudtrail {
         return log_file(input, arguments, &mut parser).with_context(read);
@@ -212,7 +218,7 @@ fn names(arguments: &Arguments) -> Names {
 struct Parser<'a> {
     normalizer: Normalizer,
     redactor: Redactor,
-    out: std::io::StdoutLock<'a>,
+    out: Box<dyn Write + 'a>,
 }
 
 impl Parser<'_> {
@@ -224,7 +230,8 @@ impl Parser<'_> {
     /// What still waited for more.
     fn finish(&mut self) -> anyhow::Result<()> {
         let drafts = self.normalizer.drain();
-        self.write(drafts)
+        self.write(drafts)?;
+        Ok(readable(self.out.flush())?)
     }
 
     fn write(&mut self, drafts: Vec<Draft>) -> anyhow::Result<()> {
@@ -235,13 +242,17 @@ impl Parser<'_> {
                 Made::Record(mut record) => record.to_fitted_json(),
                 Made::Written(bytes) | Made::Foreign(bytes) => bytes,
             };
-            let written = self.out.write_all(&bytes).and_then(|()| self.out.write_all(b"\n"));
-            match written {
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-                other => other?,
-            }
+            readable(self.out.write_all(&bytes).and_then(|()| self.out.write_all(b"\n")))?;
         }
         Ok(())
+    }
+}
+
+/// A reader that has seen enough is no failure.
+fn readable(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other,
     }
 }
 

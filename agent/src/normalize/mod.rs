@@ -233,7 +233,11 @@ impl Normalizer {
             && matches!(self.requests.offer(*source, position, path, *time, mapping, bytes), lines::vault::Part::Request);
         let overdue = self.requests.due(*time);
         let mut drafts = self.unanswered(overdue);
-        if !waits {
+        // What the catalogue of the host's own programs knows is that act, whoever carried the message.
+        let known = if mapping.format == shape::Format::Syslog { self.told(observation, bytes) } else { None };
+        if let Some(draft) = known {
+            drafts.push(draft);
+        } else if !waits {
             let event_id = self.event_id(observation, 0);
             let place = lines::Place { host: &self.host, source: *source, path, event_id, time: *time };
             drafts.push(match lines::record(&place, mapping, bytes) {
@@ -283,6 +287,14 @@ impl Normalizer {
         };
         let uid = self.names.uid(user);
         self.audit.logged_in(user, uid, &record.source_ip_address, method, act.time / 1_000_000_000);
+    }
+
+    /// The act that a message of syslog tells under its program's name.
+    fn told(&mut self, observation: &Observation, bytes: &[u8]) -> Option<Draft> {
+        let text = String::from_utf8_lossy(bytes);
+        let line = SyslogLine::parse(&text, observation.time, &self.zone).filter(|line| !line.program.is_empty())?;
+        let (id, time) = (self.event_id(observation, 0), line.time.unwrap_or(observation.time));
+        journal::carried(&self.host, &mut self.names, observation.source, id, time, &line.entry())
     }
 
     /// A line of syslog: the act that its program tells, if it is one.

@@ -144,7 +144,7 @@ impl Redactor {
 
     /// True if something was masked; so below.
     fn member(&self, name: &str, value: &mut Value, depth: usize) -> bool {
-        if self.names.is_secret(name) { hide(value, depth) } else { self.value(value, depth) }
+        if self.is_secret(name) { hide(value, depth) } else { self.value(value, depth) }
     }
 
     fn value(&self, value: &mut Value, depth: usize) -> bool {
@@ -154,7 +154,7 @@ impl Redactor {
         match value {
             Value::String(text) => self.nested(text, depth) | self.text(text),
             Value::Object(members) => {
-                let is_named_secret = named_secret(members).is_some_and(|name| self.names.is_secret(name));
+                let is_named_secret = named_secret(members).is_some_and(|name| self.is_secret(name));
                 let mut changed = false;
                 for (name, value) in members.iter_mut() {
                     // `{"name": "DB_PASSWORD", "value": "x"}`, as environments and tags are written.
@@ -186,6 +186,10 @@ impl Redactor {
     /// An array of strings may be a command line: an option's secret is then the next element.
     fn argv(&self, elements: &mut [Value]) -> bool {
         let Some(words) = elements.iter().map(Value::as_str).collect::<Option<Vec<_>>>() else { return false };
+        // Program and option may be suspect by themselves; without either there is nothing to mask.
+        if !words.iter().any(|word| self.is_suspect(word)) {
+            return false;
+        }
         let masked = text::masked_argv(&words, &self.names);
         let mut changed = false;
         for (element, masked) in elements.iter_mut().zip(masked) {
@@ -197,7 +201,19 @@ impl Redactor {
         changed
     }
 
+    fn is_suspect(&self, text: &str) -> bool {
+        suspects::any(text.as_bytes(), &self.extra)
+    }
+
+    /// A name is folded and compared only where it may be one.
+    fn is_secret(&self, name: &str) -> bool {
+        self.is_suspect(name) && self.names.is_secret(name)
+    }
+
     fn text(&self, text: &mut String) -> bool {
+        if !self.is_suspect(text) {
+            return false;
+        }
         match text::masked(text, &self.names) {
             Cow::Borrowed(_) => false,
             Cow::Owned(masked) => {

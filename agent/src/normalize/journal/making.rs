@@ -23,6 +23,8 @@ pub(super) struct Making<'a> {
     pub(super) time: u64,
     names: &'a mut Names,
     parameters: Map<String, Value>,
+    /// Of another host: this one's users are not its users, nor its acts this one's.
+    is_foreign: bool,
 }
 
 impl<'a> Making<'a> {
@@ -38,9 +40,10 @@ impl<'a> Making<'a> {
         let mut record = report::blank(host, Some(source), event_id, time);
         record.event_source = event_source(program);
         record.user_agent = Some(entry.text("_EXE").map_or_else(|| program.to_owned(), std::borrow::Cow::into_owned));
-        let mut making = Self { host, entry, record, act: None, time, names, parameters: Map::new() };
+        let mut making = Self { host, entry, record, act: None, time, names, parameters: Map::new(), is_foreign: false };
         if let Some(name) = entry.text("_HOSTNAME").filter(|name| *name != host.name && source != SourceName::Journal) {
             let name = name.into_owned();
+            making.is_foreign = true;
             making.mark("loggedBy", name.into());
         }
         if host.keep_raw {
@@ -54,7 +57,8 @@ impl<'a> Making<'a> {
     pub(super) fn done(mut self) -> Draft {
         self.record.request_parameters = (!self.parameters.is_empty()).then_some(Value::Object(self.parameters));
         self.record.fit();
-        Draft { record: Made::Record(Box::new(self.record)), act: self.act }
+        let act = self.act.filter(|_| !self.is_foreign);
+        Draft { record: Made::Record(Box::new(self.record)), act }
     }
 
     /// A member of `additionalEventData.edgetrail`.
@@ -193,7 +197,7 @@ impl<'a> Making<'a> {
     fn scheduled(&mut self, user: &str, command: &str, job: &str) {
         self.name("RunCommand");
         let source = self.record.event_source.clone();
-        let uid = self.names.uid(user);
+        let uid = self.uid(user);
         self.record.event_type = EventType::AwsServiceEvent;
         let effective = Person { uid: uid.unwrap_or(u32::MAX), name: Some(user.to_owned()) };
         self.record.user_identity = Actor::Daemon { effective, program: source }.identity(self.host);
@@ -263,13 +267,17 @@ impl<'a> Making<'a> {
     }
 
     fn acting(&mut self, login: &str, effective: &str) {
-        let (login_uid, effective_uid) = (self.names.uid(login), self.names.uid(effective));
+        let (login_uid, effective_uid) = (self.uid(login), self.uid(effective));
         let actor = if login.is_empty() {
             Actor::Unknown
         } else {
             Actor::NamedAs { login: login.to_owned(), login_uid, effective: effective.to_owned(), effective_uid }
         };
         self.record.user_identity = actor.identity(self.host);
+    }
+
+    fn uid(&mut self, name: &str) -> Option<u32> {
+        if self.is_foreign { None } else { self.names.uid(name) }
     }
 
     /// The sending process as the kernel names it; where it does not, the user that the message names.

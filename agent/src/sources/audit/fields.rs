@@ -208,19 +208,21 @@ fn is_separator(c: char) -> bool {
 
 /// Where the token at the start of `text` ends, and where its `=` is.
 fn token(text: &str) -> (usize, Option<usize>) {
-    let end = text.find(is_separator).unwrap_or(text.len());
-    let equals = text.find('=').filter(|at| *at < end && *at > 0);
+    let bytes = text.as_bytes();
+    let end = memchr::memchr3(b' ', b',', b'\n', bytes).unwrap_or(bytes.len());
+    let equals = memchr::memchr(b'=', bytes.get(..end).unwrap_or(bytes)).filter(|at| *at > 0);
     (end.max(1).min(text.len()), equals)
 }
 
 /// A value at the start of `text`: `(raw, quoted, rest)`.
 fn value(text: &str) -> (&str, bool, &str) {
-    for quote in ['"', '\''] {
-        if let Some((inner, rest)) = text.strip_prefix(quote).and_then(|inner| inner.split_once(quote)) {
-            return (inner, true, rest);
-        }
+    let quote = text.as_bytes().first().copied().filter(|first| matches!(first, b'"' | b'\''));
+    if let Some(quote) = quote
+        && let Some((inner, rest)) = text.get(1..).and_then(|inner| inner.split_once(char::from(quote)))
+    {
+        return (inner, true, rest);
     }
-    let end = text.find([' ', '\n']).unwrap_or(text.len());
+    let end = memchr::memchr2(b' ', b'\n', text.as_bytes()).unwrap_or(text.len());
     let (raw, rest) = text.split_at(end);
     // Lists hold commas; a trailing one, or an old PAM's closing parenthesis, ends the value.
     let raw = raw.trim_end_matches(',');

@@ -146,8 +146,22 @@ impl Entry {
     }
 }
 
-/// Whether an entry with these fields is of a program that administers the host.
+/// journald's word on what it dropped. Source: systemd's sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED.
+const DROPPED: &[u8] = b"a596d6fe7bfa4994828e72309e95d61e";
+
+/// `Suppressed 123 messages from /system.slice/ssh.service`, said by journald itself: how many, and where.
+fn suppressed(entry: &Entry) -> Option<(u64, String)> {
+    let is_journalds = entry.fields.get("MESSAGE_ID").is_some_and(|id| id == DROPPED) && entry.text("_TRANSPORT")? == "driver";
+    let message = entry.text("MESSAGE").filter(|_| is_journalds)?;
+    let (count, from) = message.strip_prefix("Suppressed ")?.split_once(" messages from ")?;
+    Some((count.parse().ok()?, from.to_owned()))
+}
+
+/// Whether an entry with these fields is of a program that administers the host, or journald's on what it dropped.
 fn is_wanted<'a>(field: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
+    if field("MESSAGE_ID") == Some(DROPPED) {
+        return true;
+    }
     let Some(program) = field("SYSLOG_IDENTIFIER") else { return false };
     PROGRAMS.iter().any(|known| known.as_bytes() == program)
 }
@@ -274,7 +288,7 @@ impl<R: Reader> Follower<R> {
             let mut out: Vec<Observation> = reading
                 .entries
                 .into_iter()
-                .map(|(mark, entry)| observation(&mark, mark.cursor.clone(), Payload::Journal(entry)))
+                .map(|(mark, entry)| observation(&mark, mark.cursor.clone(), payload(&mark, entry)))
                 .collect();
             self.mark = reading.last.or(self.mark.take());
             if reading.damaged > 0 {
@@ -323,6 +337,15 @@ impl<R: Reader> Follower<R> {
             answer: None,
         }
     }
+}
+
+/// An entry; or a gap, where it says that others were dropped before they could be read.
+fn payload(mark: &Mark, entry: Entry) -> Payload {
+    let Some((count, from)) = suppressed(&entry) else { return Payload::Journal(entry) };
+    // Which messages it dropped is not known: at most so many were events.
+    let evidence = format!("journald suppressed {count} messages from {from}: it wrote faster than RateLimitBurst= allows");
+    let at = mark.realtime_us.saturating_mul(1000);
+    Payload::Loss(Loss { cause: GapCause::SourceOverflow, count: Some(count), exact: false, evidence, from: at, to: at })
 }
 
 fn loss(evidence: String, count: Option<u64>, from_us: u64, to_us: u64) -> Payload {

@@ -70,10 +70,15 @@ const STEP_BACK_US: u64 = 10 * 60 * 1_000_000;
 /// Longest value of a field that is kept, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
+/// Most namespaces of one directory: each has files of its own to open.
+const NAMESPACES_MAX: usize = 64;
+
 impl Files {
     /// `None` while there are no files.
     fn open(&self) -> Result<Option<Journal>, ReadError> {
-        let there: Vec<PathBuf> = self.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+        let mut there: Vec<PathBuf> = self.directories.iter().filter(|directory| directory.is_dir()).cloned().collect();
+        let namespaces: Vec<PathBuf> = there.iter().flat_map(|directory| namespaces(directory)).collect();
+        there.extend(namespaces);
         if there.is_empty() {
             return Ok(None);
         }
@@ -135,6 +140,17 @@ impl Reader for Files {
     fn oldest_us(&mut self) -> Result<Option<u64>, ReadError> {
         Ok(self.edge(false)?.as_ref().map(EntryRef::realtime_usec))
     }
+}
+
+/// Directories of the journal's namespaces, which the crate does not look into: `MACHINE.NAMESPACE`.
+fn namespaces(directory: &std::path::Path) -> Vec<PathBuf> {
+    let is_namespace = |name: &str| {
+        let machine = name.split_once('.').map(|(machine, _)| machine);
+        machine.is_some_and(|machine| machine.len() == 32 && machine.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_namespace)).map(|entry| entry.path());
+    found.filter(|path| path.is_dir()).take(NAMESPACES_MAX).collect()
 }
 
 fn mark_of(entry: &EntryRef) -> Mark {

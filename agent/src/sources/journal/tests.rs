@@ -179,3 +179,41 @@ fn without_a_journal_the_source_says_so() {
     let error = JournalSource::new(config, None).unwrap_err().to_string();
     assert!(error.contains("is systemd-journald running?"), "{error}");
 }
+
+#[test]
+fn what_journald_suppressed_is_a_gap() {
+    let entry = |transport: &str| {
+        let fields = [
+            ("MESSAGE_ID", std::str::from_utf8(DROPPED).unwrap()),
+            ("_TRANSPORT", transport),
+            ("MESSAGE", "Suppressed 123 messages from /system.slice/ssh.service"),
+        ];
+        Entry {
+            realtime_us: 7,
+            fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect(),
+        }
+    };
+    let mark = Mark { cursor: String::new(), boot: String::new(), monotonic_us: 1, realtime_us: 7 };
+    let Payload::Loss(loss) = payload(&mark, entry("driver")) else { panic!() };
+    assert_eq!((loss.count, loss.exact, loss.cause), (Some(123), false, GapCause::SourceOverflow));
+    assert!(matches!(payload(&mark, entry("syslog")), Payload::Journal(_)), "anybody may write such a message");
+}
+
+#[tokio::test]
+async fn namespaces_are_read_too() {
+    if is_skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let now = now_us();
+    write_journal(directory.path(), "system.journal", now, &["host"]);
+    let other = directory.path().join("elsewhere");
+    write_journal(&other, "system.journal", now + 10, &["namespace"]);
+    let machine = "0123456789abcdef0123456789abcdef";
+    std::fs::rename(other.join(machine), directory.path().join(format!("{machine}.tenant"))).unwrap();
+    let files = Files { directories: vec![directory.path().to_owned()] };
+    let mut files = files;
+    let reading = files.read(None, now + 1_000_000, 100).unwrap();
+    let texts: Vec<_> = reading.entries.iter().map(|(_, entry)| entry.text("MESSAGE").unwrap().into_owned()).collect();
+    assert_eq!(texts, ["host", "namespace"]);
+}
