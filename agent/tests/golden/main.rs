@@ -67,8 +67,8 @@ impl Score {
     }
 
     fn show(&self, what: &str) {
-        let percent = if self.all == 0 { 100 } else { self.equal * 1000 / self.all };
-        println!("{what:<44} {:>5} of {:>5} marks {:>4}.{} %", self.equal, self.all, percent / 10, percent % 10);
+        let permille = (self.equal * 1000).checked_div(self.all).unwrap_or(1000);
+        println!("{what:<44} {:>5} of {:>5} marks {:>4}.{} %", self.equal, self.all, permille / 10, permille % 10);
     }
 
     /// Holds the promise: this many of a hundred marks.
