@@ -152,6 +152,13 @@ impl Scribe {
             let head = positions.iter().find(|position| position.stream == unknown).and_then(|position| position.head);
             let (k, hash) = head.unwrap_or((Predecessor::NO_BATCH, Hash::ZERO));
             successor = Some((Cause::RestoredBehindLater, Predecessor { stream: unknown, k, hash }));
+            // What the collector never heard of comes too late under its own stream: sealed after the later one began, as
+            // an image that was kept unsealed is, it would pass for a second branch.
+            for row in streams.iter().filter(|row| !recorded(positions, row.open.stream)) {
+                let Some(first) = store::first_batch(&self.desk.store.db, row.ordinal)? else { continue };
+                dissolve.retain(|(ordinal, _)| *ordinal != row.ordinal);
+                dissolve.push((row.ordinal, first));
+            }
         }
         if successor.is_none() && dissolve.is_empty() {
             return Ok(Reconciled::Continue);
@@ -214,6 +221,10 @@ impl Scribe {
         // A close or heartbeat beyond the point carries nothing that could be lost.
         Ok(beyond)
     }
+}
+
+fn recorded(positions: &[CollectorPosition], stream: StreamId) -> bool {
+    positions.iter().any(|position| position.stream == stream && position.recorded)
 }
 
 /// What of a stream can't go out under it.

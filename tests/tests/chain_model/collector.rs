@@ -114,6 +114,22 @@ impl Collector {
         self.ledger().streams_of(host.agent()).unwrap().iter().any(|state| state.is_frozen())
     }
 
+    /// Each stream of an agent, in the order recorded, for a failing schedule's message.
+    pub(crate) fn known(&self, agent: AgentId) -> Vec<String> {
+        let streams = self.ledger().streams_of(agent).unwrap();
+        let told = streams.iter().map(|state| {
+            let open = &state.info.open;
+            let behind = open.predecessor.map(|named| format!("{} {}", named.stream, named.k.cast_signed()));
+            let (head, by, bound) = (state.head.k, state.superseded_by, state.bound);
+            let frozen = state.is_frozen();
+            format!(
+                "{} {:?} behind {behind:?}: head {head:?}, superseded by {by:?} bound {bound:?}, frozen {frozen}",
+                open.stream, open.cause
+            )
+        });
+        told.collect()
+    }
+
     pub(crate) fn causes(&self, host: &Host) -> Vec<Cause> {
         self.ledger().streams_of(host.agent()).unwrap().iter().map(|state| state.info.open.cause).collect()
     }

@@ -110,7 +110,10 @@ impl Host {
         if let Err(trouble) = done.await {
             let names = collector.names();
             let absent: Vec<&String> = due.difference(&names).collect();
-            panic!("stuck: {absent:?} are not in the ledger, after {log:?}; {trouble}");
+            let held = shelf.held().unwrap();
+            let held: Vec<String> = held.iter().map(|held| format!("{} {:?}", held.stream, held.unreceipted.len())).collect();
+            let known = collector.known(self.agent);
+            panic!("stuck: {absent:?} are not in the ledger, after {log:?}; held {held:#?}, known {known:#?}; {trouble}");
         }
     }
 

@@ -231,25 +231,35 @@ fn a_later_stream_that_is_not_known_here_is_succeeded_with_cause_5() {
     running.close();
 }
 
-/// Its open came to a collector that had its successors already, so it takes nothing of it: `bound` is absent.
+/// The last record of the newest stream's first batch.
+fn last_rehomed(shelf: &Shelf) -> Vec<u8> {
+    let batch = shelf.batch(shelf.held().unwrap().last().unwrap().stream, 0).unwrap().unwrap();
+    edgetrail_link::body::unframe(batch.body.plain().unwrap()).last().unwrap().unwrap().to_vec()
+}
+
+/// Its open came to a collector that had a later stream already, so it takes nothing of it: `bound` is absent.
 #[test]
 fn what_a_collector_takes_nothing_of_any_more_is_rehomed() {
     let running = run();
     let (stream, _, _answer) = running.sealed("a");
-    let (later, head) = (StreamId::from_bytes([0x33; 16]), (4, Hash([4; 32])));
-    let unrecorded = CollectorPosition { recorded: false, ..position(stream, None) };
-    let first = running.shelf.reconcile(Some(later), &[unrecorded, position(later, Some(head))]).unwrap();
-    assert_eq!(first, Reconciled::Successor);
-    let successor = running.shelf.held().unwrap()[1].stream;
     let late = CollectorPosition { superseded: true, ..position(stream, None) };
-    let second = running.shelf.reconcile(Some(successor), &[late, position(successor, None)]).unwrap();
-    assert_eq!(second, Reconciled::Successor);
-    let held = running.shelf.held().unwrap();
-    assert!(held[0].unreceipted.is_empty(), "it waits for ever");
-    let batch = running.shelf.batch(held.last().unwrap().stream, 0).unwrap().unwrap();
-    let records: Vec<_> =
-        edgetrail_link::body::unframe(batch.body.plain().unwrap()).map(|record| record.unwrap().to_vec()).collect();
-    assert_eq!(records.last().map(Vec::as_slice), Some(b"a".as_slice()));
+    assert_eq!(running.shelf.reconcile(Some(stream), &[late]).unwrap(), Reconciled::Successor);
+    assert!(running.shelf.held().unwrap()[0].unreceipted.is_empty(), "it waits for ever");
+    assert_eq!(last_rehomed(&running.shelf), b"a");
+    running.close();
+}
+
+/// Sealed after the later stream began, as an image that was kept unsealed is, it would pass for a second branch.
+#[test]
+fn what_a_restored_host_has_in_streams_that_nobody_heard_of_goes_out_behind_the_later_one() {
+    let running = run();
+    let (stream, _, _answer) = running.sealed("a");
+    let (later, head) = (StreamId::from_bytes([0x33; 16]), (4, Hash([4; 32])));
+    let unheard = CollectorPosition { recorded: false, ..position(stream, None) };
+    let done = running.shelf.reconcile(Some(later), &[unheard, position(later, Some(head))]).unwrap();
+    assert_eq!(done, Reconciled::Successor);
+    assert!(running.shelf.held().unwrap()[0].unreceipted.is_empty(), "it is accused of a fork");
+    assert_eq!(last_rehomed(&running.shelf), b"a");
     running.close();
 }
 
