@@ -194,7 +194,7 @@ fn whole(db: &Connection, row: &store::StreamRow, batch: store::BatchRow) -> Res
         }
     }
     let leaves = addition::leaves(&body, header.count);
-    if !leaves.is_some_and(|leaves| Verifier::check_leaves(&header, &leaves).is_ok()) {
+    if leaves.is_none_or(|leaves| Verifier::check_leaves(&header, &leaves).is_err()) {
         return Ok(None);
     }
     let body = OutgoingBody::Plain(body);

@@ -189,7 +189,7 @@ fn keys_that_another_call_trusted_meanwhile_stay_trusted() {
     };
     std::thread::scope(|scope| {
         // Kept to the end, so that the later call finds somebody to tell.
-        let (ended, later) = std::sync::mpsc::channel();
+        let (ended, later) = std::sync::mpsc::sync_channel(1);
         let pki = &home.pki;
         pki.trust_these(|| {
             scope.spawn(move || {
