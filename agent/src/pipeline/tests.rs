@@ -235,8 +235,9 @@ async fn beyond_max_age_callers_are_sent_away_and_pull_sources_wait_until_a_rece
     intake.clone().prompt().send(vec![first]).await.unwrap();
     assert!(matches!(outcome.await.unwrap(), Outcome::Committed { .. }));
     // The age is looked at every other second.
-    let mut tries = 2;
+    let (mut tries, until) = (2, std::time::Instant::now() + Duration::from_secs(60));
     loop {
+        assert!(std::time::Instant::now() < until, "nobody is sent away");
         let (more, outcome) = post(&event("DeleteMore", "Management"), &format!("0:{tries}"));
         intake.clone().prompt().send(vec![more]).await.unwrap();
         match outcome.await.unwrap() {

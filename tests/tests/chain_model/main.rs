@@ -132,11 +132,12 @@ fn whatever_happens_to_one_host_and_its_collector_is_kept_once_or_reported() {
     let first = number("EDGETRAIL_SEED_FROM", chosen);
     let count = if std::env::var_os("EDGETRAIL_SEED").is_some() { 1 } else { number("EDGETRAIL_SEEDS", SEEDS) };
     let (next, end) = (AtomicU64::new(first), first.saturating_add(count));
+    let take = || next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then_some(seed + 1)).ok();
     // A schedule mostly waits for its timers: several at once.
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(count) {
             scope.spawn(|| {
-                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < end) {
+                while let Some(seed) = take() {
                     eprintln!("EDGETRAIL_SEED={seed}");
                     let _told = Told { seed, next: &next, end };
                     // One runtime for each schedule: a panic's tasks end with it.

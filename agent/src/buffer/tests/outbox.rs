@@ -12,6 +12,9 @@ use super::*;
 use crate::observation::{Answer, Outcome};
 use crate::sources::api::AnswerAfter;
 
+/// More than any seal takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Running {
     dir: tempfile::TempDir,
     buffer: Buffer,
@@ -34,6 +37,15 @@ fn run_within(limits: Limits) -> Running {
 fn caller(after: AnswerAfter) -> (Caller, oneshot::Receiver<Outcome>) {
     let (sender, receiver) = oneshot::channel();
     (Caller { answer: Answer(sender), outcome: Outcome::Committed { event_ids: Vec::new() }, after }, receiver)
+}
+
+/// Waits until it holds, looking whenever the writer published something.
+fn until(shelf: &Shelf, or: &str, holds: impl Fn() -> bool) {
+    let mut changes = shelf.changes();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let seen =
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, changes.wait_for(|_| holds())).await.map(|seen| seen.is_ok()) });
+    assert_eq!(seen, Ok(true), "{or}");
 }
 
 impl Running {
@@ -86,11 +98,7 @@ fn a_lone_record_of_a_pull_source_is_committed_without_another_one() {
     let running = run();
     let db = store::open_reader(&Medium::real(), running.dir.path()).unwrap();
     running.buffer.append(addition(&["a"])).unwrap();
-    let began = Instant::now();
-    while store::depth(&db).unwrap().0 == 0 {
-        assert!(began.elapsed() < Duration::from_secs(5), "never committed");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until(&running.shelf, "never committed", || store::depth(&db).unwrap().0 > 0);
     running.close();
 }
 
@@ -119,14 +127,8 @@ fn a_receipt_releases_what_it_covers_and_answers_who_waited() {
 fn an_idle_stream_seals_heartbeats() {
     let running = run_within(Limits { heartbeat_interval: Duration::from_millis(20), ..Limits::default() });
     let (stream, k, _answer) = running.sealed("a");
-    let until = Instant::now() + Duration::from_secs(60);
-    let heartbeat = loop {
-        if let Some(batch) = running.shelf.batch(stream, k + 2).unwrap() {
-            break batch.header;
-        }
-        assert!(Instant::now() < until, "silent");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    until(&running.shelf, "silent", || running.shelf.batch(stream, k + 2).unwrap().is_some());
+    let heartbeat = running.shelf.batch(stream, k + 2).unwrap().unwrap().header;
     assert_eq!((heartbeat.kind, heartbeat.count), (BatchKind::Heartbeat, 0));
     running.close();
 }
@@ -168,11 +170,7 @@ fn a_gap_of_the_start_is_sealed_within_the_seal_interval() {
     task.end().unwrap();
     let (buffer, task, shelf) =
         Buffer::open(&Medium::real(), dir.path(), opener(dir.path(), "web-1"), Reporter::new(host()), Limits::default()).unwrap();
-    let until = Instant::now() + Duration::from_secs(10);
-    while shelf.batch(stream, 1).unwrap().is_none() {
-        assert!(Instant::now() < until, "the gap was not sealed");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until(&shelf, "the gap was not sealed", || shelf.batch(stream, 1).unwrap().is_some());
     buffer.close().unwrap();
     task.end().unwrap();
 }
