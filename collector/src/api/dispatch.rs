@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
+use edgetrail_sigv4::{Claim, SigV4Error};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use uuid::Uuid;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 use super::caller::{Caller, Peer};
 use super::event::{Context, Event};
 use super::fault::{Fault, Protocol};
-use super::sigv4::{self, Claim, SigV4Error};
 use super::{Api, cloudtrail, reply, s3, sts};
 
 /// Largest body. CloudTrail's largest request built here, LookupEvents, stays below 100 KB.
@@ -163,7 +163,7 @@ fn organizations(head: &Parts) -> Answered {
 
 impl Service {
     fn of(head: &Parts) -> Self {
-        match sigv4::service_of(head).as_deref() {
+        match edgetrail_sigv4::service_of(head).as_deref() {
             Some("cloudtrail") => Self::CloudTrail,
             Some("sts") => Self::Sts,
             Some("s3") => Self::S3,

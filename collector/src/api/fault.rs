@@ -3,9 +3,8 @@
 //! The one place that decides which error becomes which code in which protocol. Nothing internal gets into a fault: what
 //! the log needs is logged where the fault is made.
 
+use edgetrail_sigv4::SigV4Error;
 use http::StatusCode;
-
-use super::sigv4::SigV4Error;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {

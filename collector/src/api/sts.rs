@@ -1,5 +1,6 @@
 //! STS, as much of it as tells a caller who it is: GetCallerIdentity.
 
+use edgetrail_sigv4::percent;
 use http::request::Parts;
 use serde_json::json;
 use uuid::Uuid;
@@ -8,7 +9,6 @@ use super::caller::Caller;
 use super::dispatch::Answered;
 use super::event::Event;
 use super::fault::Fault;
-use super::percent;
 use super::reply::{self, STS_NAMESPACE};
 use super::xml::Document;
 

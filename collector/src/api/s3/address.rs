@@ -1,9 +1,9 @@
 //! Which bucket and key a request names: in its path, or the bucket in its host.
 
+use edgetrail_sigv4::percent::{self, Plus};
 use http::request::Parts;
 
 use crate::api::event::host_of;
-use crate::api::percent::{self, Plus};
 
 /// Both decoded. An empty bucket is the service itself, an empty key the bucket itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edgetrail_sigv4::percent::{self, Slash};
 use http::StatusCode;
 use http::request::Parts;
 
 use super::object::{etag, iso_time};
 use super::{Bucket, NAMESPACE, sink_fault};
 use crate::api::fault::Fault;
-use crate::api::percent::{self, Slash};
 use crate::api::reply;
 use crate::api::xml::Document;
 use crate::sinks::{ObjectStat, Sink};

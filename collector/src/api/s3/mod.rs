@@ -11,6 +11,7 @@ mod object;
 
 use axum::response::Response;
 use edgetrail_proto::record::Resource;
+use edgetrail_sigv4::percent;
 use http::StatusCode;
 use http::request::Parts;
 use serde_json::{Map, Value};
@@ -21,7 +22,6 @@ use super::caller::Caller;
 use super::dispatch::Answered;
 use super::event::Event;
 use super::fault::{Fault, Protocol};
-use super::percent;
 use super::reply;
 use super::xml::Document;
 use crate::control::TrailConfig;

@@ -279,7 +279,7 @@ fn wire_text() -> impl Strategy<Value = String> {
     // Percent-encoded as a client sends it: unreserved bare, the rest encoded.
     proptest::string::string_regex("[a-zA-Z0-9_.~-]{0,6}|é ?|[ -~]{0,8}")
         .unwrap()
-        .prop_map(|text| crate::api::percent::encode(text.as_bytes(), crate::api::percent::Slash::Encode))
+        .prop_map(|text| crate::percent::encode(text.as_bytes(), crate::percent::Slash::Encode))
 }
 
 proptest! {

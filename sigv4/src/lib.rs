@@ -8,24 +8,28 @@
 //! Source: "Signature Version 4 signing process", AWS General Reference.
 
 mod canonical;
+
 mod claim;
+
+pub mod percent;
+
 mod signature;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use claim::{Claim, service_of};
+pub use claim::{Claim, Payload, Presented, Scope, service_of};
 
 /// How long after it was signed a request is taken, in seconds. Source: AWS, 15 minutes.
-pub(crate) const PAST_SECONDS_MAX: u64 = 15 * 60;
+pub const PAST_SECONDS_MAX: u64 = 15 * 60;
 /// How far ahead of this clock a request may be signed, in seconds: AWS takes clocks 5 minutes ahead.
-pub(crate) const FUTURE_SECONDS_MAX: u64 = 5 * 60;
+pub const FUTURE_SECONDS_MAX: u64 = 5 * 60;
 /// Longest life of a presigned URL, in seconds. Source: S3, seven days.
-pub(crate) const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 3600;
+pub const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 3600;
 
 /// Why a request is not taken for what it claims. The text is for the caller; it never says what would have matched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SigV4Error {
+pub enum SigV4Error {
     #[error("the request carries no authentication: sign it with an access key (SigV4)")]
     Missing,
     #[error("the authorization is incomplete or malformed: {0}")]

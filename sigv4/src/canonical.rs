@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use super::SigV4Error;
 use super::claim::Claim;
-use crate::api::percent::{self, Plus, Slash};
+use crate::percent::{self, Plus, Slash};
 
 /// The query parameter that holds the signature itself and so is not signed.
 const SIGNATURE_PARAMETER: &[u8] = b"X-Amz-Signature";

@@ -12,7 +12,7 @@ use super::claim::{Claim, Payload};
 
 impl Claim {
     /// Whether the holder of `secret` signed exactly this head and body, now. The head must be the one parsed.
-    pub(crate) fn verify(&self, head: &Parts, body: &[u8], secret: &str, now: u64) -> Result<(), SigV4Error> {
+    pub fn verify(&self, head: &Parts, body: &[u8], secret: &str, now: u64) -> Result<(), SigV4Error> {
         self.check_time(now)?;
         let payload_hash = match &self.payload {
             Payload::Unsigned => "UNSIGNED-PAYLOAD".to_owned(),

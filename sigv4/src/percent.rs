@@ -5,19 +5,19 @@
 
 /// Whether `+` in the input means a space, as in a query string, or itself, as in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plus {
+pub enum Plus {
     Space,
     Literal,
 }
 
 /// Whether `/` separates (a path) or is data (a query).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slash {
+pub enum Slash {
     Keep,
     Encode,
 }
 
-pub(crate) fn decode(input: &[u8], plus: Plus) -> Vec<u8> {
+pub fn decode(input: &[u8], plus: Plus) -> Vec<u8> {
     let mut output = Vec::with_capacity(input.len());
     let mut rest = input;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -35,7 +35,7 @@ pub(crate) fn decode(input: &[u8], plus: Plus) -> Vec<u8> {
     output
 }
 
-pub(crate) fn encode(input: &[u8], slash: Slash) -> String {
+pub fn encode(input: &[u8], slash: Slash) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut output = String::with_capacity(input.len());
     for &byte in input {
@@ -54,7 +54,7 @@ pub(crate) fn encode(input: &[u8], slash: Slash) -> String {
 }
 
 /// The decoded pairs of a query string or form, in order. An absent `=` is an empty value.
-pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+pub fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name.as_bytes(), Plus::Space), decode(value.as_bytes(), Plus::Space))
@@ -62,7 +62,7 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '
 }
 
 /// The first value of `name`, where it is UTF-8.
-pub(crate) fn value_of(query: &str, name: &str) -> Option<String> {
+pub fn value_of(query: &str, name: &str) -> Option<String> {
     pairs(query).find(|(found, _)| found == name.as_bytes()).and_then(|(_, value)| String::from_utf8(value).ok())
 }
 

@@ -6,15 +6,16 @@ use http::request::Parts;
 
 use super::canonical::is_signing_parameter;
 use super::{FUTURE_SECONDS_MAX, PAST_SECONDS_MAX, PRESIGNED_SECONDS_MAX, SigV4Error};
-use crate::api::percent;
+use crate::percent;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
 /// Most headers a request may sign; more is no client that we know.
 const SIGNED_HEADERS_MAX: usize = 64;
 
+/// The authorization of a request, as its head tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
+pub struct Claim {
     pub access_key_id: String,
     pub scope: Scope,
     /// Lower case, sorted, as sent.
@@ -30,21 +31,26 @@ pub(crate) struct Claim {
 
 /// `DATE/REGION/SERVICE/aws4_request`: what the derived key is good for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Scope {
+pub struct Scope {
     /// `YYYYMMDD`.
     pub date: String,
     pub region: Region,
     pub service: String,
 }
 
+/// Where the authorization stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Presented {
+pub enum Presented {
     Header,
-    Presigned { expires_seconds: u64 },
+    /// In a URL, for a while.
+    Presigned {
+        expires_seconds: u64,
+    },
 }
 
+/// What of the body is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Payload {
+pub enum Payload {
     /// Hash what arrives. `stated` is the caller's `X-Amz-Content-Sha256`, where it sent one.
     Hashed { stated: Option<String> },
     /// S3 only.
@@ -52,7 +58,8 @@ pub(crate) enum Payload {
 }
 
 impl Claim {
-    pub(crate) fn parse(head: &Parts) -> Result<Self, SigV4Error> {
+    /// Reads a request's head. Whose key it is, and whether it signed this, is not asked yet.
+    pub fn parse(head: &Parts) -> Result<Self, SigV4Error> {
         let query = head.uri.query().unwrap_or_default();
         let fields = match single(&head.headers, "authorization")? {
             Some(authorization) => Fields::from_header(authorization, &head.headers)?,
@@ -65,7 +72,7 @@ impl Claim {
     }
 
     /// Refuses a request that is too old or too new, before its body is read.
-    pub(crate) fn check_time(&self, now: u64) -> Result<(), SigV4Error> {
+    pub fn check_time(&self, now: u64) -> Result<(), SigV4Error> {
         if self.signed_at > now.saturating_add(FUTURE_SECONDS_MAX) {
             return Err(SigV4Error::NotYetCurrent);
         }
@@ -77,7 +84,8 @@ impl Claim {
         }
     }
 
-    pub(crate) fn is_s3(&self) -> bool {
+    /// S3 spells the canonical request in its own way.
+    pub fn is_s3(&self) -> bool {
         self.scope.service == "s3"
     }
 
@@ -94,7 +102,7 @@ impl Claim {
 }
 
 /// The service a request is meant for, as far as its unproven head tells: decides in which protocol a refusal is told.
-pub(crate) fn service_of(head: &Parts) -> Option<String> {
+pub fn service_of(head: &Parts) -> Option<String> {
     let credential = match head.headers.get("authorization").and_then(|value| value.to_str().ok()) {
         Some(header) => header.split([' ', ',']).find_map(|part| part.strip_prefix("Credential=").map(str::to_owned)),
         None => percent::value_of(head.uri.query().unwrap_or_default(), "X-Amz-Credential"),
