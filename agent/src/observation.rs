@@ -49,6 +49,7 @@ pub enum Payload {
     Journal(journal::Entry),
     Line(file::Line),
     Post(api::Post),
+    AuditEvent(api::audit_events::AuditEvent),
     Kubernetes(kubernetes::Event),
     Log(otlp::Log),
     Sudo(sudo::Event),

@@ -75,7 +75,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let host = host(&config, &enrollment);
     let binding = binding(&enrollment, &host)?;
     let reporter = Reporter::new(host.clone());
-    let opener = Opener::new(host.agent, binding, &config.state_dir).map_err(BufferError::from)?;
+    let opener = Opener::new(host.agent, binding.clone(), &config.state_dir).map_err(BufferError::from)?;
     let (buffer, buffer_task, shelf) =
         Buffer::open(&edgetrail_disk::Medium::real(), &config.state_dir, opener, reporter.clone(), config.buffer.clone())?;
 
@@ -89,7 +89,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()).of_this_host(), Names::default())
         .with_kubernetes(kubernetes::Decoder::restore(cluster, stages.as_ref()))
         .with_requests(vault::Requests::restore(requests.as_ref()));
-    let roster = Roster::new(&config, buffer.clone(), reporter);
+    let roster = Roster::new(&config, binding, buffer.clone(), reporter);
     let pipeline = Pipeline::new(
         normalizer,
         roster.enabled(),

@@ -5,6 +5,8 @@
 
 pub mod act;
 
+mod activity;
+
 pub mod audit;
 
 pub mod journal;
@@ -142,6 +144,13 @@ impl Normalizer {
             Payload::Post(post) => {
                 let origin = posted::Origin::Post(post);
                 vec![self.posted(observation, &post.event, &origin)]
+            }
+            Payload::AuditEvent(event) => {
+                let id = self.event_id(observation, 0);
+                vec![match activity::record(&self.host, id, observation.time, event) {
+                    Ok(record) => Draft { record: Made::Foreign(record), act: None },
+                    Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: event.event_data.to_vec(), reason }),
+                }]
             }
             Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),
             Payload::Sudo(event) => {

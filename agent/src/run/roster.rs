@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use edgetrail_proto::chain::Binding;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Roster {
     sources: Sources,
     state_dir: std::path::PathBuf,
+    /// What the agent's records may be of.
+    binding: Binding,
     buffer: Buffer,
     reporter: Reporter,
     states: States,
@@ -62,10 +65,11 @@ impl States {
 }
 
 impl Roster {
-    pub(super) fn new(config: &Config, buffer: Buffer, reporter: Reporter) -> Self {
+    pub(super) fn new(config: &Config, binding: Binding, buffer: Buffer, reporter: Reporter) -> Self {
         let roster = Self {
             sources: config.sources.clone(),
             state_dir: config.state_dir.clone(),
+            binding,
             buffer,
             reporter,
             states: States::default(),
@@ -154,7 +158,10 @@ impl Roster {
                 }
             }
             SourceName::File => FileSource::new(self.sources.file.clone(), cursors)?.run(intake, stop).await,
-            SourceName::Api => ApiSource::open(&self.sources.api, &self.state_dir).await?.run(intake.prompt(), stop).await,
+            SourceName::Api => {
+                let source = ApiSource::open(&self.sources.api, &self.state_dir, &self.binding).await?;
+                source.run(intake.prompt(), stop).await
+            }
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Sudo => SudoSource::open(&self.sources.sudo).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,

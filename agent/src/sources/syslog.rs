@@ -86,6 +86,7 @@ impl Config {
             key: self.key.clone(),
             client_ca: self.client_ca.clone(),
             token_file: None,
+            is_signed: false,
             connections_max: self.connections_max,
             body_bytes_max: 0,
         }

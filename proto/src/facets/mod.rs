@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 pub use crate::record::{EventCategory as Category, EventType};
 use crate::record::{Malformed, check, parse_time};
-use shape::Shape;
+use shape::{Shape, Text};
 
 /// What look-up, selection, rules and insights know of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,8 @@ impl Shape<'_> {
         let time = self.event_time.text().and_then(parse_time).ok_or(FacetsError::Missing("eventTime"))? / 1_000_000_000;
         let account = self.recipient_account_id.into_owned().or_else(|| self.user_identity.account_id.owned());
         let insight = &self.insight_details;
-        let user = self.user_identity.human();
+        let activity = &self.event_data;
+        let user = self.user_identity.human().or_else(|| activity.user_identity.principal());
         Ok(Facets {
             event_id: self.event_id.text().and_then(|text| Uuid::try_parse(text).ok()),
             time,
@@ -108,12 +109,12 @@ impl Shape<'_> {
             read_only: self.read_only.0,
             account: account.ok_or(FacetsError::Missing("recipientAccountId"))?,
             region: self.aws_region.into_owned().ok_or(FacetsError::Missing("awsRegion"))?,
-            source: self.event_source.or(&insight.event_source),
-            name: self.event_name.or(&insight.event_name),
+            source: Text::first([&self.event_source, &insight.event_source, &activity.event_source]),
+            name: Text::first([&self.event_name, &insight.event_name, &activity.event_name]),
             user,
             user_arn: self.user_identity.arn.owned(),
             access_key: self.user_identity.access_key_id.owned().filter(|key| !key.is_empty()),
-            error: self.error_code.into_owned(),
+            error: self.error_code.into_owned().or_else(|| activity.error_code.owned()),
             event_type: self.event_type.text().map(EventType::from).unwrap_or_default(),
             resources: self.resources.0.into_iter().map(|resource| resource.kind_and_name()).collect(),
             vpc_endpoint: self.vpc_endpoint_id.into_owned(),

@@ -31,6 +31,7 @@ pub(super) struct Shape<'a> {
     pub(super) user_identity: Object<Actor<'a>>,
     pub(super) resources: List<Object<Resource<'a>>>,
     pub(super) insight_details: Object<Insight<'a>>,
+    pub(super) event_data: Object<Activity<'a>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -80,6 +81,17 @@ pub(super) struct Insight<'a> {
     pub(super) event_name: Text<'a>,
 }
 
+/// eventData: what an integration's audit event says of itself.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Activity<'a> {
+    #[serde(borrow)]
+    pub(super) event_source: Text<'a>,
+    pub(super) event_name: Text<'a>,
+    pub(super) error_code: Text<'a>,
+    pub(super) user_identity: Object<Actor<'a>>,
+}
+
 /// A string; anything else is none.
 #[derive(Default)]
 pub(super) struct Text<'a>(Option<Cow<'a, str>>);
@@ -108,6 +120,11 @@ impl Actor<'_> {
         }
     }
 
+    /// Who an audit event of an integration names: people are known there by nothing else.
+    pub(super) fn principal(&self) -> Option<String> {
+        self.principal_id.owned().filter(|id| !id.is_empty())
+    }
+
     /// `arn:PARTITION:host:…`
     fn is_of_host(&self) -> bool {
         self.arn.text().is_some_and(|arn| arn.split(':').nth(2) == Some("host"))
@@ -123,7 +140,7 @@ impl Actor<'_> {
 
 impl Resource<'_> {
     pub(super) fn kind_and_name(&self) -> (String, String) {
-        (self.kind.owned().unwrap_or_default(), self.arn.or(&self.arn_prefix))
+        (self.kind.owned().unwrap_or_default(), Text::first([&self.arn, &self.arn_prefix]))
     }
 }
 
@@ -140,9 +157,9 @@ impl<'a> Text<'a> {
         self.0.map(Cow::into_owned)
     }
 
-    /// This, else the other, else nothing.
-    pub(super) fn or(&self, other: &Text<'a>) -> String {
-        self.owned().or_else(|| other.owned()).unwrap_or_default()
+    /// The first that is there, else nothing.
+    pub(super) fn first<const N: usize>(texts: [&Self; N]) -> String {
+        texts.into_iter().find_map(Self::owned).unwrap_or_default()
     }
 }
 

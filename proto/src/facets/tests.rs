@@ -103,6 +103,17 @@ fn an_insights_event_is_found_under_what_it_is_about() {
 }
 
 #[test]
+fn an_audit_event_of_an_integration_is_found_under_what_it_says_of_itself() {
+    let json = r#"{"eventTime":"2024-05-01T20:56:00Z","awsRegion":"r","recipientAccountId":"111122223333",
+        "eventCategory":"ActivityAuditLog","eventType":"ActivityLog","metadata":{"channelARN":"arn:c"},
+        "eventData":{"version":"1","userIdentity":{"type":"User","principalId":"carol"},"eventSource":"shop.example",
+            "eventName":"CancelOrder","errorCode":"AccessDenied"}}"#;
+    let facets = Facets::parse(json.as_bytes()).unwrap();
+    assert_eq!((facets.source.as_str(), facets.name.as_str()), ("shop.example", "CancelOrder"));
+    assert_eq!((facets.user.as_deref(), facets.error.as_deref()), (Some("carol"), Some("AccessDenied")));
+}
+
+#[test]
 fn the_category_of_old_records_follows_from_management_event() {
     assert_eq!(facets(json!({"managementEvent": false})).category, Category::Data);
     assert_eq!(facets(json!({})).category, Category::Management);

@@ -217,6 +217,8 @@ const CATEGORIES: &[(&str, Option<Field>, &[Field])] = &[
         Some(Field::EventSource),
         &[Field::EventName, Field::ErrorCode, Field::VpcEndpointId, Field::UserIdentityArn],
     ),
+    // CloudTrail takes it for event data stores alone; here trails are all there is.
+    ("ActivityAuditLog", None, &[]),
 ];
 
 pub(super) fn validate(selectors: &[AdvancedSelector]) -> Result<(), SelectorError> {

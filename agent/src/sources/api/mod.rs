@@ -3,11 +3,18 @@
 //! Who posts is what the kernel says (SO_PEERCRED), or whose token was shown, never what the body says. A caller gets its
 //! 200 after the commit and not before. Every limit answers with a 4xx that names the place and the way out.
 
+pub mod audit_events;
+
 mod body;
+
 mod peer;
+
 mod reply;
+
 mod request;
+
 mod socket;
+
 mod trace;
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use edgetrail_proto::chain::Binding;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,11 +34,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::audit_events::{AccessKeys, ChannelConfig};
 use self::request::Door;
 use self::socket::Socket;
 pub use self::trace::Trace;
 use super::SourceError;
-use super::listener::{Answer, Caller, Listener, Reader, Reply, ReplyBody, Settings, UNNAMED};
+use super::listener::{Answer, Caller, Listener, Reader, Reply, ReplyBody, Settings};
 use crate::observation::{Intake, SourceName};
 
 /// The section `[sources.api]`.
@@ -51,6 +60,10 @@ pub struct Config {
     pub client_ca: Option<PathBuf>,
     /// Bearer tokens that admit, `NAME TOKEN` on a line: the name is who acts.
     pub token_file: Option<PathBuf>,
+    /// Who may call PutAuditEvents over the network: a file of lines `KEYID PRINCIPAL SECRETFILE`.
+    pub access_keys: Option<PathBuf>,
+    /// Where PutAuditEvents puts events.
+    pub channels: Vec<ChannelConfig>,
     /// When a caller is answered.
     pub answer_after: AnswerAfter,
     /// Most connections served at once; more wait in the socket's backlog.
@@ -115,7 +128,15 @@ pub struct Peer {
 pub struct ApiSource {
     socket: Socket,
     connections_max: usize,
-    network: Option<Listener>,
+    network: Option<Network>,
+}
+
+/// The source over the network.
+#[derive(Debug)]
+struct Network {
+    listener: Listener,
+    /// Who may call PutAuditEvents, and where it puts events.
+    audit_events: Option<(AccessKeys, Vec<ChannelConfig>, Binding)>,
 }
 
 impl Default for Config {
@@ -129,6 +150,8 @@ impl Default for Config {
             key: None,
             client_ca: None,
             token_file: None,
+            access_keys: None,
+            channels: Vec::new(),
             answer_after: AnswerAfter::Commit,
             connections_max: CONNECTIONS_MAX_DEFAULT,
         }
@@ -151,8 +174,9 @@ const STOP_WAIT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl ApiSource {
-    /// Listens on the configured path, or on `api.sock` in `state_dir`. Needs a runtime.
-    pub async fn open(config: &Config, state_dir: &Path) -> Result<Self, SourceError> {
+    /// Listens on the configured path, or on `api.sock` in `state_dir`. Needs a runtime. `binding` is what this agent's
+    /// records may be of.
+    pub async fn open(config: &Config, state_dir: &Path, binding: &Binding) -> Result<Self, SourceError> {
         let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::Api, why };
         if !config.enabled {
             return Err(unavailable("turned off by sources.api.enabled".to_owned()));
@@ -164,7 +188,12 @@ impl ApiSource {
         })?;
         let network = match config.listen.is_empty() {
             true => None,
-            false => Some(Listener::open(SourceName::Api, &config.settings()).await?),
+            false => {
+                let keys = config.access_keys.as_deref().map(AccessKeys::open).transpose();
+                let keys = keys.map_err(|error| unavailable(error.to_string()))?;
+                let audit_events = keys.map(|keys| (keys, config.channels.clone(), binding.clone()));
+                Some(Network { listener: Listener::open(SourceName::Api, &config.settings()).await?, audit_events })
+            }
         };
         Ok(Self { socket, connections_max: config.connections_max.max(1), network })
     }
@@ -174,8 +203,12 @@ impl ApiSource {
         let seats = Arc::new(Semaphore::new(self.connections_max));
         let mut connections = JoinSet::new();
         let mut network = JoinSet::new();
-        if let Some(listener) = self.network {
-            network.spawn(listener.run(NetworkDoor { intake: intake.clone() }, stop.clone()));
+        if let Some(Network { listener, audit_events }) = self.network {
+            let open = |(keys, channels, binding): (AccessKeys, Vec<ChannelConfig>, Binding)| {
+                audit_events::Door::open(intake.clone(), keys, &channels, &binding)
+            };
+            let door = NetworkDoor { intake: intake.clone(), audit_events: audit_events.map(open) };
+            network.spawn(listener.run(door, stop.clone()));
         }
         loop {
             // A seat first: who finds none waits in the socket's backlog, not in our memory.
@@ -215,13 +248,22 @@ impl ApiSource {
 impl Config {
     /// What is wrong with it, whatever the host offers.
     pub fn trouble(&self) -> Option<String> {
-        let is_open = !self.listen.is_empty() && self.token_file.is_none();
-        let open = "`listen` needs `token_file`: over the network nobody else says who posts";
-        is_open.then(|| open.to_owned()).or_else(|| self.settings().trouble())
+        let is_open = !self.listen.is_empty() && self.token_file.is_none() && self.access_keys.is_none();
+        if is_open {
+            return Some("`listen` needs `token_file` or `access_keys`: over the network nobody else says who posts".to_owned());
+        }
+        if self.access_keys.is_some() && self.listen.is_empty() {
+            return Some("`access_keys` needs `listen`: PutAuditEvents is called over the network".to_owned());
+        }
+        if self.access_keys.is_none() != self.channels.is_empty() {
+            return Some("give both `access_keys` and `channels`, or neither: PutAuditEvents needs both".to_owned());
+        }
+        self.settings().trouble()
     }
 
     /// Whether its files can be used here.
     pub fn ready(&self) -> Result<(), String> {
+        self.access_keys.as_deref().map(AccessKeys::open).transpose().map_err(|error| error.to_string())?;
         self.settings().ready()
     }
 
@@ -232,6 +274,7 @@ impl Config {
             key: self.key.clone(),
             client_ca: self.client_ca.clone(),
             token_file: self.token_file.clone(),
+            is_signed: self.access_keys.is_some(),
             connections_max: self.connections_max,
             body_bytes_max: BODY_BYTES_MAX as u64,
         }
@@ -241,11 +284,23 @@ impl Config {
 /// Requests over the network.
 struct NetworkDoor {
     intake: Intake,
+    audit_events: Option<audit_events::Door>,
 }
 
 impl Answer for NetworkDoor {
-    async fn answer(&self, request: Request<Incoming>, caller: Caller, _: &Reader) -> Reply {
-        let name = caller.name.unwrap_or_else(|| UNNAMED.into());
+    fn proves(&self, request: &Request<Incoming>) -> bool {
+        self.audit_events.is_some() && request.uri().path() == audit_events::PATH && audit_events::is_signed(request.headers())
+    }
+
+    async fn answer(&self, request: Request<Incoming>, caller: Caller, reader: &Reader) -> Reply {
+        if let Some(door) = self.audit_events.as_ref().filter(|_| request.uri().path() == audit_events::PATH) {
+            return door.answer(request, caller.address.ip(), reader).await;
+        }
+        // Without tokens nothing but signed requests is taken here.
+        let Some(name) = caller.name else {
+            let refusal = reply::fault(StatusCode::UNAUTHORIZED, "Unauthorized", "sources.api.token_file is not given");
+            return refusal.map(ReplyBody::new);
+        };
         let sender = Sender::Network(Remote { name, address: caller.address.ip() });
         let reply = Door { intake: self.intake.clone(), sender }.answer(request).await;
         reply.map(ReplyBody::new)

@@ -24,7 +24,7 @@ const PATH: &str = "/v1/events";
 const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// A full pipeline is waited for this long before the caller is told to come back.
-const INTAKE_WAIT: Duration = Duration::from_secs(5);
+pub(super) const INTAKE_WAIT: Duration = Duration::from_secs(5);
 
 /// The commit is waited for this long. A commit takes ≤ 100 ms ([`edgetrail_proto::limits::COMMIT_INTERVAL`]) on a disk that answers.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ impl Door {
 }
 
 /// In the order of the events; `None` where the pipeline ended without an answer.
-async fn outcomes(answers: Vec<oneshot::Receiver<Outcome>>) -> Vec<Option<Outcome>> {
+pub(super) async fn outcomes(answers: Vec<oneshot::Receiver<Outcome>>) -> Vec<Option<Outcome>> {
     let deadline = tokio::time::Instant::now() + COMMIT_WAIT;
     let mut outcomes = Vec::with_capacity(answers.len());
     for answer in answers {

@@ -7,6 +7,11 @@ use crate::observation::{self, Outcome, Outlet, Payload};
 
 const ONE: &str = r#"{"eventSource":"a.b","eventName":"C"}"#;
 
+/// Of one account and region.
+pub(super) fn binding() -> Binding {
+    Binding::one("111122223333".parse().unwrap(), "dc-local-1".parse().unwrap(), "web-1").unwrap()
+}
+
 struct Served {
     path: PathBuf,
     outlet: Outlet,
@@ -18,7 +23,7 @@ struct Served {
 #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
 async fn served() -> Served {
     let dir = tempfile::tempdir().unwrap();
-    let source = ApiSource::open(&Config::default(), dir.path()).await.unwrap();
+    let source = ApiSource::open(&Config::default(), dir.path(), &binding()).await.unwrap();
     let (intake, outlet) = observation::intake();
     let stop = CancellationToken::new();
     let task = tokio::spawn(source.run(intake, stop.clone()));
@@ -125,13 +130,13 @@ async fn over_the_network_a_token_says_who_posts() {
     let token_file = dir.path().join("tokens");
     std::fs::write(&token_file, "shop 0123456789abcdef\n").unwrap();
     let config = Config { listen: loopback(), token_file: Some(token_file), ..Config::default() };
-    let source = ApiSource::open(&config, dir.path()).await.unwrap();
-    let address = source.network.as_ref().unwrap().addresses()[0];
+    let source = ApiSource::open(&config, dir.path(), &binding()).await.unwrap();
+    let address = source.network.as_ref().unwrap().listener.addresses()[0];
     let (intake, mut outlet) = observation::intake();
     let stop = CancellationToken::new();
     let _ends = stop.clone().drop_guard();
     drop(tokio::spawn(source.run(intake, stop)));
-    assert_eq!(post(address, "/v1/events", &[], ONE.into(), false).await.0, http::StatusCode::UNAUTHORIZED);
+    assert_eq!(post(address, "/v1/events", &[], ONE.into(), false).await.0, StatusCode::UNAUTHORIZED);
     let pipeline = async {
         let [observation] = <[_; 1]>::try_from(outlet.recv().await.unwrap()).unwrap();
         let Payload::Post(sent) = &observation.payload else { panic!("not a post") };
@@ -146,7 +151,7 @@ async fn over_the_network_a_token_says_who_posts() {
         ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ];
     let ((), (status, _, _)) = tokio::join!(pipeline, post(address, "/v1/events", &headers, ONE.into(), true));
-    assert_eq!(status, http::StatusCode::OK);
+    assert_eq!(status, StatusCode::OK);
 }
 
 #[test]

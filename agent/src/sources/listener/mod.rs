@@ -39,7 +39,6 @@ pub(super) use self::commit::{Verdict, commit};
 pub(super) use self::reply::{Reply, ReplyBody, plain};
 pub(super) use self::tls::Tls;
 use self::token::Token;
-pub(super) use self::token::UNNAMED;
 use super::SourceError;
 use crate::observation::SourceName;
 
@@ -54,6 +53,8 @@ pub(super) struct Settings {
     pub(super) client_ca: Option<PathBuf>,
     /// Callers must send `Authorization: Bearer …` with one of this file's lines.
     pub(super) token_file: Option<PathBuf>,
+    /// Besides, or instead, callers may sign their requests: the source checks that.
+    pub(super) is_signed: bool,
     pub(super) connections_max: usize,
     /// Largest body, in bytes, as it is after decompression.
     pub(super) body_bytes_max: u64,
@@ -80,6 +81,11 @@ pub(super) struct Caller {
 
 /// What a source makes of a request.
 pub(super) trait Answer: Send + Sync + 'static {
+    /// Whether the source itself proves who sends this request, by a signature over it: no token is then asked for.
+    fn proves(&self, _: &Request<Incoming>) -> bool {
+        false
+    }
+
     /// `caller` has been let in. The body is still to be read, with `reader`.
     fn answer(&self, request: Request<Incoming>, caller: Caller, reader: &Reader) -> impl Future<Output = Reply> + Send;
 }
@@ -117,7 +123,7 @@ impl Settings {
         if self.client_ca.is_some() && self.certificate.is_none() {
             return Some("`client_ca` needs TLS: give `certificate` and `key`".to_owned());
         }
-        let is_guarded = self.certificate.is_some() && (self.client_ca.is_some() || self.token_file.is_some());
+        let is_guarded = self.certificate.is_some() && (self.client_ca.is_some() || self.token_file.is_some() || self.is_signed);
         let open = self.listen.iter().find(|address| !address.ip().is_loopback() && !is_guarded);
         open.map(|address| {
             format!("{address} is not loopback: give `certificate` and `key`, and `client_ca` or `token_file`, so that nobody else can write events")
@@ -282,6 +288,7 @@ impl<D: Answer> Shared<D> {
     async fn answer(&self, request: Request<Incoming>, address: SocketAddr) -> Reply {
         let name = match &self.token {
             None => None,
+            Some(_) if self.door.proves(&request) => None,
             Some(token) => match token.admits(request.headers()) {
                 Some(name) => Some(name),
                 None => {

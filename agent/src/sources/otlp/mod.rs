@@ -106,6 +106,7 @@ impl Config {
             key: self.key.clone(),
             client_ca: self.client_ca.clone(),
             token_file: self.token_file.clone(),
+            is_signed: false,
             connections_max: self.connections_max,
             body_bytes_max: self.body_max.0,
         }

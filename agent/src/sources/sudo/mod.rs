@@ -123,6 +123,7 @@ impl Config {
             key: self.key.clone(),
             client_ca: self.client_ca.clone(),
             token_file: None,
+            is_signed: false,
             connections_max: self.connections_max,
             body_bytes_max: u64::from(frame::MESSAGE_BYTES_MAX),
         }
