@@ -77,7 +77,9 @@ pub enum SelectorError {
         "the management events of `{0}` can't be excluded: only those of kms.amazonaws.com and rdsdata.amazonaws.com, or use advanced selectors"
     )]
     ExcludedSource(String),
-    #[error("the selector `{0}` needs eventCategory with one Equals value: Management, Data, NetworkActivity or ActivityAuditLog")]
+    #[error(
+        "the selector `{0}` needs eventCategory with one Equals value: Management, Data, NetworkActivity or ActivityAuditLog"
+    )]
     Category(String),
     #[error("the selector `{selector}` of category {category} needs `{field}`")]
     Missing { selector: String, category: String, field: Field },
