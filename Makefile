@@ -24,6 +24,7 @@ check: ## formatting, lints, licences, and that each seeded bug still fits the c
 	$(CARGO) fmt --all --check
 	tests/seeded-bugs --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p edgetrail-agent --features s3-source --all-targets -- -D warnings
 	$(MAKE) deny
 
 deny: ## licences, bans and sources of all dependencies, where cargo-deny is installed

@@ -336,6 +336,9 @@ impl Config {
             document
                 .error("uplink.collectors", "missing: with `[identity]` nobody joins, so say where ingest listens, `host:7443`");
         }
+        for trouble in self.sources.cloudtrail.iter().filter_map(cloudtrail::Config::trouble) {
+            document.error("sources.cloudtrail", trouble);
+        }
         for (section, trouble) in [
             ("sources.api", self.sources.api.trouble()),
             ("sources.kubernetes", self.sources.kubernetes.trouble()),

@@ -139,10 +139,10 @@ fn socket(what: &'static str, is_off: bool, missing: &str) -> Finding {
 fn cloudtrail(config: &Config) -> Vec<Finding> {
     let what = "source cloudtrail";
     let one = |section: &cloudtrail::Config| {
-        let directory = section.directory.display();
-        match std::fs::read_dir(&section.directory) {
-            Ok(_) => Finding { what, level: Level::Ok, text: format!("follows {directory}") },
-            Err(error) => Finding { what, level: Level::Warning, text: format!("{directory}: {error}") },
+        let title = section.title();
+        match section.directory.as_ref().map(std::fs::read_dir) {
+            Some(Err(error)) => Finding { what, level: Level::Warning, text: format!("{title}: {error}") },
+            Some(Ok(_)) | None => Finding { what, level: Level::Ok, text: format!("follows {title}") },
         }
     };
     config.sources.cloudtrail.iter().map(one).collect()

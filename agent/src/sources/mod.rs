@@ -35,6 +35,8 @@ pub mod docker;
 
 pub mod cloudtrail;
 
+mod secret;
+
 mod watch;
 
 use crate::observation::SourceName;

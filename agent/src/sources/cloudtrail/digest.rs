@@ -3,7 +3,8 @@
 //! A file that is missing or changed is a gap: its events are not to be had as they were. A digest's signature is checked
 //! with the operator's copy of the public keys; it lies beside the digest (`NAME.meta.json`), or in the digest after it.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::document;
+use super::place::{Content, Place};
 
 /// Public keys, DER as PKCS#1.
 #[derive(Clone, Debug, Default)]
@@ -48,24 +50,27 @@ impl Keys {
     }
 }
 
-/// Checks a digest's bytes (uncompressed) against what lies below `root`, the folder of the bucket.
-pub(super) fn check(root: &Path, path: &Path, bytes: &[u8], keys: &Keys) -> Vec<Finding> {
+/// Checks a digest's bytes (uncompressed) against what lies at `place`. An error says that this could not be asked.
+pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys) -> io::Result<Vec<Finding>> {
     let name = path.to_string_lossy().into_owned();
     let finding = |what: &str, evidence: String| Finding { place: format!("{name}#{what}"), evidence };
     let digest = match Digest::from_json(bytes) {
         Ok(digest) => digest,
-        Err(error) => return vec![finding("form", format!("{name} is no digest: {error}"))],
+        Err(error) => return Ok(vec![finding("form", format!("{name} is no digest: {error}"))]),
     };
     let mut findings = Vec::new();
     for file in &digest.log_files {
-        let Some(found) = locate(root, &file.s3_object) else {
-            findings.push(finding(
-                &file.s3_object,
-                format!("{} is listed in {name} and not here: its events are missing", file.s3_object),
-            ));
-            continue;
+        let actual = match place.object(&file.s3_object)? {
+            Content::Gone => {
+                findings.push(finding(
+                    &file.s3_object,
+                    format!("{} is listed in {name} and not here: its events are missing", file.s3_object),
+                ));
+                continue;
+            }
+            Content::TooLarge => None,
+            Content::Bytes(bytes) => document::expanded(bytes).ok().map(|bytes| hash(&bytes)),
         };
-        let actual = std::fs::read(&found).ok().and_then(|bytes| document::expanded(bytes).ok()).map(|bytes| hash(&bytes));
         if actual.as_deref() != Some(file.hash_value.as_str()) {
             let actual = actual.unwrap_or_else(|| "not to be had".to_owned());
             let evidence = format!(
@@ -76,7 +81,10 @@ pub(super) fn check(root: &Path, path: &Path, bytes: &[u8], keys: &Keys) -> Vec<
         }
     }
     if let (Some(key), Some(expected)) = (&digest.previous_digest_s3_object, &digest.previous_digest_hash_value) {
-        let before = locate(root, key).and_then(|path| std::fs::read(path).ok()).and_then(|bytes| document::expanded(bytes).ok());
+        let before = match place.object(key)? {
+            Content::Bytes(bytes) => document::expanded(bytes).ok(),
+            Content::Gone | Content::TooLarge => None,
+        };
         match before {
             // What is older than the copy is not here.
             None => {}
@@ -93,12 +101,12 @@ pub(super) fn check(root: &Path, path: &Path, bytes: &[u8], keys: &Keys) -> Vec<
             }
         }
     }
-    if let Some(signature) = beside(path)
+    if let Some(signature) = place.signature(path)?
         && signed(&digest, bytes, &signature, keys) == Some(false)
     {
         findings.push(finding("signature", format!("{name}: no known key made its signature")));
     }
-    findings
+    Ok(findings)
 }
 
 fn signed(digest: &Digest, bytes: &[u8], signature: &[u8], keys: &Keys) -> Option<bool> {
@@ -110,25 +118,4 @@ fn signed(digest: &Digest, bytes: &[u8], signature: &[u8], keys: &Keys) -> Optio
 
 fn hash(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
-}
-
-/// The signature that a directory trail keeps beside its digest.
-fn beside(path: &Path) -> Option<Vec<u8>> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".meta.json");
-    let meta: Value = serde_json::from_slice(&std::fs::read(PathBuf::from(name)).ok()?).ok()?;
-    hex::decode(meta.get("Metadata")?.get("signature")?.as_str()?).ok()
-}
-
-/// An object below the root, whether the root is the bucket, a prefix of it or `AWSLogs` itself.
-fn locate(root: &Path, key: &str) -> Option<PathBuf> {
-    let parts: Vec<&str> = key.split('/').collect();
-    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
-        return None;
-    }
-    (0..parts.len()).find_map(|skipped| {
-        let path = root.join(parts.get(skipped..)?.join("/"));
-        let plain = path.with_extension("");
-        [path, plain].into_iter().find(|path| path.is_file())
-    })
 }

@@ -1,42 +1,64 @@
-//! CloudTrail's log files in a directory, as a source: each record byte for byte, each file once, digests checked.
+//! CloudTrail's log files, in a directory or a bucket, as a source: each record byte for byte, each file once, digests checked.
 //!
-//! The directory is a copy of a bucket (`aws s3 sync`) or another collector's directory trail. Records keep their own
+//! A directory is a copy of a bucket (`aws s3 sync`) or another collector's directory trail. Records keep their own
 //! identity, so account and region must be in the agent's binding: use a gateway's token. The cursor names the files
 //! that are done, one list a folder, and how far the one under way is.
+
+#[cfg(feature = "s3-source")]
+mod bucket;
 
 mod digest;
 
 pub mod document;
 
+mod place;
+
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use edgetrail_settings::Span;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::digest::{Finding, Keys};
+use self::document::DocumentError;
+use self::place::{Content, Directory, Place};
 use super::SourceError;
 use super::file::{Format, Line};
 use super::watch::Watch;
 use crate::clock::unix_ns;
-use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
+use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Unparsed};
 
-/// One section `[[sources.cloudtrail]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One section `[[sources.cloudtrail]]`: a directory or a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The bucket's folder; everything below it is looked at.
-    pub directory: PathBuf,
+    /// The bucket's folder on this host; everything below it is looked at.
+    pub directory: Option<PathBuf>,
+    /// A bucket, read from where it is. Of agents built with the feature `s3-source`.
+    pub bucket: Option<String>,
+    /// The folder of the bucket; all of it unless given.
+    pub prefix: String,
+    /// Of the bucket; what the environment says unless given.
+    pub region: Option<String>,
+    /// Of another store than AWS's: `https://minio.example:9000`.
+    pub endpoint: Option<String>,
+    /// The environment's, or the instance's role, unless given.
+    pub access_key_id: Option<String>,
+    /// A file that holds the key's secret alone, mode 600 or 640.
+    pub secret_file: Option<PathBuf>,
+    /// How often a bucket is listed.
+    pub poll: Option<Span>,
     /// What `aws cloudtrail list-public-keys` printed, to check digests' signatures.
-    #[serde(default)]
     pub keys: Option<PathBuf>,
 }
 
@@ -47,12 +69,10 @@ struct Part {
     records: usize,
 }
 
-/// One directory's follower: a thread's state.
+/// One place's follower: a thread's state.
 struct Follower {
-    root: PathBuf,
+    place: Box<dyn Place>,
     keys: Keys,
-    watch: Watch,
-    watched: HashSet<PathBuf>,
     /// By folder: hashes of the names of files that are done.
     done: HashMap<PathBuf, BTreeSet<String>>,
     part: Part,
@@ -60,16 +80,15 @@ struct Follower {
     unfinished: HashMap<PathBuf, (u64, Instant)>,
 }
 
+const EITHER: &str = "give `directory` or `bucket`, one of both";
+
+#[cfg_attr(feature = "s3-source", allow(dead_code, reason = "said where the feature is not built in"))]
+const NO_BUCKETS: &str = "this agent was built without buckets (cargo feature `s3-source`): use a gateway's build, or sync the bucket to a `directory`";
+
 /// A file that does not grow for so long and still can't be read to its end is told as it is.
 const UNFINISHED_MAX: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(60) };
 
-/// Folders below the directory that are looked into: a bucket's keys have nine levels.
-const DEPTH_MAX: usize = 16;
-
-/// Most files that are looked at in one folder at once.
-const FILES_MAX: usize = 1_000_000;
-
-/// Follows all directories until told to stop.
+/// Follows all places until told to stop.
 pub async fn run_all(
     configs: Vec<Config>,
     cursors: Vec<Cursor>,
@@ -92,13 +111,14 @@ pub async fn run_all(
     Ok(())
 }
 
-/// Follows one directory until told to stop. `cursors` are this source's.
+/// Follows one place until told to stop. `cursors` are this source's.
 async fn run(config: Config, cursors: &[Cursor], intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
     let failed = |doing: &str, cause| SourceError::Failed { source_name: SourceName::CloudTrail, doing: doing.to_owned(), cause };
     let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::CloudTrail, why };
     let keys = config.keys.as_deref().map(Keys::read).transpose().map_err(unavailable)?.unwrap_or_default();
     let (watch, waker) = Watch::new().map_err(|error| failed("setting up inotify", error.into()))?;
-    let root = config.directory;
+    let place = open(&config, watch, &stop).map_err(unavailable)?;
+    let root = place.root().to_owned();
     let folder = |cursor: &Cursor| {
         let path = PathBuf::from(cursor.key.strip_prefix("done:")?);
         path.starts_with(&root).then(|| (path, serde_json::from_slice(&cursor.value).unwrap_or_default()))
@@ -106,11 +126,29 @@ async fn run(config: Config, cursors: &[Cursor], intake: Intake, stop: Cancellat
     let done = cursors.iter().filter_map(folder).collect();
     let part = cursors.iter().find(|cursor| cursor.key == part_key(&root));
     let part = part.and_then(|cursor| serde_json::from_slice(&cursor.value).ok()).unwrap_or_default();
-    let follower = Follower { root, keys, watch, watched: HashSet::new(), done, part, unfinished: HashMap::new() };
+    let follower = Follower { place, keys, done, part, unfinished: HashMap::new() };
     match waker.run(&stop, move |seen| follower.run(&intake, seen)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(failed("waiting for changes", error.into())),
-        Err(error) => Err(failed("following a directory", error.into())),
+        Ok(Err(error)) => Err(failed("reading log files", error.into())),
+        Err(error) => Err(failed("following log files", error.into())),
+    }
+}
+
+#[cfg(feature = "s3-source")]
+fn open_bucket(config: &Config, watch: Watch, stop: &CancellationToken) -> Result<Box<dyn Place>, String> {
+    Ok(Box::new(bucket::Bucket::open(config, watch, stop.clone())?))
+}
+
+#[cfg(not(feature = "s3-source"))]
+fn open_bucket(_: &Config, _: Watch, _: &CancellationToken) -> Result<Box<dyn Place>, String> {
+    Err(NO_BUCKETS.to_owned())
+}
+
+fn open(config: &Config, watch: Watch, stop: &CancellationToken) -> Result<Box<dyn Place>, String> {
+    match (&config.directory, &config.bucket) {
+        (Some(directory), None) => Ok(Box::new(Directory::new(directory, watch))),
+        (None, Some(_)) => open_bucket(config, watch, stop),
+        _ => Err(EITHER.to_owned()),
     }
 }
 
@@ -118,53 +156,72 @@ fn part_key(root: &Path) -> String {
     format!("part:{}", root.display())
 }
 
+impl Config {
+    /// What is wrong with it, whatever the host offers.
+    pub fn trouble(&self) -> Option<String> {
+        let why = match (&self.directory, &self.bucket) {
+            (Some(_), None) => {
+                let is_remote = self.region.is_some() || self.endpoint.is_some() || self.access_key_id.is_some();
+                is_remote.then_some("`region`, `endpoint` and `access_key_id` are of a `bucket`")
+            }
+            (None, Some(_)) if !cfg!(feature = "s3-source") => Some(NO_BUCKETS),
+            (None, Some(_)) if self.access_key_id.is_some() != self.secret_file.is_some() => {
+                Some("give both `access_key_id` and `secret_file`, or neither")
+            }
+            (None, Some(_)) if self.prefix.starts_with('/') => {
+                Some("`prefix` is a folder of the bucket: leave out the leading `/`")
+            }
+            (None, Some(_)) => None,
+            _ => Some(EITHER),
+        };
+        why.map(str::to_owned)
+    }
+
+    /// What it reads, for people.
+    pub fn title(&self) -> String {
+        match (&self.directory, &self.bucket) {
+            (Some(directory), _) => directory.display().to_string(),
+            (None, Some(bucket)) => format!("s3://{bucket}/{}", self.prefix),
+            (None, None) => "nothing".to_owned(),
+        }
+    }
+}
+
 impl Follower {
-    fn run(mut self, intake: &Intake, stop: &CancellationToken) -> std::io::Result<()> {
+    fn run(mut self, intake: &Intake, stop: &CancellationToken) -> io::Result<()> {
         while !stop.is_cancelled() {
-            // Folders are watched before they are listed: no file falls between.
-            let mut files = Vec::new();
-            let root = self.root.clone();
-            self.list(&root, DEPTH_MAX, &mut files);
+            let ended = |error: io::Error| {
+                if stop.is_cancelled() || error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+            };
+            let done = &self.done;
+            let mut files = match self.place.list(&|path| is_done(done, path)) {
+                Ok(files) => files,
+                Err(error) => return ended(error),
+            };
             // Log files before digests, which judge them.
             files.sort_by_key(|path| (is_digest(path), path.clone()));
             for path in files {
-                if stop.is_cancelled() || self.take(&path, intake).is_err() {
+                if stop.is_cancelled() {
                     return Ok(());
+                }
+                if let Err(error) = self.take(&path, intake) {
+                    return ended(error);
                 }
             }
             let timeout = (!self.unfinished.is_empty()).then_some(UNFINISHED_MAX);
-            self.watch.wait(timeout)?;
+            self.place.wait(timeout)?;
         }
         Ok(())
     }
 
-    /// The files that are not done.
-    fn list(&mut self, folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
-        if !self.watched.contains(folder) && self.watch.tree(folder).is_ok() {
-            self.watched.insert(folder.to_owned());
-        }
-        let Ok(entries) = std::fs::read_dir(folder) else { return };
-        for entry in entries.flatten().take(FILES_MAX) {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() && depth > 0 => self.list(&path, depth - 1, files),
-                Ok(kind) if kind.is_file() && is_wanted(&path) && !self.is_done(&path) => files.push(path),
-                _ => {}
-            }
-        }
-    }
-
-    fn is_done(&self, path: &Path) -> bool {
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return true };
-        self.done.get(folder).is_some_and(|done| done.contains(&short(name.as_encoded_bytes())))
-    }
-
     /// One file: its records, or what it is instead; then that it is done.
-    fn take(&mut self, path: &Path, intake: &Intake) -> Result<(), Stopped> {
-        let Ok(raw) = std::fs::read(path) else { return Ok(()) };
-        let length = raw.len() as u64;
+    fn take(&mut self, path: &Path, intake: &Intake) -> io::Result<()> {
+        let (length, expanded) = match self.place.read(path)? {
+            Content::Gone => return Ok(()),
+            Content::TooLarge => (0, Err(DocumentError::TooLarge)),
+            Content::Bytes(raw) => (raw.len() as u64, document::expanded(raw)),
+        };
         let label = path.to_string_lossy().into_owned();
-        let expanded = document::expanded(raw);
         let read = expanded.as_ref().map_err(ToString::to_string).and_then(|bytes| {
             if is_digest(path) { Ok(Vec::new()) } else { document::records(bytes).map_err(|error| error.to_string()) }
         });
@@ -191,11 +248,11 @@ impl Follower {
                         Line { bytes: Bytes::copy_from_slice(record), format: Format::CloudTrail, path: label.as_str().into() };
                     group.push(observation(format!("{label}#{index}"), Payload::Line(line), Some(self.part_cursor())));
                     if group.len() >= GROUP_MAX {
-                        intake.send_blocking(std::mem::take(&mut group))?;
+                        send(intake, std::mem::take(&mut group))?;
                     }
                 }
                 if let (true, Ok(bytes)) = (is_digest(path), &expanded) {
-                    let findings = digest::check(&self.root, path, bytes, &self.keys);
+                    let findings = digest::check(self.place.as_ref(), path, bytes, &self.keys)?;
                     group.extend(findings.into_iter().map(gap));
                 }
             }
@@ -209,12 +266,22 @@ impl Follower {
             // Behind all its records: from here on a restart does not look at the file again.
             group.push(observation(String::new(), Payload::Nothing, Some(cursor)));
         }
-        intake.send_blocking(group)
+        send(intake, group)
     }
 
     fn part_cursor(&self) -> Cursor {
-        Cursor { key: part_key(&self.root), value: serde_json::to_vec(&self.part).unwrap_or_default() }
+        Cursor { key: part_key(self.place.root()), value: serde_json::to_vec(&self.part).unwrap_or_default() }
     }
+}
+
+fn is_done(done: &HashMap<PathBuf, BTreeSet<String>>, path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return true };
+    done.get(folder).is_some_and(|done| done.contains(&short(name.as_encoded_bytes())))
+}
+
+/// A pipeline that has stopped is a stop of this source, too.
+fn send(intake: &Intake, group: Vec<Observation>) -> io::Result<()> {
+    intake.send_blocking(group).map_err(|_| io::ErrorKind::Interrupted.into())
 }
 
 fn observation(position: String, payload: Payload, cursor: Option<Cursor>) -> Observation {
@@ -230,16 +297,6 @@ fn gap(finding: Finding) -> Observation {
 
 fn is_digest(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "CloudTrail-Digest")
-}
-
-/// Log files and digests by their names; not what lies beside them.
-fn is_wanted(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_proof = path.components().any(|part| part.as_os_str() == "CloudTrail-Proof");
-    (name.ends_with(".json.gz") || name.ends_with(".json"))
-        && !name.ends_with(".meta.json")
-        && !name.starts_with('.')
-        && !is_proof
 }
 
 /// 8 bytes of a name's hash, hex.

@@ -9,11 +9,15 @@ use crate::observation::intake;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the source until `count` records and gaps came, committing each cursor; gives their texts.
-#[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
 async fn gathered(root: &Path, cursors: &mut BTreeMap<String, Vec<u8>>, count: usize) -> Vec<String> {
+    gathered_from(&Config { directory: Some(root.to_owned()), ..Config::default() }, cursors, count).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
+pub(super) async fn gathered_from(config: &Config, cursors: &mut BTreeMap<String, Vec<u8>>, count: usize) -> Vec<String> {
     let (intake, mut outlet) = intake();
     let stop = CancellationToken::new();
-    let config = Config { directory: root.to_owned(), keys: None };
+    let config = config.clone();
     let known: Vec<Cursor> = cursors.iter().map(|(key, value)| Cursor { key: key.clone(), value: value.clone() }).collect();
     let handle = stop.clone();
     let task = tokio::spawn(async move { run(config, &known, intake, handle).await });
@@ -41,10 +45,25 @@ async fn gathered(root: &Path, cursors: &mut BTreeMap<String, Vec<u8>>, count: u
     texts
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+pub(super) fn gzip(text: &str) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(text.as_bytes()).unwrap();
     encoder.finish().unwrap()
+}
+
+/// A digest that lists these objects, each of `text`.
+pub(super) fn digest_of(text: &str, keys: &[&str]) -> String {
+    let hash = hex::encode(Sha256::digest(text));
+    let file = |key: &&str| {
+        format!(
+            r#"{{"s3Bucket":"b","s3Object":"{key}","hashValue":"{hash}","hashAlgorithm":"SHA-256","newestEventTime":"","oldestEventTime":""}}"#
+        )
+    };
+    let files: Vec<String> = keys.iter().map(file).collect();
+    format!(
+        r#"{{"awsAccountId":"1","digestStartTime":"","digestEndTime":"","digestS3Bucket":"b","digestS3Object":"k","digestPublicKeyFingerprint":"","digestSignatureAlgorithm":"SHA256withRSA","newestEventTime":null,"oldestEventTime":null,"previousDigestS3Bucket":null,"previousDigestS3Object":null,"previousDigestHashValue":null,"previousDigestHashAlgorithm":null,"previousDigestSignature":null,"logFiles":[{}]}}"#,
+        files.join(",")
+    )
 }
 
 #[tokio::test]
@@ -73,18 +92,8 @@ async fn what_a_digest_lists_and_is_missing_or_changed_is_a_gap() {
     let text = r#"{"Records":[{"eventName":"A"}]}"#;
     std::fs::write(logs.join("right.json.gz"), gzip(text)).unwrap();
     std::fs::write(logs.join("wrong.json.gz"), gzip(r#"{"Records":[{"eventName":"forged"}]}"#)).unwrap();
-    let hash = hex::encode(Sha256::digest(text));
-    let file = |name: &str| {
-        format!(
-            r#"{{"s3Bucket":"b","s3Object":"AWSLogs/1/CloudTrail/lab/{name}","hashValue":"{hash}","hashAlgorithm":"SHA-256","newestEventTime":"","oldestEventTime":""}}"#
-        )
-    };
-    let digest = format!(
-        r#"{{"awsAccountId":"1","digestStartTime":"","digestEndTime":"","digestS3Bucket":"b","digestS3Object":"k","digestPublicKeyFingerprint":"","digestSignatureAlgorithm":"SHA256withRSA","newestEventTime":null,"oldestEventTime":null,"previousDigestS3Bucket":null,"previousDigestS3Object":null,"previousDigestHashValue":null,"previousDigestHashAlgorithm":null,"previousDigestSignature":null,"logFiles":[{},{},{}]}}"#,
-        file("right.json.gz"),
-        file("wrong.json.gz"),
-        file("gone.json.gz")
-    );
+    let key = |name: &str| format!("AWSLogs/1/CloudTrail/lab/{name}");
+    let digest = digest_of(text, &[&key("right.json.gz"), &key("wrong.json.gz"), &key("gone.json.gz")]);
     std::fs::write(digests.join("d.json.gz"), gzip(&digest)).unwrap();
     let texts = gathered(directory.path(), &mut BTreeMap::new(), 4).await;
     assert_eq!(texts[..2], [r#"{"eventName":"A"}"#, r#"{"eventName":"forged"}"#]);

@@ -5,26 +5,23 @@
 //! up within seconds; until a changed file is right, the keys that were right stay so.
 
 use std::collections::HashMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use zeroize::Zeroizing;
 
+use crate::sources::secret::{self, SecretError};
+
 /// Why a file of access keys can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::sources::api) enum KeyError {
-    #[error("access_keys: {} can't be read: {cause}", path.display())]
-    Unreadable { path: PathBuf, cause: std::io::Error },
-    #[error("access_keys: {} has mode {mode:o}: {way_out}", path.display())]
-    Open { path: PathBuf, mode: u32, way_out: &'static str },
+    #[error("access_keys: {0}")]
+    Secret(SecretError),
     #[error("access_keys: line {line} of {} is not `KEYID PRINCIPAL SECRETFILE`: {why}", path.display())]
     Line { path: PathBuf, line: usize, why: &'static str },
     #[error("access_keys: {} holds no key: write `KEYID PRINCIPAL SECRETFILE` on a line", path.display())]
     Empty { path: PathBuf },
-    #[error("access_keys: the secret in {} is shorter than {SECRET_BYTES_MIN} bytes: make one with `openssl rand -base64 30`", path.display())]
-    Short { path: PathBuf },
 }
 
 /// The keys that admit.
@@ -49,20 +46,11 @@ struct Known {
     looked: Instant,
 }
 
-/// Shorter secrets could be guessed.
-const SECRET_BYTES_MIN: usize = 16;
-
 /// Length of a key's id, in bytes. Source: IAM, AccessKeyId.
 const KEY_ID_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
 
 /// Longest principal, in bytes: it is part of a position.
 const PRINCIPAL_BYTES_MAX: usize = 256;
-
-/// Permission bits that no secret may have: others', and the group's right to change it.
-const SECRET_MODE_REFUSED: u32 = 0o037;
-
-/// Permission bits that the list may not have: who writes to it decides who may call.
-const LIST_MODE_REFUSED: u32 = 0o022;
 
 /// Changed files are taken up after at most this long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -95,8 +83,7 @@ impl AccessKeys {
 
 impl Known {
     fn read(path: &Path) -> Result<Self, KeyError> {
-        let way_out = "let nobody but its owner write to it (chmod 644)";
-        let text = guarded(path, LIST_MODE_REFUSED, way_out)?;
+        let text = secret::list(path).map_err(KeyError::Secret)?;
         let mut files = vec![(path.to_owned(), modified(path))];
         let mut keys = HashMap::new();
         for (index, line) in text.lines().enumerate() {
@@ -115,7 +102,8 @@ impl Known {
             }
             let place = path.parent().unwrap_or(Path::new("")).join(secret);
             files.push((place.clone(), modified(&place)));
-            let key = AccessKey { principal: principal.into(), secret: Arc::new(secret_of(&place)?) };
+            let key =
+                AccessKey { principal: principal.into(), secret: Arc::new(secret::secret(&place).map_err(KeyError::Secret)?) };
             if keys.insert(id.to_owned(), key).is_some() {
                 return Err(wrong("the key's id stands twice"));
             }
@@ -127,29 +115,14 @@ impl Known {
     }
 }
 
-fn secret_of(path: &Path) -> Result<Zeroizing<String>, KeyError> {
-    let way_out = "let nobody but its owner write to it and nobody but its owner and group read it (chmod 600)";
-    let text = guarded(path, SECRET_MODE_REFUSED, way_out)?;
-    let secret = Zeroizing::new(text.trim().to_owned());
-    if secret.len() < SECRET_BYTES_MIN { Err(KeyError::Short { path: path.to_owned() }) } else { Ok(secret) }
-}
-
-/// A file's text, unless its mode has one of the `refused` bits.
-fn guarded(path: &Path, refused: u32, way_out: &'static str) -> Result<Zeroizing<String>, KeyError> {
-    let unreadable = |cause| KeyError::Unreadable { path: path.to_owned(), cause };
-    let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-    if mode & refused != 0 {
-        return Err(KeyError::Open { path: path.to_owned(), mode, way_out });
-    }
-    std::fs::read_to_string(path).map(Zeroizing::new).map_err(unreadable)
-}
-
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).ok()?.modified().ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const ID: &str = "AKIAGATEWAY000000001";
@@ -183,7 +156,7 @@ mod tests {
         }
         write(&secret, "a secret of the shop", 0o600);
         write(&list, &format!("{ID} shop secret\n"), 0o664);
-        assert!(matches!(AccessKeys::open(&list), Err(KeyError::Open { .. })));
+        assert!(matches!(AccessKeys::open(&list), Err(KeyError::Secret(SecretError::Open { .. }))));
         for (text, part) in [
             ("", "holds no key"),
             ("one two\n", "three words"),
@@ -196,6 +169,6 @@ mod tests {
         }
         write(&list, &format!("{ID} shop secret\n"), 0o600);
         write(&secret, "short", 0o600);
-        assert!(matches!(AccessKeys::open(&list), Err(KeyError::Short { .. })));
+        assert!(matches!(AccessKeys::open(&list), Err(KeyError::Secret(SecretError::Short { .. }))));
     }
 }
