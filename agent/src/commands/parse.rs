@@ -75,6 +75,8 @@ enum Source {
     /// Lines of syslog: auth.log, secure, messages
     #[value(alias = "auth.log", alias = "secure")]
     Auth,
+    /// sudo's log, log_format=json
+    Sudo,
     /// Bodies of POST /v1/events, one JSON object a line
     Api,
     /// Lines of a Kubernetes audit log, or EventLists
@@ -100,6 +102,7 @@ impl Arguments {
             Source::Docker => Some("docker"),
             Source::Cloudtrail => return Ok(Format::CloudTrail),
             Source::Auth => return Ok(Format::Syslog),
+            Source::Sudo => return Ok(Format::Sudo),
             _ => None,
         };
         match self.mapping.as_deref().or(shipped) {
@@ -165,6 +168,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
             | Source::Access
             | Source::Vault
             | Source::Postgresql
+            | Source::Sudo
             | Source::Docker
             | Source::Syslog => {
                 let path = arguments.input.to_string_lossy().as_ref().into();

@@ -9,6 +9,7 @@ use super::Act;
 /// The classes of acts, named as in docs/events.md.
 pub mod class {
     pub const SUDO_COMMAND: &str = "sudo-command";
+    pub const SUDO_END: &str = "sudo-end";
     pub const LOGIN: &str = "login";
     pub const LOGIN_FAILURE: &str = "login-failure";
     pub const LOGOUT: &str = "logout";
@@ -43,6 +44,11 @@ fn act(class: &'static str, parts: &[&str], time: u64) -> Act {
 /// unknown), `tty` as either source spells it, `command` with its arguments.
 pub fn sudo_command(user: &str, target: &str, tty: &str, command: &str, time: u64) -> Act {
     act(class::SUDO_COMMAND, &[user, target, terminal(tty), &plain_command(command)], time)
+}
+
+/// The end of a command that ran through sudo.
+pub fn sudo_end(user: &str, target: &str, tty: &str, command: &str, time: u64) -> Act {
+    act(class::SUDO_END, &[user, target, terminal(tty), &plain_command(command)], time)
 }
 
 /// A login over the network or at a console; `address` is empty where there is none.

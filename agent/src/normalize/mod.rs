@@ -45,6 +45,7 @@ use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
 use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
+use crate::sources::sudo::log;
 
 /// The host that records are made on, fixed for the life of the stream.
 #[derive(Clone, Debug)]
@@ -100,6 +101,8 @@ pub struct Normalizer {
     zone: TimeZone,
     /// Requests of Vault's whose responses did not come yet.
     requests: lines::vault::Requests,
+    /// Commands of sudo's log whose ends did not come yet.
+    commands: log::Commands,
 }
 
 impl Normalizer {
@@ -107,7 +110,7 @@ impl Normalizer {
         let writer = posted::Writer::new(&host);
         let zone = TimeZone::system();
         let (kubernetes, requests) = (kubernetes::Decoder::default(), lines::vault::Requests::default());
-        Self { host, audit, names, writer, kubernetes, zone, requests }
+        Self { host, audit, names, writer, kubernetes, zone, requests, commands: log::Commands::default() }
     }
 
     /// With what was carried of the Kubernetes audit before.
@@ -155,7 +158,7 @@ impl Normalizer {
             Payload::Kubernetes(event) => self.kubernetes(observation, &event.bytes),
             Payload::Sudo(event) => {
                 let id = self.event_id(observation, 0);
-                vec![sudo::draft(&self.host, &mut self.names, id, observation.time, event)]
+                vec![sudo::draft(&self.host, &mut self.names, observation.source, id, observation.time, event)]
             }
             Payload::Log(log) => vec![self.log(observation, log)],
             Payload::Line(line) => self.line(observation, line),
@@ -274,6 +277,7 @@ impl Normalizer {
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
             Format::Kubernetes => self.kubernetes(observation, &line.bytes),
             Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),
+            Format::Sudo => self.sudo(observation, &line.bytes).into_iter().collect(),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
                 Ok(records) => (0u32..).zip(records).map(|(index, record)| self.foreign(observation, index, record)).collect(),
                 Err(error) => {
@@ -326,6 +330,20 @@ impl Normalizer {
         }
         let reason = "the line has no header of syslog".to_owned();
         Some(self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }))
+    }
+
+    /// An entry of sudo's log; none where only the log's end was read.
+    fn sudo(&mut self, observation: &Observation, bytes: &[u8]) -> Option<Draft> {
+        match log::entry(bytes) {
+            Ok(None) => None,
+            Ok(Some(entry)) => {
+                let event = self.commands.event(entry);
+                let time = if event.time == 0 { observation.time } else { event.time };
+                let id = self.event_id(observation, 0);
+                Some(sudo::draft(&self.host, &mut self.names, observation.source, id, time, &event))
+            }
+            Err(reason) => Some(self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason })),
+        }
     }
 
     fn foreign(&self, observation: &Observation, index: u32, record: &[u8]) -> Draft {

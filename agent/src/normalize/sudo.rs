@@ -26,7 +26,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("submithost", "host"),
 ];
 
-pub(super) fn draft(host: &Host, names: &mut Names, event_id: Uuid, time: u64, event: &Event) -> Draft {
+/// `source` is what read the event: the log server, or a file that sudo wrote.
+pub(super) fn draft(host: &Host, names: &mut Names, source: SourceName, event_id: Uuid, time: u64, event: &Event) -> Draft {
     // Another host's users are not this one's.
     let elsewhere = event.remote.and_then(|_| event.text("submithost")).filter(|name| !name.contains(['/', '\n']));
     let place = Host { name: elsewhere.unwrap_or_else(|| host.name.clone()), ..host.clone() };
@@ -45,7 +46,7 @@ pub(super) fn draft(host: &Host, names: &mut Names, event_id: Uuid, time: u64, e
             Actor::NamedAs { login: user.to_owned(), login_uid, effective: effective.to_owned(), effective_uid }
         }
     };
-    let mut record = report::blank(host, Some(SourceName::Sudo), event_id, time);
+    let mut record = report::blank(host, Some(source), event_id, time);
     record.user_identity = actor.identity(&place);
     record.event_source = EVENT_SOURCE.to_owned();
     record.user_agent = Some("sudo".to_owned());
@@ -59,15 +60,15 @@ pub(super) fn draft(host: &Host, names: &mut Names, event_id: Uuid, time: u64, e
         record.resources = Some(vec![Resource { account_id, kind: Some("Host::User".to_owned()), arn, ..Resource::default() }]);
     }
     outcome(&mut record, &event.kind);
-    // Other sources see this host's commands alone, and none of them sees their end.
-    let reported = match event.kind {
-        Kind::Accept if event.remote.is_none() => Some(target.as_str()),
-        Kind::Reject { .. } if event.remote.is_none() => Some(""),
-        _ => None,
+    // Other sources see this host's commands alone; of their ends only sudo tells, to its log server and in its log.
+    let act = match event.kind {
+        _ if event.remote.is_some() => None,
+        Kind::Accept => Some(act::sudo_command(&user, &target, &tty, &command, time)),
+        Kind::Reject { .. } => Some(act::sudo_command(&user, "", &tty, &command, time)),
+        Kind::Exit { .. } if !user.is_empty() => Some(act::sudo_end(&user, &target, &tty, &command, time)),
+        Kind::Exit { .. } | Kind::Alert { .. } => None,
     };
-    let mut draft = Draft::of(record);
-    draft.act = reported.map(|target| act::sudo_command(&user, target, &tty, &command, time));
-    draft
+    Draft { act, ..Draft::of(record) }
 }
 
 fn outcome(record: &mut Record, kind: &Kind) {
@@ -149,7 +150,7 @@ mod tests {
         let info = serde_json::from_value(info).unwrap();
         let event = Event { kind, info, time: 1, remote: remote.map(|remote| remote.parse().unwrap()) };
         let mut names = Names::of_files(Path::new("/nonexistent"), Path::new("/nonexistent"));
-        let draft = draft(&Host::for_tests(), &mut names, Uuid::nil(), 1, &event);
+        let draft = draft(&Host::for_tests(), &mut names, SourceName::Sudo, Uuid::nil(), 1, &event);
         let Made::Record(record) = draft.record else { panic!("not made here") };
         (*record, draft.act)
     }
@@ -185,7 +186,8 @@ mod tests {
         assert_eq!(act, None);
         let exit = Kind::Exit { value: 1, signal: String::new(), error: String::new(), dumped_core: false, run_time_ms: 7 };
         let (record, act) = made(exit, None);
-        assert_eq!((record.event_name.as_str(), record.event_category, act), ("EndCommand", EventCategory::Data, None));
+        assert_eq!((record.event_name.as_str(), record.event_category), ("EndCommand", EventCategory::Data));
+        assert_eq!(act.unwrap(), act::sudo_end("alice", "root", "pts/0", "id -u", 1));
         assert_eq!(record.response_elements.unwrap(), json!({"exitValue": 1, "runTimeMs": 7}));
     }
 }

@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use edgetrail_tests::aws::Client;
 use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::port::free_port;
 use edgetrail_tests::process::{succeed, text, workspace};
@@ -133,6 +134,103 @@ fn sudo_tells_the_agent_before_it_runs_a_command_and_runs_none_without_it() {
     deployment.kill_agent(0);
     let ran = sudo(sudoers.path(), &["sudo", "-n", "-u", "nobody", "id", "-u"]);
     assert!(!ran.status.success(), "it ran without being recorded: {}", text(&ran));
+}
+
+/// Both are told by the same sudo; what only its log says comes from there.
+#[test]
+fn sudos_own_log_and_its_log_server_make_one_record_of_a_command() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can give sudo another sudoers file");
+        return;
+    }
+    let port = free_port();
+    let dir = tempfile::tempdir().unwrap();
+    let (log, sudoers) = (dir.path().join("sudo.json"), dir.path().join("sudoers"));
+    let deployment = Deployment::with_settings(&format!(
+        "[sources.sudo]\nlisten = [\"127.0.0.1:{port}\"]\n[[sources.file]]\npaths = [\"{}\"]\nformat = \"sudo\"\nstart = \"beginning\"\n",
+        log.display()
+    ));
+    let write_rules = |servers: &str| {
+        let rules = format!(
+            "{servers}Defaults logfile={},log_format=json,log_exit_status,!syslog\nroot ALL=(ALL:ALL) NOPASSWD: ALL\n",
+            log.display()
+        );
+        std::fs::write(&sudoers, rules).unwrap();
+        std::fs::set_permissions(&sudoers, std::os::unix::fs::PermissionsExt::from_mode(0o440)).unwrap();
+    };
+    write_rules(&format!("Defaults log_servers = 127.0.0.1:{port}\n"));
+    for word in ["one", "two"] {
+        let ran = sudo(&sudoers, &["sudo", "-n", "-u", "nobody", "echo", word]);
+        assert!(ran.status.success(), "{}", text(&ran));
+    }
+    // In the log alone, behind the others: whatever was made of these is there before it.
+    std::fs::remove_file(&sudoers).unwrap();
+    write_rules("");
+    let ran = sudo(&sudoers, &["sudo", "-n", "-u", "nobody", "echo", "three"]);
+    assert!(ran.status.success(), "{}", text(&ran));
+    let said = |record: &Value| {
+        record["requestParameters"]["command"].as_str().unwrap_or_default().rsplit(' ').next().unwrap().to_owned()
+    };
+    let records = wait::until("the command that only the log tells", Duration::from_secs(60), || {
+        let records = looked_up(&deployment, "RunCommand");
+        records.iter().any(|record| said(record) == "three").then_some(records)
+    });
+    let mut words: Vec<String> = records.iter().map(said).collect();
+    words.sort();
+    assert_eq!(words, ["one", "three", "two"], "{records:#?}");
+    for record in &records {
+        let source = if said(record) == "three" { "file" } else { "sudo" };
+        assert_eq!(record["additionalEventData"]["edgetrail"]["source"], source, "{record:#}");
+        assert_eq!(record["requestParameters"]["user"], "nobody");
+        assert_eq!(record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"], "root");
+    }
+}
+
+/// An integration's own call, from the unmodified AWS CLI to the trail's log files.
+#[test]
+fn an_audit_event_that_the_aws_cli_puts_is_delivered_as_it_was_put() {
+    let port = free_port();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    write("secret", "a secret of the shop's own");
+    let keys = write("keys", "AKIAGATEWAY000000001 shop secret\n");
+    let channel = "arn:aws:cloudtrail:dc-local-1:111122223333:channel/shop";
+    let deployment = Deployment::with_settings(&format!(
+        "[sources.api]\nlisten = [\"127.0.0.1:{port}\"]\naccess_keys = \"{keys}\"\nchannels = [{{ arn = \"{channel}\" }}]\nanswer_after = \"receipt\"\n"
+    ));
+    let client = Client {
+        endpoint: format!("http://127.0.0.1:{port}"),
+        s3_endpoint: None,
+        region: "dc-local-1".to_owned(),
+        access_key: "AKIAGATEWAY000000001".to_owned(),
+        secret: "a secret of the shop's own".to_owned(),
+        ca_bundle: None,
+    };
+    let event = json!({"version": "1", "userIdentity": {"type": "User", "principalId": "carol"}, "UID": "u", "eventSource": "shop.example",
+        "eventName": "CancelOrder", "eventTime": "2026-01-31T12:00:00", "recipientAccountId": "111122223333"});
+    let events = write("events", &json!([{"id": "one", "eventData": event.to_string()}]).to_string());
+    let answer = client.json(&[
+        "cloudtrail-data",
+        "put-audit-events",
+        "--channel-arn",
+        channel,
+        "--audit-events",
+        &format!("file://{events}"),
+    ]);
+    assert_eq!(answer["failed"], json!([]), "{answer}");
+    let id = answer["successful"][0]["eventID"].clone();
+    let record = wait::until("the event in a log file", Duration::from_secs(60), || {
+        edgetrail_tests::delivered::records(&deployment.trail())
+            .into_iter()
+            .map(|(_, record)| record)
+            .find(|record| record["eventID"] == id)
+    });
+    assert_eq!((&record["eventCategory"], &record["eventData"]), (&json!("ActivityAuditLog"), &event));
 }
 
 #[test]

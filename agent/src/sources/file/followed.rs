@@ -275,7 +275,7 @@ impl Followed {
 
     const fn line_bytes_max(&self) -> usize {
         match self.format {
-            Format::Events | Format::Syslog => EVENT_LINE_BYTES_MAX,
+            Format::Events | Format::Syslog | Format::Sudo => EVENT_LINE_BYTES_MAX,
             Format::CloudTrail | Format::Kubernetes => CLOUDTRAIL_LINE_BYTES_MAX,
             Format::Mapped(_) => crate::sources::lines::LINE_BYTES_MAX,
         }

@@ -32,7 +32,7 @@ use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation,
 pub struct Config {
     /// Files to follow; `*`, `?` and `[…]` match within one path component.
     pub paths: Vec<String>,
-    /// `events`, `cloudtrail`, `kubernetes`, `syslog`, or the name of a shipped mapping; `events` unless given.
+    /// `events`, `cloudtrail`, `kubernetes`, `syslog`, `sudo`, or the name of a shipped mapping; `events` unless given.
     pub format: Option<String>,
     /// A mapping: a shipped one's name, or the path of a file. Instead of `format`.
     pub mapping: Option<String>,
@@ -56,6 +56,8 @@ pub enum Format {
     Kubernetes,
     /// A line of syslog, as `auth.log`, `secure` and `messages` have them.
     Syslog,
+    /// An entry of sudo's own log, `log_format=json`.
+    Sudo,
     /// Fields that a mapping makes a record of.
     Mapped(Arc<Mapping>),
 }
@@ -96,6 +98,7 @@ impl Format {
     pub fn framing(&self) -> Framing {
         match self {
             Self::Mapped(mapping) if mapping.format == shape::Format::Postgresql => Framing::Quoted,
+            Self::Sudo => Framing::Members,
             _ => Framing::Lines,
         }
     }
@@ -109,6 +112,7 @@ impl Config {
             (None, Some("cloudtrail")) => Ok(Format::CloudTrail),
             (None, Some("kubernetes")) => Ok(Format::Kubernetes),
             (None, Some("syslog")) => Ok(Format::Syslog),
+            (None, Some("sudo")) => Ok(Format::Sudo),
             (Some(name), _) | (None, Some(name)) => Mapping::open(name, self.access.clone()).map(Format::Mapped),
         }
     }

@@ -60,7 +60,7 @@ impl Tail {
     /// From `offset` of a file that was not followed before.
     pub(super) fn begin(file: File, generation: u64, offset: u64, framing: Framing) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let head = Head::of(&file, offset)?;
+        let head = Head::of(&file, framing.settled(offset))?;
         let place = Place { device: metadata.dev(), inode: metadata.ino(), generation, offset, skipping: false, head };
         Ok(Self::resume(file, place, framing))
     }
@@ -115,7 +115,7 @@ impl Tail {
         let read = read?;
         self.take_lines(held, line_bytes_max, given);
         if !self.place.head.is_full() {
-            let longer = Head::of(&self.file, self.place.offset)?;
+            let longer = Head::of(&self.file, self.framing.settled(self.place.offset))?;
             // Truncated since, it is found out by the next reading: with the old head, not with one of what follows.
             if self.is_the_same(read_to)? {
                 self.place.head = longer;
@@ -271,6 +271,34 @@ mod tests {
         assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
         std::fs::write(file.path(), "another\nand more\n").unwrap();
         assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
+    }
+
+    /// As real sudo 1.9.13 writes it: each entry over the end of the one before.
+    #[test]
+    fn entries_of_sudos_log_are_whole_though_its_end_is_written_over() {
+        use std::io::{Seek, SeekFrom};
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0, Framing::Members).unwrap();
+        let entry = |n: u32| format!("\n    \"accept\": {{\n        \"t\": {{\n            \"n\": {n}\n        }}\n    }}\n}}\n");
+        file.write_all(format!("{{{}", entry(1)).as_bytes()).unwrap();
+        let mut all = read(&mut tail, 1000).0;
+        for n in 2..4 {
+            let place = tail.place.clone();
+            file.as_file_mut().seek(SeekFrom::End(-3)).unwrap();
+            file.write_all(format!(",{}", entry(n)).as_bytes()).unwrap();
+            if n == 3 {
+                // After a restart.
+                assert!(place.head.begins(file.as_file()));
+                tail = Tail::resume(file.reopen().unwrap(), place, Framing::Members);
+            }
+            let (given, reach) = read(&mut tail, 1000);
+            assert_ne!(reach, Reach::Truncated);
+            all.extend(given);
+        }
+        assert_eq!(all.len(), 3, "{all:?}");
+        for (n, entry) in (1..).zip(&all) {
+            assert!(entry.contains(&format!("\"n\": {n}\n")) && entry.matches("accept").count() == 1, "{entry}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Where a line ends: at its line feed, or only outside of quotes.
+//! Where an entry ends: at its line feed, only outside of quotes, or where an entry of sudo's log closes.
 //!
 //! PostgreSQL's csvlog writes line feeds within quotes. An entry begins outside of them, so its own beginning is enough to
 //! know; a quote that is never closed makes an entry too long, which is named and passed over.
+//!
+//! sudo's JSON log is one object, whose end sudo writes over with each further member. A member ends with the line that closes
+//! it; what was read of the object's end stands before the next member, as rubbish that its reader passes over.
 
 /// How lines are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,7 +13,15 @@ pub enum Framing {
     Lines,
     /// Line feeds within double quotes belong to the entry, unless it begins with a brace: JSON escapes them.
     Quoted,
+    /// Members of an object that is spread over lines, as sudo writes it.
+    Members,
 }
+
+/// How sudo closes a member: at the depth of one, whatever stands in texts has no line feeds.
+const MEMBER_END: &[u8] = b"    }";
+
+/// What sudo writes over with the next member: the object's end.
+const OBJECT_END_BYTES: u64 = b"\n}\n".len() as u64;
 
 impl Framing {
     /// Where entries end: the places of their line feeds. `bytes` begin with an entry, or with the rest of one that is
@@ -23,7 +34,7 @@ impl Framing {
                 within ^= self == Self::Quoted && !is_json;
                 return false;
             }
-            if within {
+            if within || self == Self::Members && !closes_member(bytes, *at) {
                 return false;
             }
             is_json = bytes.get(at + 1) == Some(&b'{');
@@ -31,10 +42,22 @@ impl Framing {
         })
     }
 
+    /// How much of what was read up to `offset` is never written over.
+    pub fn settled(self, offset: u64) -> u64 {
+        if self == Self::Members { offset.saturating_sub(OBJECT_END_BYTES) } else { offset }
+    }
+
     /// Whether what was read, up to a line feed, is a whole entry.
     pub fn is_whole(self, entry: &[u8]) -> bool {
         !entry.ends_with(b"\n") || self.ends(entry, false).last() == Some(entry.len() - 1)
     }
+}
+
+/// Whether the line that ends at `at` is the end of a member.
+fn closes_member(bytes: &[u8], at: usize) -> bool {
+    let before = bytes.get(..at).unwrap_or_default();
+    let line = memchr::memrchr(b'\n', before).map_or(before, |begin| before.get(begin + 1..).unwrap_or_default());
+    line.strip_suffix(b",").unwrap_or(line) == MEMBER_END
 }
 
 #[cfg(test)]

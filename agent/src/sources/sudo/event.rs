@@ -32,10 +32,10 @@ pub enum Kind {
 }
 
 /// Most keys and elements of lists that are kept: a command line may have more, which are counted.
-const LIST_MAX: usize = 1024;
+pub(super) const LIST_MAX: usize = 1024;
 
 /// Never kept: the environment is full of secrets and says nothing of the act.
-const ENVIRONMENT: &[&str] = &["submitenv", "runenv"];
+pub(super) const ENVIRONMENT: &[&str] = &["submitenv", "runenv"];
 
 impl Event {
     pub(super) fn accept(accept: Accept, remote: Option<IpAddr>) -> Self {

@@ -9,6 +9,8 @@ mod event;
 
 mod frame;
 
+pub mod log;
+
 mod message;
 
 mod owner;
