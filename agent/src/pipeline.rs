@@ -276,14 +276,16 @@ impl Pipeline {
             }
             self.shedding.begin(observation.source, unix_ns());
         }
-        self.shedding.keep_cursor(observation.cursor.take());
+        self.shedding.keep_cursor(observation.source, observation.cursor.take());
         if is_gap { self.take(observation, addition) } else { self.take_as(Fate::Shed, observation, addition) }
     }
 
     /// Says what was shed: on a timer while it goes on, and when it is `over`, with the cursor behind all of it.
     fn report_shed(&mut self, addition: &mut Addition, over: bool) -> Result<(), BufferError> {
-        let Some((gap, count)) = self.shedding.report(unix_ns(), over) else { return Ok(()) };
-        self.take_as(Fate::Own(Counted::Shed { count }), gap, addition)
+        for (gap, count) in self.shedding.report(unix_ns(), over) {
+            self.take_as(Fate::Own(Counted::Shed { count }), gap, addition)?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, released: Released<Rest>, addition: &mut Addition) -> Result<(), BufferError> {
@@ -299,7 +301,7 @@ impl Pipeline {
                     continue;
                 }
                 if rest.fate == Fate::Shed {
-                    self.shedding.count();
+                    self.shedding.count(source);
                     continue;
                 }
                 self.redactor.redact(&mut made);

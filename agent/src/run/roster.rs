@@ -96,13 +96,15 @@ impl Roster {
         for source in roster.enabled() {
             running.spawn(Arc::clone(&roster).keep(source, intake.clone(), stop.clone()));
         }
-        // The pipeline ends when the last intake is gone.
-        drop(intake);
         while let Some(ended) = running.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "a source's task ended by itself");
             }
         }
+        // An agent without a source goes on: its heartbeats and reports say that it lives and captures nothing.
+        stop.cancelled().await;
+        // The pipeline ends when the last intake is gone.
+        drop(intake);
     }
 
     /// One source, started again while that may help.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use edgetrail_tests::aws::Client;
 use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::port::free_port;
-use edgetrail_tests::process::{succeed, text, workspace};
+use edgetrail_tests::process::{Process, succeed, text, workspace};
 use edgetrail_tests::wait;
 use serde_json::{Value, json};
 
@@ -285,4 +285,23 @@ fn another_container_posts_with_its_token() {
     let data = &records[0]["additionalEventData"];
     assert_eq!(data["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(data["edgetrail"]["claimedUserIdentity"]["type"], "Root");
+}
+
+/// That nothing is captured is itself to be seen: the agent lives, says so, and why.
+#[test]
+fn an_agent_whose_sources_are_all_unavailable_stays_up_and_reports_them() {
+    let mut deployment = Deployment::with_one_agent();
+    deployment.kill_agent(0);
+    let folder = deployment.dir().join("agent-0/agent.d");
+    std::fs::create_dir_all(&folder).unwrap();
+    let settings = "[sources.api]\nenabled = false\n[sources.kubernetes]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"/nonexistent\"\nkey = \"/nonexistent\"\n";
+    std::fs::write(folder.join("zz.toml"), settings).unwrap();
+    let mut agent = Process::start("agent", deployment.agent_command(0).arg("run"), &deployment.dir().join("agent-0.log"));
+    let records = wait_for(&deployment, "ReportSource", 1);
+    assert_eq!(records[0]["requestParameters"]["source"], "kubernetes", "{records:#?}");
+    assert!(records[0]["requestParameters"]["reason"].as_str().unwrap().contains("/nonexistent"), "{records:#?}");
+    let status = deployment.status(0);
+    let kubernetes = status["sources"].as_array().unwrap().iter().find(|source| source["source"] == "kubernetes").unwrap();
+    assert_eq!(kubernetes["on"], false, "{status:#}");
+    assert!(agent.running(), "the agent ended: {}", agent.printed());
 }
