@@ -116,10 +116,10 @@ fn listening(what: &'static str, section: &str, listen: &[SocketAddr], ready: Re
 
 fn docker(config: &Config) -> Finding {
     let what = "source docker";
-    let sockets = &config.sources.docker.sockets;
-    if sockets.is_empty() {
-        return Finding { what, level: Level::Ok, text: "off: sources.docker.sockets is not given".to_owned() };
+    if config.sources.docker.is_off() {
+        return Finding { what, level: Level::Ok, text: "off: sources.docker.sockets and .containerd are not given".to_owned() };
     }
+    let sockets: Vec<_> = config.sources.docker.sockets.iter().chain(&config.sources.docker.containerd).collect();
     let refused = sockets.iter().find_map(|socket| Some((socket, docker::ready(socket).err()?)));
     match refused {
         None => Finding { what, level: Level::Ok, text: format!("follows {} engine(s)", sockets.len()) },

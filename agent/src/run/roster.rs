@@ -194,7 +194,7 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::Audit => (!sources.audit.enabled).then_some("turned off by sources.audit.enabled"),
         SourceName::Journal => (!sources.journal.enabled).then_some("turned off by sources.journal.enabled"),
         SourceName::File => sources.file.is_empty().then_some("no file is configured: add [[sources.file]] with paths"),
-        SourceName::Docker => sources.docker.sockets.is_empty().then_some("sources.docker.sockets is not given"),
+        SourceName::Docker => sources.docker.is_off().then_some("sources.docker.sockets and .containerd are not given"),
         SourceName::Vault => sources.vault.is_off().then_some("sources.vault.unix and .tcp are not given"),
         SourceName::Syslog => sources.syslog.is_off().then_some("no socket of sources.syslog is given"),
         SourceName::CloudTrail => sources.cloudtrail.is_empty().then_some("no [[sources.cloudtrail]] is given"),

@@ -1,4 +1,4 @@
-//! The events of a container engine: Docker, or Podman, whose API is the same.
+//! The events of a container engine: Docker, or Podman, whose API is the same; and of containerd ([`containerd`]).
 //!
 //! The stream has no acknowledgement; it is resumed by time (`since`). An engine keeps its last events only and forgets
 //! them when it restarts, so after each interruption what it replays must hold the last event that is known: if it does
@@ -6,7 +6,14 @@
 
 mod client;
 
+mod containerd;
+
+pub mod message;
+
 mod seen;
+
+#[cfg(test)]
+mod real;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::client::{Client, ClientError};
+use self::containerd::Containerd;
 use self::seen::Seen;
 use super::SourceError;
 use super::file::{Format, Line};
@@ -38,6 +46,8 @@ use crate::observation::{Cursor, GapCause, Intake, Loss, Observation, Payload, S
 pub struct Config {
     /// Sockets of engines, such as `/var/run/docker.sock` and `/run/podman/podman.sock`; off while empty.
     pub sockets: Vec<PathBuf>,
+    /// Sockets of containerd, such as `/run/containerd/containerd.sock`.
+    pub containerd: Vec<PathBuf>,
     /// Whether containers are asked what they were started with: privileges, mounts, command.
     pub inspect: bool,
 }
@@ -61,7 +71,13 @@ const REPLAYED_MAX: usize = 256;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sockets: Vec::new(), inspect: true }
+        Self { sockets: Vec::new(), containerd: Vec::new(), inspect: true }
+    }
+}
+
+impl Config {
+    pub const fn is_off(&self) -> bool {
+        self.sockets.is_empty() && self.containerd.is_empty()
     }
 }
 
@@ -77,6 +93,14 @@ pub async fn run(config: Config, cursors: Vec<Cursor>, intake: Intake, stop: Can
         let seen = Seen::restore(cursor.map(|cursor| cursor.value.as_slice()));
         let engine = Engine { socket, label, inspect: config.inspect, mapping, seen };
         following.spawn(engine.follow(intake.clone(), stop.clone()));
+    }
+    for socket in config.containerd {
+        let label: Arc<str> = socket.to_string_lossy().into();
+        let mapping = Mapping::open("containerd", AccessShape::default()).map_err(|error| unavailable(error.to_string()))?;
+        let cursor = cursors.iter().find(|cursor| cursor.key == *label);
+        let known = cursor.and_then(|cursor| std::str::from_utf8(&cursor.value).ok()?.parse().ok()).unwrap_or(0);
+        let containerd = Containerd { socket, label, inspect: config.inspect, mapping, known };
+        following.spawn(containerd.follow(intake.clone(), stop.clone()));
     }
     drop(intake);
     while following.join_next().await.is_some() {}

@@ -78,7 +78,7 @@ impl Engine {
 async fn gathered(socket: &Path, cursor: Option<Vec<u8>>, count: usize) -> (Vec<String>, Vec<u8>) {
     let (intake, mut outlet): (Intake, Outlet) = intake();
     let stop = CancellationToken::new();
-    let config = Config { sockets: vec![socket.to_owned()], inspect: true };
+    let config = Config { sockets: vec![socket.to_owned()], ..Config::default() };
     let key = socket.to_string_lossy().into_owned();
     let cursors = cursor.into_iter().map(|value| Cursor { key: key.clone(), value }).collect();
     let task = tokio::spawn(run(config, cursors, intake, stop.clone()));

@@ -91,6 +91,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("access", include_str!("../../../mappings/access.toml")),
     ("apache", include_str!("../../../mappings/apache.toml")),
     ("caddy", include_str!("../../../mappings/caddy.toml")),
+    ("containerd", include_str!("../../../mappings/containerd.toml")),
     ("docker", include_str!("../../../mappings/docker.toml")),
     ("envoy", include_str!("../../../mappings/envoy.toml")),
     ("gitea", include_str!("../../../mappings/gitea.toml")),
