@@ -53,7 +53,7 @@ fn read(place: &Place<'_>, mapping: &Mapping, text: &str) -> Result<Record, Stri
         Format::Syslog => Ok(syslog::record(place, mapping, text)),
         Format::Postgresql => postgresql::record(place, mapping, text),
         Format::Vault => {
-            let entry = vault::Entry::parse(text).ok_or("no entry of an audit device: it has no `type` and `request`")?;
+            let entry = vault::Entry::parse(text).ok_or_else(|| vault::refusal(text))?;
             Ok(vault::record(place, mapping, &entry))
         }
         Format::Access => {

@@ -66,6 +66,15 @@ pub(crate) enum Part {
     Whole,
 }
 
+/// Why a line is no entry.
+pub(super) fn refusal(line: &str) -> &'static str {
+    // Source: Vault's audit, `format=jsonx`: JSON as XML.
+    if line.contains("<json:object") {
+        return "JSONx is not read: set `format=json` on the audit device";
+    }
+    "no entry of an audit device: it has no `type` and `request`"
+}
+
 impl Entry {
     /// `None` where it is no entry. A prefix that the device was told to write goes before the object.
     pub(super) fn parse(line: &str) -> Option<Self> {

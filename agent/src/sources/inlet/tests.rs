@@ -55,6 +55,24 @@ async fn messages_come_over_udp_tcp_and_unix_sockets() {
     assert!(!stream.exists() && !datagram.exists());
 }
 
+#[test]
+fn an_entry_of_vaults_that_is_written_again_is_the_same_event_and_an_equal_message_of_syslog_another() {
+    let positions = |source: SourceName| {
+        let inlet = inlet(source, false);
+        let peer: Arc<str> = "unix".into();
+        let mut number = 0;
+        for text in ["{\"a\":1}", "{\"a\":2}", "{\"a\":1}"] {
+            inlet.offer(Frame::Whole(text.into()), &peer);
+        }
+        let taken = inlet.take(&Uuid::nil(), &mut number);
+        taken.into_iter().map(|observation| observation.position).collect::<Vec<_>>()
+    };
+    let vault = positions(SourceName::Vault);
+    assert!(vault[0] == vault[2] && vault[0] != vault[1], "{vault:?}");
+    let syslog = positions(SourceName::Syslog);
+    assert!(syslog[0] != syslog[2], "{syslog:?}");
+}
+
 /// The pipeline stands still; Vault must not.
 #[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
 #[tokio::test]
