@@ -43,6 +43,7 @@ use crate::clock::unix_ns;
 use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
+use crate::sources::lines::framing::joined;
 use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
 use crate::sources::sudo::log;
@@ -273,6 +274,9 @@ impl Normalizer {
 
     fn line(&mut self, observation: &Observation, line: &Line) -> Vec<Draft> {
         match &line.format {
+            Format::Mapped(mapping) if mapping.format != shape::Format::Postgresql && line.bytes.contains(&b'\n') => {
+                self.cut(observation, mapping, line)
+            }
             Format::Mapped(mapping) => self.mapped(observation, mapping, Some(&line.path), &line.bytes),
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
             Format::Kubernetes => self.kubernetes(observation, &line.bytes),
@@ -286,6 +290,19 @@ impl Normalizer {
                 }
             },
         }
+    }
+
+    /// Lines of a container that its runtime has cut and that were read together.
+    fn cut(&mut self, observation: &Observation, mapping: &Arc<Mapping>, line: &Line) -> Vec<Draft> {
+        let Observation { source, position, time, .. } = observation;
+        let of_line = |(index, bytes): (usize, Vec<u8>)| {
+            // The first has the entry's own position: as one that was not cut.
+            let position = if index == 0 { position.clone() } else { format!("{position}/{index}") };
+            let payload = Payload::Nothing;
+            let part = Observation { source: *source, position, time: *time, payload, cursor: None, answer: None };
+            self.mapped(&part, mapping, Some(&line.path), &bytes)
+        };
+        joined(&line.bytes).into_iter().enumerate().flat_map(of_line).collect()
     }
 
     /// A login that a program's message told: the kernel's session of it learns how the user proved who it is.

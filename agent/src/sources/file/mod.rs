@@ -99,6 +99,15 @@ impl Format {
         match self {
             Self::Mapped(mapping) if mapping.format == shape::Format::Postgresql => Framing::Quoted,
             Self::Sudo => Framing::Members,
+            // What containers write; audit devices, engines and syslog have no runtime around them.
+            Self::Mapped(mapping)
+                if matches!(
+                    mapping.format,
+                    shape::Format::Access | shape::Format::Json | shape::Format::Logfmt | shape::Format::Regex
+                ) =>
+            {
+                Framing::Cri
+            }
             _ => Framing::Lines,
         }
     }

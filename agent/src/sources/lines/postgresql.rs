@@ -1,4 +1,4 @@
-//! Entries of PostgreSQL's csvlog and jsonlog, and pgaudit's message in them.
+//! Entries of PostgreSQL's csvlog, jsonlog and plain log, and pgaudit's message in them.
 //!
 //! A csvlog entry may hold line feeds within its quotes: the reader of the file keeps such an entry whole.
 //! Source: PostgreSQL's manual, chapter "Error Reporting and Logging", for csvlog's columns; pgaudit's README, "Format".
@@ -50,7 +50,7 @@ const COLUMNS_MIN: usize = 14;
 impl Entry {
     /// Of a line of either format.
     pub fn parse(line: &str) -> Option<Self> {
-        if line.starts_with('{') { Self::json(line) } else { Self::csv(line) }
+        if line.starts_with('{') { Self::json(line) } else { Self::csv(line).or_else(|| Self::plain(line)) }
     }
 
     fn csv(line: &str) -> Option<Self> {
@@ -73,6 +73,39 @@ impl Entry {
             statement: column(19),
             application: column(22),
         })
+    }
+
+    /// `log_destination = stderr`, with a log_line_prefix that begins with `%m` or `%t` and `[%p]`, as PostgreSQL's default and the
+    /// distributions' do. Of what stands behind, `%q%u@%d` and `user=…,db=…,app=…,client=…` are understood.
+    fn plain(line: &str) -> Option<Self> {
+        let (prefix, severity, message) = split_plain(line)?;
+        let (time, rest) = prefix.split_once(" [")?;
+        let (process, rest) = rest.split_once(']')?;
+        let is_time = time.len() >= PLAIN_TIME_BYTES_MIN && time.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
+        let is_process = process.split('-').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_time || !is_process {
+            return None;
+        }
+        let mut entry = Self { time: time.to_owned(), severity: severity.to_owned(), ..Self::default() };
+        // A statement's further lines are indented with a tab.
+        entry.message = message.replace("\n\t", "\n");
+        entry.state = told_state(severity, message).map(str::to_owned);
+        for word in rest.split([' ', ',', ':']).filter(|word| !word.is_empty()) {
+            let text = |value: &str| Some(value.to_owned()).filter(|value| !value.is_empty() && value != "[unknown]");
+            match word.split_once('=') {
+                Some(("user", value)) => entry.user = text(value),
+                Some(("db" | "database", value)) => entry.database = text(value),
+                Some(("app" | "application", value)) => entry.application = text(value),
+                Some(("client" | "host", value)) => entry.remote = text(value),
+                Some(_) => {}
+                None => {
+                    if let Some((user, database)) = word.split_once('@') {
+                        (entry.user, entry.database) = (text(user), text(database));
+                    }
+                }
+            }
+        }
+        Some(entry)
     }
 
     fn json(line: &str) -> Option<Self> {
@@ -115,6 +148,60 @@ impl Entry {
             parameter: next().unwrap_or_default(),
             rows: next().and_then(|rows| rows.parse().ok()),
         })
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS ZONE`.
+const PLAIN_TIME_BYTES_MIN: usize = 21;
+
+/// What the plain log writes before a message. Source: PostgreSQL's manual, "Message Severity Levels", and what elog.c adds to them.
+const SEVERITIES: &[&str] = &[
+    "LOG",
+    "ERROR",
+    "FATAL",
+    "PANIC",
+    "WARNING",
+    "NOTICE",
+    "INFO",
+    "DEBUG",
+    "STATEMENT",
+    "DETAIL",
+    "HINT",
+    "CONTEXT",
+    "QUERY",
+    "LOCATION",
+    "DEBUG1",
+    "DEBUG2",
+    "DEBUG3",
+    "DEBUG4",
+    "DEBUG5",
+];
+
+/// The prefix, the severity and the message of a plain entry: the first severity decides, for a message may name others.
+fn split_plain(line: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    loop {
+        let at = from + line.get(from..)?.find(":  ")?;
+        let before = line.get(..at)?;
+        let (prefix, severity) = before.rsplit_once(' ').unwrap_or(("", before));
+        if SEVERITIES.contains(&severity) {
+            return Some((prefix, severity, line.get(at + 3..)?));
+        }
+        from = at + 3;
+    }
+}
+
+/// The SQLSTATE that a message of the server's means, in its own language: the plain log does not write it.
+fn told_state(severity: &str, message: &str) -> Option<&'static str> {
+    let is_refused = message.contains("authentication failed for user")
+        || message.starts_with("no pg_hba.conf entry")
+        || message.starts_with("pg_hba.conf rejects")
+        || (message.starts_with("role \"") && message.ends_with("does not exist"))
+        || message.ends_with("is not permitted to log in");
+    match severity {
+        "FATAL" if is_refused => Some("28000"),
+        "ERROR" if message.starts_with("permission denied for") || message.starts_with("must be owner of") => Some("42501"),
+        _ => None,
     }
 }
 
@@ -186,6 +273,26 @@ mod tests {
         assert_eq!(entry.audit().unwrap().statement, "select 1, 'a\"b'");
         assert_eq!(Entry::parse("LOG:  database system is ready"), None);
         assert_eq!(Entry::parse("{}"), None);
+    }
+
+    #[test]
+    fn plain_entries_of_the_usual_prefixes_are_read() {
+        let audit = "2024-03-01 10:00:00.123 UTC [4242] alice@app LOG:  AUDIT: SESSION,1,1,DDL,CREATE TABLE,TABLE,public.account,\"create table account\n\t(id int);\",<not logged>";
+        let entry = Entry::parse(audit).unwrap();
+        assert_eq!((entry.user.as_deref(), entry.database.as_deref()), (Some("alice"), Some("app")));
+        assert_eq!((entry.severity.as_str(), entry.time.as_str()), ("LOG", "2024-03-01 10:00:00.123 UTC"));
+        assert_eq!(entry.audit().unwrap().statement, "create table account\n(id int);");
+        let refused = "2024-03-01 10:00:00 UTC [77-1] user=mallory,db=app,app=[unknown],client=192.0.2.7 FATAL:  password authentication failed for user \"mallory\"";
+        let entry = Entry::parse(refused).unwrap();
+        assert_eq!(
+            (entry.user.as_deref(), entry.remote.as_deref(), entry.application),
+            (Some("mallory"), Some("192.0.2.7"), None)
+        );
+        assert_eq!(entry.state.as_deref(), Some("28000"));
+        assert!(entry.severity == "FATAL" && entry.message.starts_with("password authentication failed"));
+        for other in ["", "LOG:  x", "\tselect 1", "2024-03-01 [x] LOG:  y", "2024-03-01 10:00:00 UTC [4] nothing"] {
+            assert_eq!(Entry::parse(other), None, "{other}");
+        }
     }
 
     proptest! {
