@@ -108,7 +108,7 @@ fn outcome(record: &mut Record, kind: &Kind) {
 }
 
 /// The program with its arguments, as sudo logs it: the path that it found, then what was typed behind it.
-fn command(info: &BTreeMap<String, Value>) -> String {
+pub(super) fn command(info: &BTreeMap<String, Value>) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let words = info.get("runargv").or_else(|| info.get("submitargv")).and_then(Value::as_array);
     let program = info.get("command").map(text).filter(|program| !program.is_empty());

@@ -70,6 +70,13 @@ impl Time {
     }
 }
 
+impl Entry {
+    /// What it says by itself.
+    pub fn into_event(self) -> Event {
+        self.event
+    }
+}
+
 /// The entry of these bytes. None where there is only what stands around entries; an error says what is wrong.
 pub fn entry(bytes: &[u8]) -> Result<Option<Entry>, String> {
     let text = utf8(bytes).map_err(|error| error.to_string())?;

@@ -139,6 +139,17 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "pam_unix(sudo:auth): authentication failure; logname=bob uid=4001 euid=0 tty=/dev/pts/12 ruser=bob rhost=  user=bob",
         "Authenticate bob - refused",
     ),
+    // As sudo 1.9.13 wrote it, shortened.
+    (
+        "sudo",
+        r#"@cee:{"sudo":{"accept":{"uuid":"80c3","submit_time":{"seconds":1795500935,"nanoseconds":894891583},"submituser":"alice","command":"/bin/echo","runuser":"root","submitcwd":"/tmp","runuid":0,"runargv":["echo","hi"],"runenv":["X=y"]}}}"#,
+        "RunCommand alice>root /bin/echo hi done",
+    ),
+    (
+        "sudo",
+        r#"@cee:{"sudo":{"reject":{"reason":"command not allowed","submituser":"bob","command":"/bin/sh","runuser":"root","runargv":["sh"]}}}"#,
+        "RunCommand bob>root /bin/sh refused",
+    ),
     ("sudo", "pam_tally2(sudo:auth): user bob (4001) tally 6, deny 5", "Authenticate bob - refused"),
     (
         "login",

@@ -2,10 +2,25 @@
 //!
 //! Sources: sudo's eventlog.c, util-linux's and shadow's su.c, doas.c, polkit's pkexec.c and polkitbackendinteractiveauthority.c.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::{Said, Statement, between, word_after};
+use crate::normalize::sudo::command;
+use crate::sources::sudo::{Kind, log};
+
+/// sudo's message with `log_format=json`, behind `@cee:`.
+#[derive(Deserialize)]
+struct Cee<'a> {
+    #[serde(borrow)]
+    sudo: &'a RawValue,
+}
 
 /// `alice : [why ;] TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id`. A user's name holds no ` : `.
 pub(super) fn sudo(message: &str) -> Option<Statement> {
+    if let Some(json) = message.strip_prefix("@cee:") {
+        return sudo_json(json);
+    }
     let (user, rest) = message.split_once(" : ")?;
     let (fields, command) = rest.split_once("COMMAND=").unwrap_or((rest, ""));
     let mut refusal = None;
@@ -26,6 +41,21 @@ pub(super) fn sudo(message: &str) -> Option<Statement> {
     }
     let (user, command) = (user.trim().to_owned(), command.to_owned());
     Some(Statement::of(Said::Command { user, target, tty, cwd, command, refusal }))
+}
+
+/// `{"sudo":{"accept":{…}}}`: an entry of sudo's log. Of a command's end it names nobody.
+fn sudo_json(json: &str) -> Option<Statement> {
+    let Cee { sudo } = serde_json::from_str(json.trim()).ok()?;
+    let entry = sudo.get().strip_prefix('{')?.strip_suffix('}')?;
+    let event = log::entry(entry.as_bytes()).ok()??.into_event();
+    let refusal = match &event.kind {
+        Kind::Accept => None,
+        Kind::Reject { reason } => Some(reason.clone()),
+        Kind::Alert { .. } | Kind::Exit { .. } => return None,
+    };
+    let text = |key: &str| event.text(key).unwrap_or_default();
+    let (user, target, tty, cwd) = (text("submituser"), text("runuser"), text("ttyname"), text("submitcwd"));
+    Some(Statement::of(Said::Command { user, target, tty, cwd, command: command(&event.info), refusal }))
 }
 
 /// `(to root) alice on pts/0`, `FAILED SU (to root) alice on pts/0`; shadow's `Successful su for root by alice`,
