@@ -32,6 +32,7 @@ use crate::pipeline::{Pipeline, tap};
 use crate::redact::Redactor;
 use crate::report::Reporter;
 use crate::select::Selection;
+use crate::sources::docker::Images;
 use roster::Roster;
 
 /// Why the agent can't start, or ended by itself.
@@ -86,10 +87,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let stages = buffer.cursors(SourceName::Kubernetes)?.into_iter().find(|cursor| cursor.key == kubernetes::STAGES_KEY);
     let requests = buffer.cursors(SourceName::Vault)?.into_iter().find(|cursor| cursor.key == vault::CURSOR_KEY);
     let cluster = config.sources.kubernetes.cluster.clone();
-    let normalizer = Normalizer::new(host.clone(), audit::Decoder::restore(sessions.as_ref()).of_this_host(), Names::default())
+    let images = Images::default();
+    let decoder = audit::Decoder::restore(sessions.as_ref()).of_this_host(images.clone());
+    let normalizer = Normalizer::new(host.clone(), decoder, Names::default())
         .with_kubernetes(kubernetes::Decoder::restore(cluster, stages.as_ref()))
         .with_requests(vault::Requests::restore(requests.as_ref()));
-    let roster = Roster::new(&config, binding, buffer.clone(), reporter);
+    let roster = Roster::new(&config, binding, images, buffer.clone(), reporter);
     let pipeline = Pipeline::new(
         normalizer,
         roster.enabled(),

@@ -21,6 +21,7 @@ use crate::sources::SourceError;
 use crate::sources::api::ApiSource;
 use crate::sources::audit;
 use crate::sources::audit::rules::Keeper;
+use crate::sources::docker::Images;
 use crate::sources::file::FileSource;
 use crate::sources::journal::JournalSource;
 use crate::sources::kubernetes::KubernetesSource;
@@ -38,6 +39,7 @@ pub(super) struct Roster {
     state_dir: std::path::PathBuf,
     /// What the agent's records may be of.
     binding: Binding,
+    images: Images,
     buffer: Buffer,
     reporter: Reporter,
     states: States,
@@ -65,11 +67,12 @@ impl States {
 }
 
 impl Roster {
-    pub(super) fn new(config: &Config, binding: Binding, buffer: Buffer, reporter: Reporter) -> Self {
+    pub(super) fn new(config: &Config, binding: Binding, images: Images, buffer: Buffer, reporter: Reporter) -> Self {
         let roster = Self {
             sources: config.sources.clone(),
             state_dir: config.state_dir.clone(),
             binding,
+            images,
             buffer,
             reporter,
             states: States::default(),
@@ -167,7 +170,7 @@ impl Roster {
             SourceName::Kubernetes => KubernetesSource::open(&self.sources.kubernetes).await?.run(intake.prompt(), stop).await,
             SourceName::Sudo => SudoSource::open(&self.sources.sudo).await?.run(intake.prompt(), stop).await,
             SourceName::Otlp => OtlpSource::open(&self.sources.otlp).await?.run(intake.prompt(), stop).await,
-            SourceName::Docker => docker::run(self.sources.docker.clone(), cursors, intake, stop).await,
+            SourceName::Docker => docker::run(self.sources.docker.clone(), cursors, self.images.clone(), intake, stop).await,
             SourceName::Vault => vault::run(&self.sources.vault, intake.prompt(), stop).await,
             SourceName::Syslog => syslog::run(&self.sources.syslog, intake.prompt(), stop).await,
             SourceName::CloudTrail => cloudtrail::run_all(self.sources.cloudtrail.clone(), cursors, intake, stop).await,

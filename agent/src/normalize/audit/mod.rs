@@ -44,6 +44,7 @@ use super::names::Names;
 use super::{Draft, Host};
 use crate::observation::Cursor;
 use crate::sources::audit::{Event, RecordType, kinds};
+use crate::sources::docker::Images;
 use account::Changes;
 use attempts::Attempts;
 use deed::{Deed, Failure, Kind};
@@ -87,10 +88,10 @@ impl Decoder {
         Self { boot, sessions, ..Self::default() }
     }
 
-    /// Of the host that this runs on: its processes can be looked at.
+    /// Of the host that this runs on: its processes can be looked at; `images` are those of its containers.
     #[must_use]
-    pub fn of_this_host(self) -> Self {
-        Self { processes: Processes::of_host("/proc".into()), ..self }
+    pub fn of_this_host(self, images: Images) -> Self {
+        Self { processes: Processes::of_host("/proc".into(), images), ..self }
     }
 
     /// A program's own message told how somebody logged in: for the session, whichever of the two is heard of first.

@@ -9,12 +9,16 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::sources::docker::Images;
+
 /// What is known of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// `ssh.service`.
     pub unit: Option<String>,
     pub container: Option<String>,
+    /// What the container was made of, where its engine is followed.
+    pub image: Option<String>,
     /// Parent first.
     pub ancestors: Vec<Ancestor>,
 }
@@ -29,6 +33,7 @@ pub struct Ancestor {
 pub struct Processes {
     /// None where events are not this host's.
     proc: Option<PathBuf>,
+    images: Images,
     known: HashMap<u32, Known>,
 }
 
@@ -54,8 +59,8 @@ const FILE_BYTES_MAX: u64 = 4096;
 
 impl Processes {
     /// Of the host that this runs on.
-    pub fn of_host(proc: PathBuf) -> Self {
-        Self { proc: Some(proc), known: HashMap::new() }
+    pub fn of_host(proc: PathBuf, images: Images) -> Self {
+        Self { proc: Some(proc), images, known: HashMap::new() }
     }
 
     /// Where a process stands; `parent` is what the event says of it. None where nothing is known.
@@ -65,7 +70,8 @@ impl Processes {
             now.saturating_sub(known.since) <= KNOWN_FOR && (parent.is_none() || known.parent.is_none() || known.parent == parent)
         });
         if !is_known {
-            let found = look(&proc, pid, parent);
+            let mut found = look(&proc, pid, parent);
+            found.image = found.container.as_deref().and_then(|container| self.images.of(container));
             if self.known.len() >= KNOWN_MAX {
                 self.known.clear();
             }
@@ -83,6 +89,9 @@ impl Place {
         }
         if let Some(container) = &self.container {
             members.insert("container".to_owned(), container.clone().into());
+        }
+        if let Some(image) = &self.image {
+            members.insert("image".to_owned(), image.clone().into());
         }
         if !self.ancestors.is_empty() {
             let list = self.ancestors.iter().map(|ancestor| json!({"pid": ancestor.pid, "program": ancestor.program}));
@@ -124,7 +133,7 @@ fn of_cgroup(text: &str) -> Place {
     let path = paths.max_by_key(|path| path.len()).unwrap_or_default();
     let is_unit = |part: &&str| [".service", ".scope", ".mount", ".socket", ".swap"].iter().any(|end| part.ends_with(end));
     let unit = path.split('/').rfind(is_unit).map(str::to_owned);
-    Place { unit, container: path.split('/').rev().find_map(container), ancestors: Vec::new() }
+    Place { unit, container: path.split('/').rev().find_map(container), ..Place::default() }
 }
 
 /// `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID.scope`, `/docker/ID`, `crio-ID`: 64 hex digits;
@@ -173,7 +182,11 @@ mod tests {
         process(1, 0, "systemd", "/init.scope");
         process(50, 1, "sshd", "/system.slice/ssh.service");
         process(60, 50, "bash", "/user.slice/session-5.scope");
-        let mut processes = Processes::of_host(proc.path().to_owned());
+        let (id, images) = ("c".repeat(64), Images::default());
+        process(80, 50, "sh", &format!("/system.slice/docker-{id}.scope"));
+        images.learn(&id, "nginx:1");
+        let mut processes = Processes::of_host(proc.path().to_owned(), images);
+        assert_eq!(processes.place(80, None, 100).unwrap().image.as_deref(), Some("nginx:1"));
         let place = processes.place(60, None, 100).unwrap().clone();
         assert_eq!(place.unit.as_deref(), Some("session-5.scope"));
         assert_eq!(place.ancestors.iter().map(|it| &*it.program).collect::<Vec<_>>(), ["sshd", "systemd"]);

@@ -45,6 +45,9 @@ const INSPECT_WAIT: Duration = Duration::from_secs(2);
 /// Largest description of a container, bytes.
 const INSPECT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Largest list of containers, bytes: some thousand.
+const LIST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
         Self { socket: socket.to_owned() }
@@ -67,6 +70,24 @@ impl Client {
             let body = Limited::new(response.into_body(), INSPECT_BYTES_MAX).collect().await;
             let bytes = body.map_err(|error| ClientError::Http(error.to_string()))?.to_bytes();
             serde_json::from_slice(&bytes).map_err(|error| ClientError::Http(error.to_string()))
+        };
+        tokio::time::timeout(INSPECT_WAIT, asked).await.unwrap_or_else(|_| Err(ClientError::Http("no answer in time".to_owned())))
+    }
+
+    /// The containers that are there, with their images.
+    pub(super) async fn containers(&self) -> Result<Vec<(String, String)>, ClientError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Listed {
+            id: String,
+            image: String,
+        }
+        let asked = async {
+            let (response, _connection) = self.get("/containers/json?all=1").await?;
+            let body = Limited::new(response.into_body(), LIST_BYTES_MAX).collect().await;
+            let bytes = body.map_err(|error| ClientError::Http(error.to_string()))?.to_bytes();
+            let listed: Vec<Listed> = serde_json::from_slice(&bytes).map_err(|error| ClientError::Http(error.to_string()))?;
+            Ok(listed.into_iter().map(|Listed { id, image }| (id, image)).collect())
         };
         tokio::time::timeout(INSPECT_WAIT, asked).await.unwrap_or_else(|_| Err(ClientError::Http("no answer in time".to_owned())))
     }

@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::client::ClientError;
-use super::message::{ContainerRequest, ContainerResponse, Envelope};
-use super::{Ended, RETRY_MAX, RETRY_MIN};
+use super::message::{ContainerRequest, ContainerResponse, ContainersResponse, Envelope, NamespacesResponse};
+use super::{Ended, Images, RETRY_MAX, RETRY_MIN};
 use crate::clock::unix_ns;
 use crate::observation::{Cursor, GapCause, Intake, Loss, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::{Format, Line};
@@ -36,6 +36,7 @@ pub(super) struct Containerd {
     pub(super) label: Arc<str>,
     pub(super) inspect: bool,
     pub(super) mapping: Arc<Mapping>,
+    pub(super) images: Images,
     /// Until when everything is known, Unix nanoseconds; 0: nothing is yet.
     pub(super) known: u64,
 }
@@ -48,10 +49,12 @@ struct Connection {
 
 const SUBSCRIBE: &str = "/containerd.services.events.v1.Events/Subscribe";
 const VERSION: &str = "/containerd.services.version.v1.Version/Version";
+const LIST_NAMESPACES: &str = "/containerd.services.namespaces.v1.Namespaces/List";
+const LIST_CONTAINERS: &str = "/containerd.services.containers.v1.Containers/List";
 const GET_CONTAINER: &str = "/containerd.services.containers.v1.Containers/Get";
 
-/// Largest message that is read, bytes. Source: containerd's own limit, 16 MiB; events have some hundred bytes.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest message that is read, bytes. Source: containerd's own limit.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A gRPC message's frame: whether it is compressed, and its length.
 const FRAME_BYTES: usize = 5;
@@ -123,6 +126,8 @@ impl Containerd {
             }
         };
         self.send(intake, Uuid::new_v4().to_string(), now, payload).await?;
+        // Containers that were there before: their images are worth knowing, not worth waiting for.
+        drop(tokio::time::timeout(INSPECT_WAIT, connection.learn(&self.images)).await);
         let mut events = match answered {
             Some(answer) => answer,
             None => asked.await?,
@@ -149,6 +154,8 @@ impl Containerd {
         let time = Some(envelope.time()).filter(|time| *time > 0).unwrap_or_else(unix_ns);
         self.known = self.known.max(time);
         let mut event = envelope.event();
+        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+        self.images.learn(text("object"), text("image"));
         let is_begun = matches!(envelope.topic.as_str(), "/containers/create" | "/tasks/start");
         if let (true, Some(id)) = (self.inspect && is_begun, event.get("object").and_then(Value::as_str)) {
             let asked = connection.container(&envelope.namespace, id);
@@ -213,13 +220,30 @@ impl Connection {
     /// What a container is to run; nothing where it can't be asked any more.
     async fn container(&self, namespace: &str, id: &str) -> Option<Value> {
         let request = ContainerRequest { id: id.to_owned() }.encode_to_vec();
-        let mut body = self.ask(GET_CONTAINER, Some(namespace), &request).await.ok()?.into_body();
+        self.tell::<ContainerResponse>(GET_CONTAINER, Some(namespace), &request).await?.details()
+    }
+
+    /// The images of all containers of all namespaces.
+    async fn learn(&self, images: &Images) -> Option<()> {
+        let namespaces = self.tell::<NamespacesResponse>(LIST_NAMESPACES, None, &[]).await?;
+        for namespace in namespaces.names() {
+            let Some(containers) = self.tell::<ContainersResponse>(LIST_CONTAINERS, Some(namespace), &[]).await else { continue };
+            for (id, image) in containers.images() {
+                images.learn(id, image);
+            }
+        }
+        Some(())
+    }
+
+    /// The one message of an answer.
+    async fn tell<M: prost::Message + Default>(&self, path: &str, namespace: Option<&str>, request: &[u8]) -> Option<M> {
+        let mut body = self.ask(path, namespace, request).await.ok()?.into_body();
         let mut buffer = BytesMut::new();
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
             buffer.extend_from_slice(&data);
             if let Some(message) = message(&mut buffer).ok()? {
-                return ContainerResponse::decode(message).ok()?.details();
+                return M::decode(message).ok();
             }
         }
         None

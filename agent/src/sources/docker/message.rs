@@ -57,10 +57,45 @@ pub(super) struct ContainerResponse {
 /// `Container`, as far as it says what runs.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Container {
+    #[prost(string, tag = "1")]
+    id: String,
     #[prost(string, tag = "3")]
     image: String,
     #[prost(message, optional, tag = "5")]
     spec: Option<Any>,
+}
+
+/// `ListContainersResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ContainersResponse {
+    #[prost(message, repeated, tag = "1")]
+    containers: Vec<Container>,
+}
+
+/// `ListNamespacesResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NamespacesResponse {
+    #[prost(message, repeated, tag = "1")]
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Namespace {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+impl ContainersResponse {
+    /// `(container, image)`
+    pub(super) fn images(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.containers.iter().map(|container| (container.id.as_str(), container.image.as_str()))
+    }
+}
+
+impl NamespacesResponse {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.iter().map(|namespace| namespace.name.as_str())
+    }
 }
 
 /// What is read of one type of event: `(field, name)`.

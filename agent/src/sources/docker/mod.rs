@@ -8,6 +8,8 @@ mod client;
 
 mod containerd;
 
+mod images;
+
 pub mod message;
 
 mod seen;
@@ -31,6 +33,7 @@ use uuid::Uuid;
 
 use self::client::{Client, ClientError};
 use self::containerd::Containerd;
+pub use self::images::Images;
 use self::seen::Seen;
 use super::SourceError;
 use super::file::{Format, Line};
@@ -60,6 +63,7 @@ struct Engine {
     inspect: bool,
     mapping: Arc<Mapping>,
     seen: Seen,
+    images: Images,
 }
 
 /// Between two attempts to reach an engine: first and last.
@@ -81,8 +85,14 @@ impl Config {
     }
 }
 
-/// Follows every engine until told to stop. `cursors` are this source's.
-pub async fn run(config: Config, cursors: Vec<Cursor>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+/// Follows every engine until told to stop. `cursors` are this source's; `images` learns what containers are made of.
+pub async fn run(
+    config: Config,
+    cursors: Vec<Cursor>,
+    images: Images,
+    intake: Intake,
+    stop: CancellationToken,
+) -> Result<(), SourceError> {
     let unavailable = |why: String| SourceError::Unavailable { source_name: SourceName::Docker, why };
     let mut following = JoinSet::new();
     for socket in config.sockets {
@@ -91,7 +101,7 @@ pub async fn run(config: Config, cursors: Vec<Cursor>, intake: Intake, stop: Can
         let mapping = Mapping::open(name, AccessShape::default()).map_err(|error| unavailable(error.to_string()))?;
         let cursor = cursors.iter().find(|cursor| cursor.key == *label);
         let seen = Seen::restore(cursor.map(|cursor| cursor.value.as_slice()));
-        let engine = Engine { socket, label, inspect: config.inspect, mapping, seen };
+        let engine = Engine { socket, label, inspect: config.inspect, mapping, seen, images: images.clone() };
         following.spawn(engine.follow(intake.clone(), stop.clone()));
     }
     for socket in config.containerd {
@@ -99,7 +109,7 @@ pub async fn run(config: Config, cursors: Vec<Cursor>, intake: Intake, stop: Can
         let mapping = Mapping::open("containerd", AccessShape::default()).map_err(|error| unavailable(error.to_string()))?;
         let cursor = cursors.iter().find(|cursor| cursor.key == *label);
         let known = cursor.and_then(|cursor| std::str::from_utf8(&cursor.value).ok()?.parse().ok()).unwrap_or(0);
-        let containerd = Containerd { socket, label, inspect: config.inspect, mapping, known };
+        let containerd = Containerd { socket, label, inspect: config.inspect, mapping, known, images: images.clone() };
         following.spawn(containerd.follow(intake.clone(), stop.clone()));
     }
     drop(intake);
@@ -142,6 +152,10 @@ impl Engine {
             self.send(intake, vec![self.observation(String::new(), now, Payload::Nothing)]).await?;
         } else {
             self.replay(&client, now, intake).await?;
+        }
+        // Containers that were there before: their images are worth knowing, not worth waiting for.
+        for (id, image) in client.containers().await.unwrap_or_default() {
+            self.images.learn(&id, &image);
         }
         let mut stream = client.events(self.seen.since(), None).await?;
         *pause = RETRY_MIN;
@@ -195,6 +209,9 @@ impl Engine {
             };
             let time = time_of(&event).unwrap_or_else(unix_ns);
             let Some(position) = self.seen.take(&line, time) else { continue };
+            if let (Some(id), Some(image)) = of_container(&event) {
+                self.images.learn(id, image);
+            }
             let details = if self.inspect { inspected(&event, client).await } else { None };
             let bytes = match details {
                 Some(details) => {
@@ -231,6 +248,16 @@ impl From<ClientError> for Ended {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
     }
+}
+
+/// The container that an event is of, and its image.
+fn of_container(event: &Map<String, Value>) -> (Option<&str>, Option<&str>) {
+    if event.get("Type").and_then(Value::as_str) != Some("container") {
+        return (None, None);
+    }
+    let actor = event.get("Actor");
+    let image = actor.and_then(|actor| actor.pointer("/Attributes/image")).and_then(Value::as_str);
+    (actor.and_then(|actor| actor.get("ID")).and_then(Value::as_str), image)
 }
 
 fn time_of(event: &Map<String, Value>) -> Option<u64> {

@@ -101,7 +101,7 @@ async fn real_containerds_events_are_recorded_and_an_interruption_is_a_gap() {
     let (intake_of_first, mut outlet) = intake();
     let stop = CancellationToken::new();
     let mut cursors = Vec::new();
-    let first = tokio::spawn(run(config.clone(), Vec::new(), intake_of_first, stop.clone()));
+    let first = tokio::spawn(run(config.clone(), Vec::new(), Images::default(), intake_of_first, stop.clone()));
     // Subscribed: the first thing that is sent says from when on.
     let group = tokio::time::timeout(PATIENCE, outlet.recv()).await.unwrap().unwrap();
     assert!(matches!(group[0].payload, Payload::Nothing), "the first start is no interruption");
@@ -140,7 +140,7 @@ async fn real_containerds_events_are_recorded_and_an_interruption_is_a_gap() {
     daemon.ctr(&["containers", "create", "--rootfs", &rootfs, "web2", "/bin/serve"]);
     let (intake, mut outlet) = intake();
     let stop = CancellationToken::new();
-    let second = tokio::spawn(run(config, cursors.clone(), intake, stop.clone()));
+    let second = tokio::spawn(run(config, cursors.clone(), Images::default(), intake, stop.clone()));
     let records = records_until(&mut outlet, &mut cursors, "ReportGap").await;
     assert_eq!(records.len(), 1, "{records:#?}");
     assert_eq!(records[0]["requestParameters"]["count"], Value::Null);

@@ -51,6 +51,12 @@ impl Engine {
             let _sent = stream.write_all(answer.as_bytes()).await;
             return;
         }
+        if head.contains("/containers/json?all=1") {
+            let body = json!([{"Id": "c0", "Image": "redis:7"}]).to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _sent = stream.write_all(answer.as_bytes()).await;
+            return;
+        }
         let since =
             head.split("since=").nth(1).unwrap().split(['&', ' ']).next().unwrap().replace('.', "").parse::<u64>().unwrap();
         let is_bounded = head.contains("until=");
@@ -81,7 +87,7 @@ async fn gathered(socket: &Path, cursor: Option<Vec<u8>>, count: usize) -> (Vec<
     let config = Config { sockets: vec![socket.to_owned()], ..Config::default() };
     let key = socket.to_string_lossy().into_owned();
     let cursors = cursor.into_iter().map(|value| Cursor { key: key.clone(), value }).collect();
-    let task = tokio::spawn(run(config, cursors, intake, stop.clone()));
+    let task = tokio::spawn(run(config, cursors, Images::default(), intake, stop.clone()));
     let (mut texts, mut last) = (Vec::new(), Vec::new());
     while texts.len() < count {
         let group = tokio::time::timeout(PATIENCE, outlet.recv()).await.unwrap_or_else(|_| panic!("only {texts:?}")).unwrap();
@@ -134,4 +140,12 @@ fn a_replay_of_what_is_known_has_the_same_positions() {
     assert!(seen.is_last(b"{}") && Seen::restore(Some(&seen.encode())).is_last(b"{}"));
     assert_eq!(Seen::restore(None).take(b"{}", 9), Some(position));
     assert!(Seen::restore(Some(b"broken")).is_new());
+}
+
+#[tokio::test]
+async fn containers_that_were_there_before_are_known_with_their_images() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("d.sock");
+    let _engine = Engine::default().listen(&socket);
+    assert_eq!(Client::new(&socket).containers().await.unwrap(), [("c0".to_owned(), "redis:7".to_owned())]);
 }
