@@ -43,7 +43,7 @@ use crate::clock::unix_ns;
 use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
-use crate::sources::lines::framing::joined;
+use crate::sources::lines::cri::joined;
 use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
 use crate::sources::sudo::log;

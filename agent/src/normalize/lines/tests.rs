@@ -246,3 +246,30 @@ fn no_line_names_edgetrail_as_its_source() {
     let record = made("json", r#"{"service":"agent.edgetrail","event":"ReportGap"}"#);
     assert_ne!(record.event_source, "agent.edgetrail");
 }
+
+#[test]
+fn a_line_that_a_runtime_cut_makes_one_record_and_what_stood_between_its_own() {
+    use crate::normalize::{Made, Normalizer, audit, names::Names};
+    use crate::observation::{Observation, Payload};
+    use crate::sources::file::{Format as FileFormat, Line};
+    let mapping = Mapping::open("json", AccessShape::default()).unwrap();
+    let bytes = b"2023-11-14T22:13:20Z stdout P {\"event\":\"invoice.paid\",\n2023-11-14T22:13:20Z stderr F {\"event\":\"disk.full\"}\n2023-11-14T22:13:20Z stdout F \"invoice\":\"I-7\"}";
+    let line =
+        Line { bytes: bytes.to_vec().into(), format: FileFormat::Mapped(mapping), path: "/var/log/containers/x.log".into() };
+    let observation = Observation {
+        source: SourceName::File,
+        position: "1.1.1:0".to_owned(),
+        time: NOW,
+        payload: Payload::Line(line),
+        cursor: None,
+        answer: None,
+    };
+    let drafts = Normalizer::new(Host::for_tests(), audit::Decoder::default(), Names::default()).normalize(&observation);
+    let names = drafts.iter().map(|draft| match &draft.record {
+        Made::Record(record) => (record.event_name.clone(), record.event_id),
+        other => panic!("not made here: {other:?}"),
+    });
+    let (names, ids): (Vec<String>, Vec<Uuid>) = names.unzip();
+    assert_eq!(names, ["DiskFull", "InvoicePaid"]);
+    assert_ne!(ids[0], ids[1]);
+}

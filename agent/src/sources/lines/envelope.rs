@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::cri::Part;
 use super::{syslog, time};
 
 /// A line without what was around it.
@@ -55,12 +56,9 @@ impl<'a> Peeled<'a> {
 
     /// `2025-12-31T17:37:40.493035218+01:00 stdout F …`.
     fn cri(line: &'a str, now: u64) -> Option<Self> {
-        let mut parts = line.splitn(4, ' ');
-        let (at, stream, tag, rest) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        if !matches!(stream, "stdout" | "stderr") || !matches!(tag.split(':').next(), Some("F" | "P")) {
-            return None;
-        }
-        Some(Self { line: Cow::Borrowed(rest), time: Some(time::of_text(at, now)?), ..Self::default() })
+        let Part { time: at, text, .. } = Part::of(line.as_bytes())?;
+        let (at, text) = (std::str::from_utf8(at).ok()?, std::str::from_utf8(text).ok()?);
+        Some(Self { line: Cow::Borrowed(text), time: Some(time::of_text(at, now)?), ..Self::default() })
     }
 
     /// Only a header whose time and program are there: a log's own beginning may look like a part of one.

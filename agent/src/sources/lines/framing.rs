@@ -7,6 +7,8 @@
 //! sudo's JSON log is one object, whose end sudo writes over with each further member. A member ends with the line that closes
 //! it; what was read of the object's end stands before the next member, as rubbish that its reader passes over.
 
+use super::cri::Streams;
+
 /// How lines are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
@@ -31,14 +33,14 @@ impl Framing {
     /// skipped: whether that still was within quotes is not to be known, so it ends with its line.
     pub fn ends(self, bytes: &[u8], skipping: bool) -> impl Iterator<Item = usize> {
         let mut within = false;
-        let mut parts = Parts::default();
+        let mut streams = Streams::default();
         let mut is_json = skipping || bytes.first() == Some(&b'{');
         memchr::memchr2_iter(b'\n', b'"', bytes).filter(move |at| {
             if bytes.get(*at) == Some(&b'"') {
                 within ^= self == Self::Quoted && !is_json;
                 return false;
             }
-            if self == Self::Cri && parts.is_cut_at(bytes, *at) {
+            if self == Self::Cri && streams.are_within_a_line(line_before(bytes, *at)) {
                 return false;
             }
             // A plain log of PostgreSQL's indents an entry's further lines: a quote that stays open there holds nothing up.
@@ -78,85 +80,8 @@ fn is_plain(bytes: &[u8], at: usize) -> bool {
 /// A plain entry's process stands within so many bytes; csvlog's first comma does.
 const PLAIN_HEAD_BYTES: usize = 40;
 
-/// The streams of a container that are within a line.
-#[derive(Clone, Copy, Debug, Default)]
-struct Parts {
-    output: bool,
-    error: bool,
-    /// Lines since the entry's beginning.
-    lines: usize,
-}
-
-/// An entry ends with so many lines at the latest: a container that dies within a line must not hold all that comes. Source:
-/// runtimes cut at 16 KiB, so these hold 2 MiB.
-const CRI_LINES_MAX: usize = 128;
-
-impl Parts {
-    /// Takes the line that ends at `at`; whether something of it is still to come.
-    fn is_cut_at(&mut self, bytes: &[u8], at: usize) -> bool {
-        self.lines += 1;
-        match Part::of(line_before(bytes, at)) {
-            Some(Part { stream: b"stdout", is_cut, .. }) => self.output = is_cut,
-            Some(Part { is_cut, .. }) => self.error = is_cut,
-            // No line of CRI's: what was open will not be closed.
-            None => *self = Self::default(),
-        }
-        let goes_on = (self.output || self.error) && self.lines < CRI_LINES_MAX;
-        if !goes_on {
-            *self = Self::default();
-        }
-        goes_on
-    }
-}
-
-/// One line in CRI's form: `TIME STREAM TAGS TEXT`. Source: kubernetes, CRI logging, `P` for a part and `F` for the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part<'a> {
-    pub time: &'a [u8],
-    pub stream: &'a [u8],
-    /// Whether the text goes on with the stream's next line.
-    pub is_cut: bool,
-    pub text: &'a [u8],
-}
-
-impl<'a> Part<'a> {
-    pub fn of(line: &'a [u8]) -> Option<Self> {
-        let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (time, stream, tags) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_time = time.first().is_some_and(u8::is_ascii_digit) && time.contains(&b'T');
-        if !is_time || !matches!(stream, b"stdout" | b"stderr") {
-            return None;
-        }
-        let is_cut = match tags.split(|byte| *byte == b':').next()? {
-            b"P" => true,
-            b"F" => false,
-            _ => return None,
-        };
-        Some(Self { time, stream, is_cut, text: parts.next().unwrap_or_default() })
-    }
-}
-
-/// The whole lines of an entry that a runtime has cut, each in CRI's form; what lost its end, as far as it goes.
-pub fn joined(entry: &[u8]) -> Vec<Vec<u8>> {
-    let mut open: Vec<(&[u8], Vec<u8>)> = Vec::new();
-    let mut whole = Vec::new();
-    for line in entry.split(|byte| *byte == b'\n') {
-        let Some(Part { time, stream, is_cut, text }) = Part::of(line) else {
-            whole.push(line.to_vec());
-            continue;
-        };
-        let mut joined = match open.iter().position(|(of, _)| *of == stream) {
-            Some(index) => open.remove(index).1,
-            None => [time, b" ", stream, b" F "].concat(),
-        };
-        joined.extend_from_slice(text);
-        if is_cut { open.push((stream, joined)) } else { whole.push(joined) }
-    }
-    whole.extend(open.into_iter().map(|(_, cut)| cut));
-    whole
-}
-
-fn line_before(bytes: &[u8], at: usize) -> &[u8] {
+/// The line that ends at `at`.
+pub(super) fn line_before(bytes: &[u8], at: usize) -> &[u8] {
     let before = bytes.get(..at).unwrap_or_default();
     memchr::memrchr(b'\n', before).map_or(before, |begin| before.get(begin + 1..).unwrap_or_default())
 }
@@ -176,19 +101,6 @@ mod tests {
         let text = b"2024-03-01 10:00:00 UTC [1] LOG:  AUDIT: \"a\n\tb\",x\n2024-03-01 10:00:00 UTC [1] ERROR:  unterminated \"x\n\tat 7\n2024-03-01 10:00:00 UTC [1] LOG:  y\n";
         let lines: Vec<usize> = memchr::memchr_iter(b'\n', text).collect();
         assert_eq!(Framing::Quoted.ends(text, false).collect::<Vec<_>>(), [lines[1], lines[3], lines[4]]);
-    }
-
-    #[test]
-    fn what_a_runtime_cut_is_joined_stream_by_stream() {
-        let cut = b"2025-12-31T17:37:40Z stdout P {\"a\":\n2025-12-31T17:37:41Z stderr F oh\n2025-12-31T17:37:42Z stdout F 1}\n";
-        let all = [cut.as_slice(), b"2025-12-31T17:37:43Z stdout F next\nplain\n"].concat();
-        let ends: Vec<usize> = Framing::Cri.ends(&all, false).collect();
-        assert_eq!(ends, [cut.len() - 1, all.len() - 7, all.len() - 1]);
-        let lines: Vec<String> = joined(&cut[..cut.len() - 1]).into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
-        assert_eq!(lines, ["2025-12-31T17:37:41Z stderr F oh", "2025-12-31T17:37:40Z stdout F {\"a\":1}"]);
-        let never = b"2025-12-31T17:37:40Z stdout P x\n".repeat(CRI_LINES_MAX + 1);
-        assert_eq!(Framing::Cri.ends(&never, false).count(), 1, "a line without an end ends some day");
-        assert_eq!(joined(b"2025-12-31T17:37:40Z stdout P x").len(), 1);
     }
 
     #[test]
