@@ -71,6 +71,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // What a failed test left running outlives its daemon.
+        let _gone = self.try_ctr(&["task", "rm", "-f", &format!("edgetrail-{}", std::process::id())]);
         self.stop();
     }
 }
@@ -149,4 +151,63 @@ async fn real_containerds_events_are_recorded_and_an_interruption_is_a_gap() {
     stop.cancel();
     while outlet.recv().await.is_some() {}
     second.await.unwrap().unwrap();
+}
+
+/// A root file system with `sleep` and the libraries that it needs.
+fn rootfs(folder: &Path) {
+    let listed = Command::new("ldd").arg("/bin/sleep").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain(["/bin/sleep"]) {
+        let place = folder.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(file, place).unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_in_a_real_container_is_told_under_dockers_names() {
+    let Some(daemon) = Daemon::start() else { return };
+    let config = Config { containerd: vec![daemon.socket()], inspect: false, ..Config::default() };
+    let (intake, mut outlet) = intake();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(run(config, Vec::new(), Images::default(), intake, stop.clone()));
+    tokio::time::timeout(PATIENCE, outlet.recv()).await.unwrap().unwrap();
+    let folder = daemon.dir.path().join("rootfs");
+    rootfs(&folder);
+    // Its name is one on this whole machine: runc keeps its state in one place.
+    let id = format!("edgetrail-{}", std::process::id());
+    daemon.ctr(&["run", "-d", "--null-io", "--rootfs", &folder.display().to_string(), &id, "/bin/sleep", "1000"]);
+    daemon.ctr(&["task", "exec", "--exec-id", "e1", &id, "/bin/sleep", "0"]);
+    let mut cursors = Vec::new();
+    let mut records = records_until(&mut outlet, &mut cursors, "EndCommand").await;
+    daemon.ctr(&["task", "pause", &id]);
+    daemon.ctr(&["task", "resume", &id]);
+    daemon.ctr(&["task", "kill", "-s", "9", &id]);
+    records.extend(records_until(&mut outlet, &mut cursors, "DieContainer").await);
+    daemon.ctr(&["task", "rm", "-f", &id]);
+    daemon.ctr(&["containers", "rm", &id]);
+    records.extend(records_until(&mut outlet, &mut cursors, "DeleteContainer").await);
+    let names: Vec<&str> = records.iter().map(|record| record["eventName"].as_str().unwrap()).collect();
+    let expected = [
+        "CreateContainer",
+        "CreateTask",
+        "StartContainer",
+        "PrepareCommand",
+        "RunCommand",
+        "EndCommand",
+        "PauseContainer",
+        "UnpauseContainer",
+        "DieContainer",
+        "DeleteTask",
+        "DeleteContainer",
+    ];
+    assert_eq!(names, expected, "{records:#?}");
+    assert_eq!(records[4]["requestParameters"]["exec"], "e1");
+    assert_eq!(records[8]["requestParameters"]["exitStatus"], 137);
+    assert_eq!(records[8]["userIdentity"]["invokedBy"], "containerd.containerd");
+    stop.cancel();
+    while outlet.recv().await.is_some() {}
+    task.await.unwrap().unwrap();
 }
