@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use bytes::{Bytes, BytesMut};
 
 use super::place::{Head, Place};
+use crate::sources::lines::cri;
 use crate::sources::lines::framing::Framing;
 
 /// An open file and how far it is read.
@@ -178,7 +179,7 @@ impl Tail {
 
     /// Behind the last entry that is whole. Of lines, up to `held` there is none.
     fn last_end(&self, held: usize) -> Option<usize> {
-        if self.framing == Framing::Lines {
+        if self.framing == Framing::Lines || self.framing == Framing::Cri && !cri::may_be_cut(&self.carry) {
             let fresh = self.carry.get(held..).unwrap_or_default();
             return memchr::memrchr(b'\n', fresh).map(|at| held + at + 1);
         }
@@ -271,6 +272,20 @@ mod tests {
         assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
         std::fs::write(file.path(), "another\nand more\n").unwrap();
         assert_eq!(read(&mut tail, 100).1, Reach::Truncated);
+    }
+
+    #[test]
+    fn a_containers_cut_line_waits_for_its_end_and_others_are_lines() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let mut tail = Tail::begin(file.reopen().unwrap(), 1, 0, Framing::Cri).unwrap();
+        let line = |tag: &str, text: &str| format!("2025-12-31T17:37:40Z stdout {tag} {text}\n");
+        file.write_all(format!("{}{}", line("F", "whole"), line("P", "a")).as_bytes()).unwrap();
+        assert_eq!(read(&mut tail, 1000).0.len(), 1);
+        assert_eq!(read(&mut tail, 1000), (vec![], Reach::End), "the part waits");
+        file.write_all(format!("{}plain\n", line("F", "b")).as_bytes()).unwrap();
+        let given = read(&mut tail, 1000).0;
+        assert!(given.len() == 2 && given[0].contains(" a\n") && given[0].ends_with(" b"), "{given:?}");
+        assert!(given[1].ends_with(":plain"));
     }
 
     /// As real sudo 1.9.13 writes it: each entry over the end of the one before.

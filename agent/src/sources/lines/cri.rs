@@ -61,6 +61,11 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether any line of these may be a part of one: most logs hold none, and are then read as lines.
+pub fn may_be_cut(bytes: &[u8]) -> bool {
+    [b"stdout P", b"stderr P"].iter().any(|mark| memchr::memmem::find(bytes, *mark).is_some())
+}
+
 /// The whole lines of an entry that a runtime has cut, each in CRI's form; what lost its end, as far as it goes.
 pub fn joined(entry: &[u8]) -> Vec<Vec<u8>> {
     let mut open: Vec<(&[u8], Vec<u8>)> = Vec::new();
