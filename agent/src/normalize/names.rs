@@ -27,6 +27,8 @@ struct Table {
     checked: Option<Instant>,
     names: HashMap<u32, Option<String>>,
     ids: HashMap<String, Option<u32>>,
+    /// Of ids that former files had, or that a tool reported: who deletes one may name it by its id alone.
+    former: HashMap<u32, String>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,9 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 /// Largest user or group file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// A file up to this size is read whole when it changed, so that what is deleted from it next has a name: 5,000 users.
+const WHOLE_BYTES_MAX: u64 = 256 * 1024;
+
 impl Default for Names {
     fn default() -> Self {
         Self::of_files(Path::new("/etc"), Path::new("/run/systemd/userdb/io.systemd.Multiplexer"))
@@ -72,7 +77,27 @@ impl Names {
 
     /// The name of a uid.
     pub fn user(&mut self, uid: u32) -> Option<String> {
+        self.groups.refresh();
         self.users.name(uid).or_else(|| self.userdb.user(uid)).or_else(|| (uid == ROOT.0).then(|| ROOT.1.to_owned()))
+    }
+
+    /// The name of a uid that may be gone from the file already.
+    pub fn former_user(&mut self, uid: u32) -> Option<String> {
+        self.users.former_name(uid).or_else(|| self.user(uid))
+    }
+
+    /// The name of a gid that may be gone from the file already.
+    pub fn former_group(&mut self, gid: u32) -> Option<String> {
+        self.groups.former_name(gid).or_else(|| self.group(gid))
+    }
+
+    /// A user was just made, and may be gone before the file is looked at.
+    pub fn learn_user(&mut self, uid: u32, name: &str) {
+        remember(&mut self.users.former, uid, name.to_owned());
+    }
+
+    pub fn learn_group(&mut self, gid: u32, name: &str) {
+        remember(&mut self.groups.former, gid, name.to_owned());
     }
 
     /// The files have just been rewritten: looks at them anew, however recently it did.
@@ -94,7 +119,13 @@ impl Names {
 
 impl Table {
     fn new(path: PathBuf) -> Self {
-        Self { path, changed: None, checked: None, names: HashMap::new(), ids: HashMap::new() }
+        Self { path, changed: None, checked: None, names: HashMap::new(), ids: HashMap::new(), former: HashMap::new() }
+    }
+
+    /// By the file as it was read last, then by the ones before; what a change took away is there still.
+    fn former_name(&mut self, id: u32) -> Option<String> {
+        let known = self.names.get(&id).cloned().flatten().or_else(|| self.former.get(&id).cloned());
+        known.or_else(|| self.name(id))
     }
 
     fn name(&mut self, id: u32) -> Option<String> {
@@ -127,12 +158,30 @@ impl Table {
         let changed = std::fs::metadata(&self.path).ok().and_then(|file| Some((file.modified().ok()?, file.len())));
         if changed != self.changed {
             self.changed = changed;
-            self.names.clear();
+            for (id, name) in self.names.drain() {
+                if let Some(name) = name {
+                    remember(&mut self.former, id, name);
+                }
+            }
             self.ids.clear();
+            if changed.is_some_and(|(_, bytes)| bytes <= WHOLE_BYTES_MAX) {
+                self.read_whole();
+            }
         }
     }
 
-    fn find(&self, wanted: impl Fn(&str, u32) -> bool) -> Option<(String, u32)> {
+    fn read_whole(&mut self) {
+        let mut names = std::mem::take(&mut self.names);
+        let more = |name: &str, id: u32| {
+            // The first line of an id counts, as it does for everybody who asks the file.
+            names.entry(id).or_insert_with(|| Some(name.to_owned()));
+            names.len() >= ENTRIES_MAX
+        };
+        self.find(more);
+        self.names = names;
+    }
+
+    fn find(&self, mut wanted: impl FnMut(&str, u32) -> bool) -> Option<(String, u32)> {
         let mut text = String::new();
         std::fs::File::open(&self.path).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
         text.lines().find_map(|line| {
@@ -250,5 +299,23 @@ mod tests {
         let asked = Instant::now();
         assert_eq!(Names::of_files(directory.path(), &socket).user(5), None);
         assert!(asked.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn what_was_just_deleted_or_made_is_named_still() {
+        let etc = tempfile::tempdir().unwrap();
+        std::fs::write(etc.path().join("passwd"), "root:x:0:0::/:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n").unwrap();
+        std::fs::write(etc.path().join("group"), "adm:x:4:alice\nproject:x:1200:\n").unwrap();
+        let mut names = Names::of_files(etc.path(), Path::new("/nonexistent"));
+        // Nobody has asked for the group before it goes.
+        assert_eq!(names.user(0).as_deref(), Some("root"));
+        std::fs::write(etc.path().join("group"), "adm:x:4:alice\n").unwrap();
+        std::fs::write(etc.path().join("passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+        names.look_anew();
+        assert_eq!((names.group(1200), names.user(1000)), (None, None), "who asks what there is now");
+        assert_eq!(names.former_group(1200).as_deref(), Some("project"));
+        assert_eq!(names.former_user(1000).as_deref(), Some("alice"));
+        names.learn_group(1201, "short");
+        assert_eq!((names.former_group(1201).as_deref(), names.former_group(1202)), (Some("short"), None));
     }
 }
