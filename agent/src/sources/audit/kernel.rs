@@ -28,8 +28,8 @@ use super::status::{AUDITING_IS_OFF, Control};
 use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
 use crate::sources::SourceError;
 
-/// How often the kernel's own count of lost records is read.
-pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the kernel's own count of lost records is read: a flood is declared within a second.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// After an overrun, quiet this long means that the tail may be among what was lost, milliseconds.
 const TAIL_QUIET: u64 = 200;
@@ -183,6 +183,9 @@ struct Joiner {
     last_record: u64,
     /// Puts managed rules back.
     rules: Option<Keeper>,
+    /// Nothing that was received waits: what an event or a hole still lacks has not come. While something does, the
+    /// rest may lie there, however late it is.
+    is_caught_up: bool,
     intake: Intake,
     group: Vec<Observation>,
     since: Instant,
@@ -257,6 +260,7 @@ impl Joiner {
             behind: None,
             last_record: 0,
             rules: None,
+            is_caught_up: true,
             intake,
             group: Vec::new(),
             since: Instant::now(),
@@ -282,10 +286,23 @@ impl Joiner {
     }
 
     fn run(mut self, chunks: &Receiver<Chunk>) -> Result<(), SourceError> {
+        let mut next = None;
         loop {
-            let failure = match chunks.recv_timeout(self.patience()) {
-                Ok(chunk) => self.take_chunk(&chunk),
-                Err(RecvTimeoutError::Timeout) => None,
+            let received = match next.take() {
+                Some(chunk) => Ok(chunk),
+                None => chunks.recv_timeout(self.patience()),
+            };
+            let failure = match received {
+                Ok(chunk) => {
+                    let failure = self.take_chunk(&chunk);
+                    next = chunks.try_recv().ok();
+                    self.is_caught_up = next.is_none() && !chunk.is_full;
+                    failure
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.is_caught_up = true;
+                    None
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.stop();
                     return Ok(());
@@ -416,12 +433,17 @@ impl Joiner {
         let now = self.now();
         let mut events = Vec::new();
         self.find_names(now, &mut events);
-        self.assembler.expire(now, &mut events);
+        if self.is_caught_up {
+            self.assembler.expire(now, &mut events);
+        }
         self.take_events(events);
-        while let Some(hole) = self.serials.settled(now) {
+        let holes_until = if self.is_caught_up { now } else { 0 };
+        while let Some(hole) = self.serials.settled(holes_until) {
             self.lose_hole(&hole);
         }
-        self.find_tail(now);
+        if self.is_caught_up {
+            self.find_tail(now);
+        }
         if let Some(rules) = &mut self.rules {
             rules.look(now);
         }

@@ -23,6 +23,8 @@ pub struct Chunk {
     pub overruns: u32,
     /// The queue was full when the chunk before was handed on: the kernel's buffer filled while nobody received.
     pub is_behind: bool,
+    /// It is full: more may lie in the kernel's buffer.
+    pub is_full: bool,
     /// Why nothing more will come.
     pub failed: Option<Errno>,
 }
@@ -88,6 +90,7 @@ fn drain(socket: &OwnedFd, buffer: &mut [u8]) -> Chunk {
             }
         }
     }
+    chunk.is_full = chunk.bytes.len() >= CHUNK_BYTES;
     chunk
 }
 

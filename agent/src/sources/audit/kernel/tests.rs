@@ -85,3 +85,37 @@ fn the_kernels_own_count_bounds_and_a_reset_hides_nothing() {
     let counts: Vec<_> = losses(&mut joiner).into_iter().map(|(cause, count, exact, _)| (cause, count, exact)).collect();
     assert_eq!(counts, [7, 2, 4].map(|count| (GapCause::KernelLoss, Some(count), false)));
 }
+
+#[test]
+fn what_waits_to_be_joined_is_not_given_up_while_its_rest_may_have_been_received() {
+    let (mut joiner, _outlet) = joiner();
+    let record = |kind: u16, text: &str| {
+        let text = format!("audit(1700000000.000:5): {text}");
+        let mut datagram = u32::try_from(16 + text.len()).unwrap().to_ne_bytes().to_vec();
+        datagram.extend_from_slice(&kind.to_ne_bytes());
+        datagram.extend_from_slice(&[0; 10]);
+        datagram.extend_from_slice(text.as_bytes());
+        let mut chunk = Chunk::default();
+        chunk.push(&datagram);
+        chunk
+    };
+    joiner.take_chunk(&record(kinds::SYSCALL, "arch=c000003e syscall=59 pid=7"));
+    // The pipeline was slow: the rest of the event has waited in the queue for longer than an event is given.
+    joiner.since -= Duration::from_secs(60);
+    joiner.is_caught_up = false;
+    joiner.settle();
+    joiner.take_chunk(&record(kinds::EXECVE, "argc=1 a0=\"true\""));
+    joiner.take_chunk(&record(kinds::EOE, ""));
+    joiner.is_caught_up = true;
+    joiner.settle();
+    let events: Vec<Event> = joiner
+        .group
+        .drain(..)
+        .filter_map(|observation| match observation.payload {
+            Payload::Audit(event) => Some(event),
+            _ => None,
+        })
+        .collect();
+    let [event] = &events[..] else { panic!("one act, one event: {events:?}") };
+    assert!(event.complete && event.records.len() == 2, "{event:?}");
+}
