@@ -75,7 +75,7 @@ async fn managed_rules_are_put_back_and_heard() {
     }
     let _audit = AuditOn::now();
     let listed = || String::from_utf8_lossy(&succeed(Command::new("auditctl").arg("-l")).stdout).into_owned();
-    let sets = vec![Set::Identity, Set::Privilege, Set::Time, Set::Modules, Set::Mounts, Set::Sudoers, Set::SshKeys, Set::Audit];
+    let sets = Set::ALL.to_vec();
     let keeper = Keeper::new(&Config { sets }).unwrap();
     let (mut outlet, stop, mut running) = start(Stream::Multicast, keeper);
     let rule = "-w /etc/sudoers -p wa -k edgetrail-sudoers";

@@ -40,6 +40,10 @@ pub enum Set {
     SshKeys,
     /// The audit system's own files, and this agent's.
     Audit,
+    /// What runs by itself: units, timers, cron's tables.
+    Services,
+    /// Who speaks to a container engine: its socket is as good as root.
+    Containers,
 }
 
 /// One rule.
@@ -57,6 +61,8 @@ enum What {
     Tree(PathBuf),
     /// System calls of an architecture, by whom.
     Calls { arch: (Arch, u32), names: &'static [&'static str], by: By },
+    /// A login user's connecting to a Unix socket, which need not exist yet.
+    Connect { arch: (Arch, u32), path: PathBuf },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +91,10 @@ const LOOK_SOON: u64 = 200;
 
 /// Keys of managed rules begin so.
 pub const KEY_PREFIX: &str = "edgetrail-";
+
+/// Where container engines listen, below `/`.
+const ENGINE_SOCKETS: [&str; 4] =
+    ["run/docker.sock", "run/podman/podman.sock", "run/containerd/containerd.sock", "run/crio/crio.sock"];
 
 /// Homes whose keys are watched: each is a rule that every system call of the host may meet.
 const HOMES_MAX: usize = 256;
@@ -166,6 +176,18 @@ impl Set {
                 what
             }
             Self::Audit => vec![tree("etc/audit"), tree("etc/edgetrail"), file("etc/libaudit.conf")],
+            Self::Services => {
+                let trees = ["etc/systemd", "etc/cron.d", "etc/cron.daily", "etc/cron.hourly", "etc/init.d", "var/spool/cron"];
+                let mut what: Vec<What> = trees.map(tree).to_vec();
+                what.push(file("etc/crontab"));
+                what
+            }
+            Self::Containers => {
+                let connect = |path: &&str| {
+                    architectures().iter().map(|arch| What::Connect { arch: *arch, path: root.join(path) }).collect::<Vec<_>>()
+                };
+                ENGINE_SOCKETS.iter().flat_map(connect).collect()
+            }
         };
         what.into_iter().map(|what| Rule { what, key: key.clone() }).collect()
     }
@@ -180,8 +202,24 @@ impl Set {
             Self::Sudoers => "sudoers",
             Self::SshKeys => "ssh-keys",
             Self::Audit => "audit",
+            Self::Services => "services",
+            Self::Containers => "containers",
         }
     }
+
+    /// Every set.
+    pub const ALL: [Self; 10] = [
+        Self::Identity,
+        Self::Privilege,
+        Self::Time,
+        Self::Modules,
+        Self::Mounts,
+        Self::Sudoers,
+        Self::SshKeys,
+        Self::Audit,
+        Self::Services,
+        Self::Containers,
+    ];
 }
 
 /// Home directories that hold keys.
@@ -197,7 +235,7 @@ impl Rule {
     /// Whether the kernel would take it now: a tree must exist, a file's directory too.
     fn is_possible(&self) -> bool {
         match &self.what {
-            What::File(path) => path.parent().is_some_and(Path::is_dir),
+            What::File(path) | What::Connect { path, .. } => path.parent().is_some_and(Path::is_dir),
             What::Tree(path) => path.is_dir(),
             What::Calls { .. } => true,
         }
@@ -220,13 +258,15 @@ impl Rule {
                 fields.push((field, EQUAL, text(path.as_os_str().as_encoded_bytes())));
                 fields.push((FIELD_PERMISSIONS, EQUAL, PERMISSIONS));
             }
+            What::Connect { arch: (arch, number), path } => {
+                fields.push((FIELD_ARCH, EQUAL, *number));
+                set_calls(&mut mask, *arch, &["connect", "socketcall"]);
+                fields.push((FIELD_WATCH, EQUAL, text(path.as_os_str().as_encoded_bytes())));
+                fields.push((FIELD_LOGIN_UID, NOT_EQUAL, u32::MAX));
+            }
             What::Calls { arch: (arch, number), names, by } => {
                 fields.push((FIELD_ARCH, EQUAL, *number));
-                for call in names.iter().filter_map(|name| arch.number(name)) {
-                    if let Some(word) = usize::try_from(call / 32).ok().and_then(|word| mask.get_mut(word)) {
-                        *word |= 1 << (call % 32);
-                    }
-                }
+                set_calls(&mut mask, *arch, names);
                 if *by == By::LoginUsersAsRoot {
                     fields.push((FIELD_EUID, EQUAL, 0));
                 }
@@ -252,6 +292,14 @@ impl Rule {
     }
 }
 
+fn set_calls(mask: &mut [u32; MASK_WORDS], arch: Arch, names: &[&str]) {
+    for call in names.iter().filter_map(|name| arch.number(name)) {
+        if let Some(word) = usize::try_from(call / 32).ok().and_then(|word| mask.get_mut(word)) {
+            *word |= 1 << (call % 32);
+        }
+    }
+}
+
 /// Whether a listed rule is this one. The kernel clears the mask's last word, where it keeps classes of calls.
 fn is_same(listed: &[u8], wanted: &[u8]) -> bool {
     let last_word = 4 * (3 + MASK_WORDS - 1)..4 * (3 + MASK_WORDS);
@@ -270,9 +318,7 @@ fn is_same(listed: &[u8], wanted: &[u8]) -> bool {
 fn is_managed(listed: &[u8]) -> bool {
     let length = listed.get(FIXED_BYTES - 4..FIXED_BYTES).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes);
     let text = usize::try_from(length).ok().and_then(|length| listed.get(FIXED_BYTES..)?.get(..length)).unwrap_or_default();
-    let sets =
-        [Set::Identity, Set::Privilege, Set::Time, Set::Modules, Set::Mounts, Set::Sudoers, Set::SshKeys, Set::Audit].into_iter();
-    sets.map(|set| format!("{KEY_PREFIX}{}", set.name())).any(|key| text.ends_with(key.as_bytes()))
+    Set::ALL.iter().map(|set| format!("{KEY_PREFIX}{}", set.name())).any(|key| text.ends_with(key.as_bytes()))
 }
 
 impl Keeper {
