@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use edgetrail_tests::delivered;
 use edgetrail_tests::deployment::Deployment;
+use edgetrail_tests::process::succeed;
 use edgetrail_tests::wait;
 use serde_json::Value;
 
@@ -31,11 +33,24 @@ impl Acts {
 
     /// Waits until look-up, through the real AWS CLI, finds a record of this name that tells of the user.
     pub(crate) fn wait_for(&self, name: &str, user: &str) {
+        self.wait_long_for(name, user, Duration::from_secs(30));
+    }
+
+    /// The same behind a backlog.
+    pub(crate) fn wait_long_for(&self, name: &str, user: &str, patience: Duration) {
         let attribute = format!("AttributeKey=EventName,AttributeValue={name}");
-        wait::until(&format!("{name} of {user}"), Duration::from_secs(30), || {
+        wait::until(&format!("{name} of {user}"), patience, || {
             let answer = self.deployment.borrow().aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
             let found = answer["Events"].as_array()?.iter().any(|event| event["CloudTrailEvent"].to_string().contains(user));
             found.then_some(())
+        });
+    }
+
+    /// Waits until the kernel lists a rule that holds this text.
+    pub(crate) fn wait_for_rule(&self, part: &str) {
+        wait::until(&format!("a rule of {part}"), Duration::from_secs(60), || {
+            let listed = succeed(Command::new("auditctl").arg("-l"));
+            String::from_utf8_lossy(&listed.stdout).contains(part).then_some(())
         });
     }
 
@@ -46,11 +61,21 @@ impl Acts {
         wait::until("the count of refused records", Duration::from_secs(10), read)
     }
 
-    /// Stops agent and trail in order, then reads all that was delivered which tells of the user; nothing may be lost.
-    pub(crate) fn delivered(&self, user: &str) -> Vec<Value> {
+    /// The agent's process.
+    pub(crate) fn agent(&self) -> u32 {
+        self.deployment.borrow().agent_id(0)
+    }
+
+    /// Stops agent and trail in order, then reads all that was delivered.
+    pub(crate) fn all_delivered(&self) -> Vec<Value> {
         let mut deployment = self.deployment.borrow_mut();
         deployment.stop_agents_and_logging();
-        let all: Vec<Value> = delivered::records(&deployment.trail()).into_iter().map(|(_, record)| record).collect();
+        delivered::records(&deployment.trail()).into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The same, of what tells of the user; nothing may be lost.
+    pub(crate) fn delivered(&self, user: &str) -> Vec<Value> {
+        let all = self.all_delivered();
         let gaps: Vec<&Value> = named(&all, "ReportGap").collect();
         assert!(gaps.is_empty(), "nothing was lost here: {gaps:#?}");
         all.into_iter().filter(|record| record.to_string().contains(user)).collect()

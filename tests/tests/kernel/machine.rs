@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use edgetrail_tests::process::{Process, succeed};
@@ -64,8 +65,9 @@ impl Login {
 
     /// With a journal, sshd and all that it starts write to that one.
     pub(crate) fn prepare_in(dir: &Path, journald: Option<&Journald>) -> Self {
-        let user = format!("et{}", std::process::id());
-        let dir = dir.join("login");
+        static USERS: AtomicU32 = AtomicU32::new(0);
+        let user = format!("et{}u{}", std::process::id(), USERS.fetch_add(1, Ordering::Relaxed));
+        let dir = dir.join(format!("login-{user}"));
         fs::create_dir_all(&dir).unwrap();
         succeed(Command::new("useradd").args(["--create-home", "--shell", "/bin/sh", &user]));
         // An account whose password is locked is refused by PAM-aware sshd; `*` forbids the password alone.
@@ -105,14 +107,24 @@ impl Login {
         String::from_utf8_lossy(&output.stdout).trim().parse().unwrap()
     }
 
-    /// Logs in from `address` and runs `command` to its end.
+    /// Logs in from `address` and runs `command` to its end, which must be a good one.
     pub(crate) fn ssh(&self, address: &str, command: &str) {
+        succeed(&mut self.session(address, command));
+    }
+
+    /// The same; the script says itself what went wrong.
+    pub(crate) fn try_ssh(&self, address: &str, command: &str) -> Output {
+        self.session(address, command).output().expect("ssh starts")
+    }
+
+    fn session(&self, address: &str, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", "/dev/null", "-b", address, "-p", &self.port.to_string(), "-i"]).arg(self.dir.join("client"));
         for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"] {
             ssh.args(["-o", option]);
         }
-        succeed(ssh.arg(format!("{}@127.0.0.1", self.user)).arg(command));
+        ssh.arg(format!("{}@127.0.0.1", self.user)).arg(command);
+        ssh
     }
 }
 
