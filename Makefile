@@ -46,6 +46,8 @@ bench: ## whole journey and micro-benchmarks; the figures stand in docs/performa
 	$(CARGO) build --locked --profile dist --workspace --bins
 	$(CARGO) bench --locked -p edgetrail-proto
 	tests/bench/run
+	tests/bench/audit
+	tests/bench/catch-up
 
 clean:
 	$(CARGO) clean
