@@ -25,7 +25,7 @@ pub enum DocumentError {
     Text(#[from] crate::sources::event::EventError),
     #[error("it is not JSON to its end: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("it holds something that is no JSON object")]
+    #[error("it holds something that is no record of CloudTrail's")]
     NoRecord,
 }
 
@@ -62,7 +62,21 @@ pub fn records(bytes: &[u8]) -> Result<Vec<&[u8]>, DocumentError> {
     for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         take(value?.get(), &mut found)?;
     }
+    // One object alone may be another service's document.
+    if let [one] = found.as_slice()
+        && !is_record(one)
+    {
+        return Err(DocumentError::NoRecord);
+    }
     Ok(found)
+}
+
+/// Whether an object has one of the members that every record has.
+fn is_record(object: &[u8]) -> bool {
+    let members = |bytes| serde_json::from_slice::<std::collections::HashMap<String, serde::de::IgnoredAny>>(bytes);
+    // Members twice are no reason to refuse it.
+    members(object)
+        .is_ok_and(|members| ["eventVersion", "eventName", "eventSource", "eventTime"].iter().any(|it| members.contains_key(*it)))
 }
 
 fn take<'a>(value: &'a str, found: &mut Vec<&'a [u8]>) -> Result<(), DocumentError> {
@@ -122,6 +136,14 @@ mod tests {
             assert!(records(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(records(b"").unwrap().is_empty() && expanded(vec![0x1f, 0x8b, 8]).is_err());
+    }
+
+    #[test]
+    fn a_document_of_something_else_is_no_record() {
+        let config =
+            r#"{"fileVersion":"1.0","configSnapshotId":"s","configurationItems":[{"resourceType":"AWS::EC2::Instance"}]}"#;
+        assert!(records(config.as_bytes()).is_err());
+        assert_eq!(records(br#"{"eventVersion":"1.11"}"#).unwrap().len(), 1);
     }
 
     proptest! {
