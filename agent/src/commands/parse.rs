@@ -116,7 +116,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
     let host = host(&config)?;
     let mut parser = Parser {
         normalizer: Normalizer::new(host, Decoder::default(), names(arguments))
-            .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), None)),
+            .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), &[])),
         redactor: Redactor::new(config.redact)?,
         out: match arguments.input.as_os_str() == "-" {
             // Whoever pipes a live stream in wants each record at once.

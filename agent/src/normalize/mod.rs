@@ -201,9 +201,9 @@ impl Normalizer {
 
     /// What stands for observations that made no record yet: to be committed before their callers are answered.
     pub fn take_state(&mut self) -> Vec<(SourceName, Cursor)> {
-        let kubernetes = self.kubernetes.take_cursor().map(|cursor| (SourceName::Kubernetes, cursor));
+        let kubernetes = self.kubernetes.take_cursors().into_iter().map(|cursor| (SourceName::Kubernetes, cursor));
         let requests = self.requests.take_cursor().map(|cursor| (SourceName::Vault, cursor));
-        kubernetes.into_iter().chain(requests).collect()
+        kubernetes.chain(requests).collect()
     }
 
     fn kubernetes(&mut self, observation: &Observation, event: &[u8]) -> Vec<Draft> {
