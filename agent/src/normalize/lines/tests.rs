@@ -2,6 +2,12 @@
 
 use edgetrail_proto::record::{EventCategory, EventType, Record};
 
+mod messages;
+
+mod programs;
+
+mod requests;
+
 use super::*;
 use crate::sources::lines::shape::{AccessShape, RouteShape};
 
@@ -34,6 +40,7 @@ fn a_route_names_its_request_and_a_query_stands_by_name() {
         path: "/v1/invoices/{id}/pay".to_owned(),
         name: Some("PayInvoice".to_owned()),
         category: None,
+        kind: None,
         read_only: None,
     };
     let access = AccessShape { service: Some("billing.example".to_owned()), routes: vec![route], ..AccessShape::default() };

@@ -178,7 +178,7 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, entry: &Entry) -> Rec
     let path = entry.text("request.path").unwrap_or_default();
     let facts = object([
         ("operation", Some(Value::from(operation.clone()))),
-        ("path", Some(Value::from(path.clone()))),
+        ("path", Some(Value::from(short(&path, &entry.text("request.mount_point").unwrap_or_default())))),
         ("mount_type", entry.value("request.mount_type")),
     ]);
     let rule = mapping.events.iter().find(|event| mapped::fits(event, &facts)).map(|event| &event.record);
@@ -203,7 +203,8 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, entry: &Entry) -> Rec
     }
     record.user_agent = entry.text("request.headers.user-agent");
     if let Some(error) = entry.text("error") {
-        record.error_code = Some(error_code(&error));
+        let is_login = record.event_type == EventType::AwsConsoleSignIn;
+        record.error_code = Some(error_code(&error, is_login));
         record.error_message = Some(error);
     }
     record.request_id = entry.text("request.id");
@@ -257,8 +258,19 @@ fn actor(place: &Place<'_>, record: &Record, entry: &Entry, path: &str) -> UserI
     }
 }
 
-/// Vault's own words for what went wrong, as a name. Source: its logical errors; several are one text.
-fn error_code(error: &str) -> String {
+/// The path as rules know it: a mount, which may stand in folders, as one segment.
+fn short(path: &str, mount: &str) -> String {
+    let (before, name) = mount.strip_prefix("auth/").map_or(("", mount), |name| ("auth/", name));
+    let name = name.trim_end_matches('/');
+    match path.strip_prefix(mount) {
+        Some(rest) if name.contains('/') => format!("{before}{}/{rest}", name.replace('/', "-")),
+        _ => path.to_owned(),
+    }
+}
+
+/// Vault's own words for what went wrong, as a name. Source: its logical errors; several are one text. A login that is
+/// refused is denied, however its method says so.
+fn error_code(error: &str, is_login: bool) -> String {
     const KNOWN: &[(&str, &str)] = &[
         ("permission denied", "AccessDenied"),
         ("missing client token", "AccessDenied"),
@@ -275,5 +287,7 @@ fn error_code(error: &str) -> String {
     ];
     let lower = error.to_lowercase();
     let found = KNOWN.iter().find(|(words, _)| lower.contains(words));
-    found.map_or("InvalidRequest", |(_, name)| name).to_owned()
+    let name = found.map_or("InvalidRequest", |(_, name)| name);
+    let is_own = matches!(name, "InternalError" | "RateLimitExceeded" | "UnsupportedOperation");
+    if is_login && !is_own { "AccessDenied".to_owned() } else { name.to_owned() }
 }
