@@ -44,6 +44,7 @@ use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
 use crate::sources::lines::cri::joined;
+use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
 use crate::sources::sudo::log;
@@ -100,6 +101,8 @@ pub struct Normalizer {
     kubernetes: kubernetes::Decoder,
     /// The host's, for times that name none.
     zone: TimeZone,
+    /// How requests become records that gateways send as logs.
+    gateway: Option<Arc<Mapping>>,
     /// Requests of Vault's whose responses did not come yet.
     requests: lines::vault::Requests,
     /// Commands of sudo's log whose ends did not come yet.
@@ -111,7 +114,8 @@ impl Normalizer {
         let writer = posted::Writer::new(&host);
         let zone = TimeZone::system();
         let (kubernetes, requests) = (kubernetes::Decoder::default(), lines::vault::Requests::default());
-        Self { host, audit, names, writer, kubernetes, zone, requests, commands: log::Commands::default() }
+        let gateway = Mapping::open("access", shape::AccessShape::default()).ok();
+        Self { host, audit, names, writer, kubernetes, zone, gateway, requests, commands: log::Commands::default() }
     }
 
     /// With what was carried of the Kubernetes audit before.
@@ -124,6 +128,12 @@ impl Normalizer {
     #[must_use]
     pub fn with_requests(self, requests: lines::vault::Requests) -> Self {
         Self { requests, ..self }
+    }
+
+    /// With what the section `[sources.otlp.access]` says.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Arc<Mapping>) -> Self {
+        Self { gateway: Some(gateway), ..self }
     }
 
     pub fn host(&self) -> &Host {
@@ -217,7 +227,7 @@ impl Normalizer {
         match log.entry() {
             Ok(entry) => {
                 let id = self.event_id(observation, 0);
-                Draft::of(otlp::record(&self.host, id, observation.time, &entry, log))
+                Draft::of(otlp::record(&self.host, id, observation.time, &entry, log, self.gateway.as_deref()))
             }
             Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: log.record.to_vec(), reason }),
         }
@@ -279,7 +289,11 @@ impl Normalizer {
             }
             Format::Mapped(mapping) => self.mapped(observation, mapping, Some(&line.path), &line.bytes),
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
-            Format::Kubernetes => self.kubernetes(observation, &line.bytes),
+            // The audit log on standard output, `--audit-log-path=-`: its container's runtime puts its own around it.
+            Format::Kubernetes => {
+                let whole = if line.bytes.contains(&b'\n') { joined(&line.bytes) } else { vec![line.bytes.to_vec()] };
+                whole.iter().flat_map(|line| self.kubernetes(observation, &peeled(line, observation.time))).collect()
+            }
             Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),
             Format::Sudo => self.sudo(observation, &line.bytes).into_iter().collect(),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
@@ -386,6 +400,14 @@ impl Draft {
     /// A record whose act no other source reports.
     pub fn of(record: Record) -> Self {
         Self { record: Made::Record(Box::new(record)), act: None }
+    }
+}
+
+/// A line without what a container's runtime puts around it.
+fn peeled(line: &[u8], now: u64) -> Vec<u8> {
+    match std::str::from_utf8(line) {
+        Ok(text) => Peeled::of(text, now).line.into_owned().into_bytes(),
+        Err(_) => line.to_vec(),
     }
 }
 
