@@ -37,6 +37,7 @@ use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::unix_ns;
@@ -252,8 +253,9 @@ impl Normalizer {
     /// A line with a mapping: usually one record, none for a request that waits for its response.
     fn mapped(&mut self, observation: &Observation, mapping: &Arc<Mapping>, path: Option<&str>, bytes: &[u8]) -> Vec<Draft> {
         let Observation { source, position, time, .. } = observation;
-        let waits = mapping.format == shape::Format::Vault
-            && matches!(self.requests.offer(*source, position, path, *time, mapping, bytes), lines::vault::Part::Request);
+        let part =
+            (mapping.format == shape::Format::Vault).then(|| self.requests.offer(*source, position, path, *time, mapping, bytes));
+        let waits = matches!(part, Some(lines::vault::Part::Request));
         let overdue = self.requests.due(*time);
         let mut drafts = self.unanswered(overdue);
         // What the catalogue of the host's own programs knows is that act, whoever carried the message.
@@ -264,7 +266,12 @@ impl Normalizer {
             let event_id = self.event_id(observation, 0);
             let place = lines::Place { host: &self.host, source: *source, path, event_id, time: *time };
             drafts.push(match lines::record(&place, mapping, bytes) {
-                Ok(record) => Draft::of(record),
+                Ok(mut record) => {
+                    if let Some(lines::vault::Part::Late(told)) = &part {
+                        relate(&mut record, event_id_of(&self.host, told));
+                    }
+                    Draft::of(record)
+                }
                 Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }),
             });
         }
@@ -400,6 +407,19 @@ impl Draft {
     /// A record whose act no other source reports.
     pub fn of(record: Record) -> Self {
         Self { record: Made::Record(Box::new(record)), act: None }
+    }
+}
+
+/// The eventID of a request's record that was made before its response came.
+fn event_id_of(host: &Host, told: &lines::vault::Told) -> Uuid {
+    event_id(host.agent, told.source.as_str(), &told.position, 0)
+}
+
+/// Names the record of the same act that there is already.
+fn relate(record: &mut Record, event_id: Uuid) {
+    let mark = record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut);
+    if let Some(mark) = mark {
+        mark.insert("relatedEventID".to_owned(), event_id.to_string().into());
     }
 }
 

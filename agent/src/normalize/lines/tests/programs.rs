@@ -191,3 +191,43 @@ fn grafanas_and_minios_details_are_right() {
         (Some("AWSService"), Some("s3.minio"))
     );
 }
+
+#[test]
+fn a_response_that_came_too_late_names_the_record_of_its_request() {
+    use crate::normalize::{Made, Normalizer, audit, names::Names};
+    use crate::observation::{Observation, Payload};
+    use crate::sources::file::{Format as FileFormat, Line};
+    let mapping = Mapping::open("vault", AccessShape::default()).unwrap();
+    let entry = |kind: &str, id: usize| {
+        let text = format!(
+            r#"{{"time":"2024-01-01T00:00:00Z","type":"{kind}","request":{{"id":"r{id}","operation":"read","path":"secret/a"}}}}"#
+        );
+        let line = Line { bytes: text.into(), format: FileFormat::Mapped(mapping.clone()), path: "/var/log/vault.log".into() };
+        Observation {
+            source: SourceName::File,
+            position: format!("1.1.1:{kind}{id}"),
+            time: NOW,
+            payload: Payload::Line(line),
+            cursor: None,
+            answer: None,
+        }
+    };
+    let mut normalizer = Normalizer::new(Host::for_tests(), audit::Decoder::default(), Names::default());
+    // More in flight than may wait: the first is told without its response.
+    let mut told: Vec<_> = (0..300).flat_map(|id| normalizer.normalize(&entry("request", id))).collect();
+    assert_eq!(told.len(), 300 - 256);
+    let cursor = normalizer.take_state().into_iter().find(|(source, _)| *source == SourceName::Vault).unwrap().1;
+    let requests = vault::Requests::restore(Some(&cursor));
+    let mut normalizer = Normalizer::new(Host::for_tests(), audit::Decoder::default(), Names::default()).with_requests(requests);
+    let record = |draft: crate::normalize::Draft| match draft.record {
+        Made::Record(record) => *record,
+        other => panic!("not made here: {other:?}"),
+    };
+    let first = record(told.remove(0));
+    let mut related = |id| {
+        let late = record(normalizer.normalize(&entry("response", id)).remove(0));
+        late.additional_event_data.unwrap()["edgetrail"].get("relatedEventID").cloned()
+    };
+    assert_eq!(related(0), Some(first.event_id.to_string().into()));
+    assert_eq!((related(299), related(0)), (None, None));
+}
