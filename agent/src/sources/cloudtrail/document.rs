@@ -1,6 +1,7 @@
 //! The records of a document, byte for byte: a log file, a list of records, records one after another, or a bus's
 //! envelope around one.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 
 use serde::Deserialize;
@@ -62,21 +63,19 @@ pub fn records(bytes: &[u8]) -> Result<Vec<&[u8]>, DocumentError> {
     for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         take(value?.get(), &mut found)?;
     }
-    // One object alone may be another service's document.
+    // One object alone may be another service's document; whatever else it is, it is kept.
     if let [one] = found.as_slice()
-        && !is_record(one)
+        && is_of_config(one)
     {
         return Err(DocumentError::NoRecord);
     }
     Ok(found)
 }
 
-/// Whether an object has one of the members that every record has.
-fn is_record(object: &[u8]) -> bool {
-    let members = |bytes| serde_json::from_slice::<std::collections::HashMap<String, serde::de::IgnoredAny>>(bytes);
-    // Members twice are no reason to refuse it.
-    members(object)
-        .is_ok_and(|members| ["eventVersion", "eventName", "eventSource", "eventTime"].iter().any(|it| members.contains_key(*it)))
+/// Whether an object is a snapshot or history of AWS Config's, which is delivered beside log files.
+fn is_of_config(object: &[u8]) -> bool {
+    let members = |bytes| serde_json::from_slice::<HashMap<String, serde::de::IgnoredAny>>(bytes);
+    members(object).is_ok_and(|members| members.contains_key("configurationItems") && !members.contains_key("eventName"))
 }
 
 fn take<'a>(value: &'a str, found: &mut Vec<&'a [u8]>) -> Result<(), DocumentError> {

@@ -233,3 +233,32 @@ async fn what_else_lies_in_a_bucket_is_passed_over() {
     assert!(place::is_wanted(Path::new("/srv/trail/AWSLogs/o-1/1/CloudTrail-Insight/lab/2026/01/01/x.json.gz")));
     assert!(place::is_wanted(Path::new("/srv/trail/x.json")));
 }
+
+/// Of keys made for this test, whose private halves are no more.
+const KEY: &str = "MIIBCgKCAQEA5W/YK9PZNQf4m6/mohWdWkE6y2kKPu71GEnSWAg30Niy9Xq4txm8EtG1SuvKVadL7BjjBmux6mGKY99HYpza+pAEPJF83GVL6mE9QQjQWchXrWnO1l4/Dlw9C+bCE8YzCvVsxn2Ss85ZSBzn2BVEB26Grv/htCjF7UuhngHDcSdbyB9bGfVf5vSUNcpGLJ0TgcajTYjRzD+NgEudfcKQWexVrrh2vMV3MDzrpN26SVWIbAWVU4hI8e3QUF080putoSqRZ+KOIRhTKaHgJoAJ8RMbsAqQwUth6i6pY9yLURFBVeHFJHJB4Egq/u1CW/k1GRB7T/3Maf8pWqXPf5WEvQIDAQAB";
+const OTHER_KEY: &str = "MIIBCgKCAQEA0FYvUSTIwEewAZNwfYtiWaPg4J9J4N4vqiaAwiqDYaiiGYCLd4FDavxJcby/dLW18KmKajdF8FbtGydShFCZXgHYNQ1Qef6et6r5K+9JQTOfA4Uefd2d5ej3bMt4qMjIEw482K+9wxhiA6fUr5t/OY55MLfgGT93+y3B0gBdgru1V0HxrwcrXSZQ3csIdmQbqjoLk8Ivza+N6UknWda4EBqE4TyGe53rVV2b/3QljTPYFIhSvYuRUoUeF8aCrMMr7qkNdRqQwkqfObu4r5XLXfXfO0PpaU3ei+oVGUdTbbChq8pM4MFS4NeNsQF1qxSnvLuyOtcsMgJJAiPKOFazvwIDAQAB";
+/// KEY's signature of what is signed of `digest_of("", &[])`.
+const SIGNATURE: &str = "2f0e210ce29d5f4e20e053804e9fcff04f74a93b0555f490a2736f3549993959ee566c6e43b472b8171566952ebfc3a6c5fbb2832586e64ded421b45ca112e3f6a6ec25883dea0a2db0ac702c5de970afa200575c6770c1542fb86825ac1e56a54a1204c27400b503abe4c9cfffb47493634785352415b583c95a362837ca64e5d4d2b8ca680f1968d356a012ce2c74099c7413d1f97c9b491916c5c977604a2ee937f5b93440f5f9b12c42e919ecc05831d70e60f7da0fbd72e83e949abde1fb9b84a842891fc4fc5dcb63683ea488831434ef1c62aa418a5bbcb17b32e5e527a2e3efc1790574aee6d2416a8083498249ed4f8a8d6eb703bd223ead4ce2395";
+
+#[test]
+fn a_digest_whose_signature_no_known_key_made_is_a_gap() {
+    let digest = digest_of("", &[]);
+    for (key, digest, is_right) in
+        [(KEY, digest.clone(), true), (OTHER_KEY, digest.clone(), false), (KEY, digest.replace("\"1\"", "\"2\""), false)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        folders(directory.path());
+        let keys = directory.path().join("keys.list");
+        std::fs::write(&keys, format!(r#"{{"PublicKeyList":[{{"Value":"{key}","Fingerprint":"f"}}]}}"#)).unwrap();
+        let path = directory.path().join(DIGESTS).join("d.json.gz");
+        std::fs::write(&path, gzip(&digest)).unwrap();
+        let meta = format!(r#"{{"Metadata":{{"signature":"{SIGNATURE}","signature-algorithm":"SHA256withRSA"}}}}"#);
+        std::fs::write(path.with_extension("gz.meta.json"), meta).unwrap();
+        let mut passes = Passes::new(directory.path());
+        passes.follower.keys = Keys::read(&keys).unwrap();
+        let texts = passes.pass();
+        assert_eq!(texts.is_empty(), is_right, "{texts:?}");
+        assert!(is_right || texts[0].contains("no known key made its signature"), "{texts:?}");
+    }
+    assert!(Keys::read(Path::new("/nonexistent")).is_err());
+}
