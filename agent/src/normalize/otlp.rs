@@ -45,6 +45,26 @@ const ERRORS: &[&str] = &["error.type", "exception.type"];
 const ERROR_MESSAGES: &[&str] = &["error.message", "exception.message"];
 const RECORD_IDS: &[&str] = &["audit.record.id", "log.record.uid"];
 
+/// Source: RFC 9110 §9, RFC 5789, RFC 4918.
+const HTTP_METHODS: &[&str] = &[
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "PATCH",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+];
+
 /// The record of an entry; `seen` is when it came, Unix nanoseconds. `gateway` says how requests become records.
 pub(super) fn record(host: &Host, event_id: Uuid, seen: u64, entry: &Entry, log: &Log, gateway: Option<&Mapping>) -> Record {
     let time = [entry.time, entry.observed_time].into_iter().find(|time| *time != 0).unwrap_or(seen);
@@ -103,8 +123,11 @@ fn request(entry: &Entry, now: u64) -> Option<Request> {
         return None;
     }
     let is_gateway = is_envoy(entry);
+    // `method` may be any program's own: only HTTP's make it a request.
+    let is_method = |request: &Request| request.method.as_deref().is_some_and(|method| HTTP_METHODS.contains(&method));
     let is_told = |request: &Request| {
-        !request.is_report && !request.is_message && (request.method.is_some() || is_gateway || request.server == Some("envoy"))
+        let is_request = is_method(request) || is_gateway || request.server == Some("envoy");
+        !request.is_report && !request.is_message && is_request
     };
     if let Value::String(text) = &entry.body
         && let Some(request) = access::parse(text, now).filter(is_told)
@@ -517,6 +540,12 @@ mod tests {
         let record = made(json!({"attributes": attributes(request)}), json!({}));
         assert_eq!((record.event_name.as_str(), record.error_code.as_deref()), ("PostResource", Some("AccessDenied")));
         assert_eq!((record.source_ip_address.as_str(), record.user_agent.as_deref()), ("192.0.2.7", Some("curl/8")));
+    }
+
+    #[test]
+    fn a_method_of_a_program_s_own_makes_no_request() {
+        let body = json!({"kvlistValue": {"values": attributes(json!({"method": "GetUser", "path": "/x", "status": "200"}))}});
+        assert_eq!(made(json!({"body": body}), json!({})).event_name, "LogMessage");
     }
 
     #[test]
