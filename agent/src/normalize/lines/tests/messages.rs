@@ -72,3 +72,28 @@ fn a_refusal_at_start_up_and_other_entries_say_who_and_from_where() {
     let rds = "2024-03-01 10:00:00 UTC:ip-10-0-0-7.ec2.internal(51234):alice@app:[4242]:LOG:  AUDIT: SESSION,1,1,DDL,DROP TABLE,TABLE,public.t,drop table t,<none>";
     assert_eq!(made("postgresql", rds).event_name, "DropTable");
 }
+
+/// Of formats without a corpus beside the tests.
+#[test]
+fn an_entry_cut_at_every_byte_makes_a_record_or_says_why() {
+    let csv = r#"2024-03-01 10:00:00.123 UTC,"alice","app",42,"::1:51234",65e1.1,3,"DROP TABLE",2024-03-01 09:59:44 UTC,4/12,7,LOG,00000,"AUDIT: SESSION,1,1,DDL,DROP TABLE,TABLE,public.t,""drop table é;"",<not logged>",,,,,,,,,"psql","client backend",,0"#;
+    let rds = "2024-03-01 10:00:00 UTC:192.0.2.7(51234):alice@app:[4242]:FATAL:  password authentication failed for user \"é\"";
+    let json = r#"{"timestamp":"2024-03-01 10:00:00.123 UTC","user":"é","remote_host":"::1","remote_port":5,"error_severity":"LOG","message":"AUDIT: SESSION,2,1,READ,SELECT,,,select 1,none"}"#;
+    let docker = r#"{"status":"exec_start: sh","Action":"exec_start: sh","Type":"container","Actor":{"ID":"c1","Attributes":{"name":"é"}},"time":1700000000}"#;
+    let cisco = "<189>29: R1: *Mar  1 18:48:50.483 UTC: %SYS-5-CONFIG_I: Configured from é";
+    let keycloak =
+        "2023-01-01 12:00:00,123 WARN  [org.keycloak.events] (x) type=LOGIN, realmId=m, userId=null, username=é smith, a=b";
+    let haproxy = "Connect from [2001:db8::1]:51234 to 10.0.0.9:80 (é/HTTP)";
+    let host = Host::for_tests();
+    let place = Place { host: &host, source: SourceName::Syslog, path: Some("tcp://[::1]:5"), event_id: Uuid::nil(), time: NOW };
+    for mapping in Mapping::shipped() {
+        let mapping = Mapping::open(mapping, AccessShape::default()).unwrap();
+        for line in [csv, rds, json, docker, cisco, keycloak, haproxy] {
+            for end in 0..=line.len() {
+                if let Err(reason) = record(&place, &mapping, &line.as_bytes()[..end]) {
+                    assert!(!reason.is_empty());
+                }
+            }
+        }
+    }
+}
