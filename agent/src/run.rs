@@ -33,6 +33,7 @@ use crate::redact::Redactor;
 use crate::report::Reporter;
 use crate::select::Selection;
 use crate::sources::docker::Images;
+use crate::sources::lines::Mapping;
 use roster::Roster;
 
 /// Why the agent can't start, or ended by itself.
@@ -84,13 +85,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let (intake, outlet) = intake();
     let redactor = Redactor::new(config.redact.clone()).map_err(|error| RunError::Config(error.to_string()))?;
     let sessions = buffer.cursors(SourceName::Audit)?.into_iter().find(|cursor| cursor.key == audit::SESSIONS_KEY);
-    let stages = buffer.cursors(SourceName::Kubernetes)?.into_iter().find(|cursor| cursor.key == kubernetes::STAGES_KEY);
+    let stages = buffer.cursors(SourceName::Kubernetes)?;
     let requests = buffer.cursors(SourceName::Vault)?.into_iter().find(|cursor| cursor.key == vault::CURSOR_KEY);
     let cluster = config.sources.kubernetes.cluster.clone();
+    let gateway = Mapping::open("access", config.sources.otlp.access.clone());
+    let gateway = gateway.map_err(|error| RunError::Config(error.to_string()))?;
     let images = Images::default();
     let decoder = audit::Decoder::restore(sessions.as_ref()).of_this_host(images.clone());
     let normalizer = Normalizer::new(host.clone(), decoder, Names::default())
-        .with_kubernetes(kubernetes::Decoder::restore(cluster, stages.as_ref()))
+        .with_kubernetes(kubernetes::Decoder::restore(cluster, &stages))
+        .with_gateway(gateway)
         .with_requests(vault::Requests::restore(requests.as_ref()));
     let roster = Roster::new(&config, binding, images, buffer.clone(), reporter);
     let pipeline = Pipeline::new(

@@ -49,7 +49,8 @@ impl Selection {
         match (&self.selectors, made) {
             (None, Made::Record(record)) => self.keeps_category(&record.event_category),
             (None, Made::Written(bytes)) => self.is_management(bytes) || self.keeps_bytes(bytes),
-            (None, Made::Foreign(bytes)) => self.keeps_bytes(bytes),
+            // Made elsewhere, where it was selected already: kept whole unless selectors say otherwise.
+            (None, Made::Foreign(_)) => true,
             (Some(selectors), made) => {
                 let facets = match made {
                     Made::Record(record) => Facets::parse(&Record::to_json(record)),
@@ -90,11 +91,17 @@ mod tests {
     #[test]
     fn data_is_kept_only_when_selected() {
         let (default, all) = (Selection::new(&Config::default()), Selection::new(&Config { data: true, ..Config::default() }));
-        for make in [Made::Written, Made::Foreign] {
-            assert!(default.keeps(&make(record("Management", "null"))));
-            assert!(!default.keeps(&make(record("Data", "null"))));
-            assert!(all.keeps(&make(record("Data", "null"))));
-        }
+        assert!(default.keeps(&Made::Written(record("Management", "null"))));
+        assert!(!default.keeps(&Made::Written(record("Data", "null"))));
+        assert!(all.keeps(&Made::Written(record("Data", "null"))));
+    }
+
+    #[test]
+    fn records_made_elsewhere_are_turned_away_by_selectors_alone() {
+        assert!(Selection::new(&Config::default()).keeps(&Made::Foreign(record("Data", "null"))));
+        let text = r#"[{"FieldSelectors":[{"Field":"eventCategory","Equals":["Management"]}]}]"#;
+        let config = Config { data: false, advanced: serde_json::from_str(text).unwrap() };
+        assert!(!Selection::new(&config).keeps(&Made::Foreign(record("Data", "null"))));
     }
 
     #[test]

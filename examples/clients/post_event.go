@@ -48,7 +48,7 @@ func record(client *http.Client, event event) (string, error) {
 		// No answer: the same id makes sending again safe.
 		if err == nil {
 			var answer struct {
-				EventIDs []string `json:"eventIDs"`
+				EventIDs []*string `json:"eventIDs"`
 				Error    struct {
 					Message string `json:"message"`
 				} `json:"error"`
@@ -57,7 +57,10 @@ func record(client *http.Client, event event) (string, error) {
 			reply.Body.Close()
 			switch {
 			case err == nil && reply.StatusCode == http.StatusOK && len(answer.EventIDs) == 1:
-				return answer.EventIDs[0], nil
+				if answer.EventIDs[0] == nil {
+					return "", errors.New("the event was not kept: the agent's selection turned it away")
+				}
+				return *answer.EventIDs[0], nil
 			case err == nil && reply.StatusCode != http.StatusServiceUnavailable:
 				return "", errors.New(answer.Error.Message)
 			}

@@ -28,7 +28,11 @@ export async function record(event, attempts = 5) {
   for (let attempt = 0; attempt < attempts; attempt++) {
     // No answer: the same id makes sending again safe.
     const reply = await post(event).catch(() => ({ status: 503, headers: {} }));
-    if (reply.status === 200) return reply.answer.eventIDs[0];
+    if (reply.status === 200) {
+      const [eventID] = reply.answer.eventIDs;
+      if (eventID === null) throw new Error("the event was not kept: the agent's selection turned it away");
+      return eventID;
+    }
     if (reply.status !== 503) throw new Error(reply.answer.error.message);
     await sleep(1000 * Number(reply.headers["retry-after"] ?? 1));
   }

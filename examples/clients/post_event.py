@@ -37,6 +37,8 @@ def record(event, attempts=5):
         finally:
             agent.close()
         if reply.status == 200:
+            if answer["eventIDs"][0] is None:
+                raise ValueError("the event was not kept: the agent's selection turned it away")
             return answer["eventIDs"][0]
         if reply.status != 503:
             raise ValueError(answer["error"]["message"])

@@ -29,6 +29,7 @@ use crate::sources::cloudtrail::document;
 use crate::sources::file::{Format, Line};
 use crate::sources::journal::Entry;
 use crate::sources::lines::Mapping;
+use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::framing::Framing;
 use crate::sources::lines::shape::AccessShape;
 use crate::sources::{kubernetes, otlp};
@@ -116,7 +117,8 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
     let host = host(&config)?;
     let mut parser = Parser {
         normalizer: Normalizer::new(host, Decoder::default(), names(arguments))
-            .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), None)),
+            .with_kubernetes(normalize::kubernetes::Decoder::restore(config.sources.kubernetes.cluster.clone(), &[]))
+            .with_gateway(Mapping::open("access", config.sources.otlp.access.clone())?),
         redactor: Redactor::new(config.redact)?,
         out: match arguments.input.as_os_str() == "-" {
             // Whoever pipes a live stream in wants each record at once.
@@ -175,6 +177,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
                 (SourceName::File, Payload::Line(Line { bytes: line.into(), format: format.clone(), path }))
             }
             Source::Kubernetes => {
+                let line = Peeled::of(&String::from_utf8_lossy(&line), unix_ns()).line.into_owned().into_bytes();
                 for observation in kubernetes_observations(line, number) {
                     parser.print(&observation)?;
                 }

@@ -37,6 +37,7 @@ use edgetrail_proto::identity::{AccountId, AgentId, Region};
 use edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX;
 use edgetrail_proto::record::Record;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::clock::unix_ns;
@@ -44,6 +45,7 @@ use crate::observation::{Cursor, Observation, Payload, SourceName, Unparsed};
 use crate::sources::file::syslog::SyslogLine;
 use crate::sources::file::{Format, Line};
 use crate::sources::lines::cri::joined;
+use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::{Mapping, shape};
 use crate::sources::otlp::Log;
 use crate::sources::sudo::log;
@@ -100,6 +102,8 @@ pub struct Normalizer {
     kubernetes: kubernetes::Decoder,
     /// The host's, for times that name none.
     zone: TimeZone,
+    /// How requests become records that gateways send as logs.
+    gateway: Option<Arc<Mapping>>,
     /// Requests of Vault's whose responses did not come yet.
     requests: lines::vault::Requests,
     /// Commands of sudo's log whose ends did not come yet.
@@ -111,7 +115,8 @@ impl Normalizer {
         let writer = posted::Writer::new(&host);
         let zone = TimeZone::system();
         let (kubernetes, requests) = (kubernetes::Decoder::default(), lines::vault::Requests::default());
-        Self { host, audit, names, writer, kubernetes, zone, requests, commands: log::Commands::default() }
+        let gateway = Mapping::open("access", shape::AccessShape::default()).ok();
+        Self { host, audit, names, writer, kubernetes, zone, gateway, requests, commands: log::Commands::default() }
     }
 
     /// With what was carried of the Kubernetes audit before.
@@ -124,6 +129,12 @@ impl Normalizer {
     #[must_use]
     pub fn with_requests(self, requests: lines::vault::Requests) -> Self {
         Self { requests, ..self }
+    }
+
+    /// With what the section `[sources.otlp.access]` says.
+    #[must_use]
+    pub fn with_gateway(self, gateway: Arc<Mapping>) -> Self {
+        Self { gateway: Some(gateway), ..self }
     }
 
     pub fn host(&self) -> &Host {
@@ -201,9 +212,9 @@ impl Normalizer {
 
     /// What stands for observations that made no record yet: to be committed before their callers are answered.
     pub fn take_state(&mut self) -> Vec<(SourceName, Cursor)> {
-        let kubernetes = self.kubernetes.take_cursor().map(|cursor| (SourceName::Kubernetes, cursor));
+        let kubernetes = self.kubernetes.take_cursors().into_iter().map(|cursor| (SourceName::Kubernetes, cursor));
         let requests = self.requests.take_cursor().map(|cursor| (SourceName::Vault, cursor));
-        kubernetes.into_iter().chain(requests).collect()
+        kubernetes.chain(requests).collect()
     }
 
     fn kubernetes(&mut self, observation: &Observation, event: &[u8]) -> Vec<Draft> {
@@ -217,7 +228,7 @@ impl Normalizer {
         match log.entry() {
             Ok(entry) => {
                 let id = self.event_id(observation, 0);
-                Draft::of(otlp::record(&self.host, id, observation.time, &entry, log))
+                Draft::of(otlp::record(&self.host, id, observation.time, &entry, log, self.gateway.as_deref()))
             }
             Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: log.record.to_vec(), reason }),
         }
@@ -242,8 +253,9 @@ impl Normalizer {
     /// A line with a mapping: usually one record, none for a request that waits for its response.
     fn mapped(&mut self, observation: &Observation, mapping: &Arc<Mapping>, path: Option<&str>, bytes: &[u8]) -> Vec<Draft> {
         let Observation { source, position, time, .. } = observation;
-        let waits = mapping.format == shape::Format::Vault
-            && matches!(self.requests.offer(*source, position, path, *time, mapping, bytes), lines::vault::Part::Request);
+        let part =
+            (mapping.format == shape::Format::Vault).then(|| self.requests.offer(*source, position, path, *time, mapping, bytes));
+        let waits = matches!(part, Some(lines::vault::Part::Request));
         let overdue = self.requests.due(*time);
         let mut drafts = self.unanswered(overdue);
         // What the catalogue of the host's own programs knows is that act, whoever carried the message.
@@ -254,7 +266,12 @@ impl Normalizer {
             let event_id = self.event_id(observation, 0);
             let place = lines::Place { host: &self.host, source: *source, path, event_id, time: *time };
             drafts.push(match lines::record(&place, mapping, bytes) {
-                Ok(record) => Draft::of(record),
+                Ok(mut record) => {
+                    if let Some(lines::vault::Part::Late(told)) = &part {
+                        relate(&mut record, event_id_of(&self.host, told));
+                    }
+                    Draft::of(record)
+                }
                 Err(reason) => self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }),
             });
         }
@@ -279,7 +296,11 @@ impl Normalizer {
             }
             Format::Mapped(mapping) => self.mapped(observation, mapping, Some(&line.path), &line.bytes),
             Format::Events => vec![self.posted(observation, &line.bytes, &posted::Origin::File(&line.path))],
-            Format::Kubernetes => self.kubernetes(observation, &line.bytes),
+            // The audit log on standard output, `--audit-log-path=-`: its container's runtime puts its own around it.
+            Format::Kubernetes => {
+                let whole = if line.bytes.contains(&b'\n') { joined(&line.bytes) } else { vec![line.bytes.to_vec()] };
+                whole.iter().flat_map(|line| self.kubernetes(observation, &peeled(line, observation.time))).collect()
+            }
             Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),
             Format::Sudo => self.sudo(observation, &line.bytes).into_iter().collect(),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
@@ -386,6 +407,27 @@ impl Draft {
     /// A record whose act no other source reports.
     pub fn of(record: Record) -> Self {
         Self { record: Made::Record(Box::new(record)), act: None }
+    }
+}
+
+/// The eventID of a request's record that was made before its response came.
+fn event_id_of(host: &Host, told: &lines::vault::Told) -> Uuid {
+    event_id(host.agent, told.source.as_str(), &told.position, 0)
+}
+
+/// Names the record of the same act that there is already.
+fn relate(record: &mut Record, event_id: Uuid) {
+    let mark = record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut);
+    if let Some(mark) = mark {
+        mark.insert("relatedEventID".to_owned(), event_id.to_string().into());
+    }
+}
+
+/// A line without what a container's runtime puts around it.
+fn peeled(line: &[u8], now: u64) -> Vec<u8> {
+    match std::str::from_utf8(line) {
+        Ok(text) => Peeled::of(text, now).line.into_owned().into_bytes(),
+        Err(_) => line.to_vec(),
     }
 }
 

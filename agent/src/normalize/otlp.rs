@@ -5,14 +5,17 @@
 //! a user is therefore believed, and where none is named, it is `Unknown`.
 
 use edgetrail_proto::limits::ADDITIONAL_BYTES_MAX;
-use edgetrail_proto::record::{Record, Resource, UserIdentity};
+use edgetrail_proto::record::{Record, Resource, UserIdentity, format_time};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Host, report};
+use super::{Host, lines, report};
 use crate::observation::SourceName;
 use crate::sources::event::NAME_BYTES_MAX;
+use crate::sources::lines::access::{self, Request};
+use crate::sources::lines::envelope::Peeled;
+use crate::sources::lines::{Mapping, template};
 use crate::sources::otlp::{Entry, Log};
 
 /// Ends an eventSource that is no DNS name by itself.
@@ -26,27 +29,61 @@ const CONTEXT_BYTES_MAX: usize = ADDITIONAL_BYTES_MAX / 4;
 const NAMES: &[&str] = &["event.name", "audit.action", "rpc.method"];
 const USER_NAMES: &[&str] = &["user.name", "user.email", "enduser.id", "user.id", "audit.actor.id"];
 const USER_IDS: &[&str] = &["user.id", "audit.actor.id", "enduser.id"];
-const ADDRESSES: &[&str] = &["client.address", "audit.source.address", "source.address", "network.peer.address"];
-const USER_AGENTS: &[&str] = &["user_agent.original", "user_agent.name"];
+const ADDRESSES: &[&str] = &[
+    "client.address",
+    "audit.source.address",
+    "source.address",
+    "network.peer.address",
+    "http.client_ip",
+    "net.sock.peer.addr",
+    "net.peer.ip",
+];
+const USER_AGENTS: &[&str] = &["user_agent.original", "user_agent.name", "http.user_agent"];
+const METHODS: &[&str] = &["http.request.method", "http.method"];
+const STATUSES: &[&str] = &["http.response.status_code", "http.status_code"];
 const ERRORS: &[&str] = &["error.type", "exception.type"];
 const ERROR_MESSAGES: &[&str] = &["error.message", "exception.message"];
 const RECORD_IDS: &[&str] = &["audit.record.id", "log.record.uid"];
 
-/// The record of an entry; `seen` is when it came, Unix nanoseconds.
-pub(super) fn record(host: &Host, event_id: Uuid, seen: u64, entry: &Entry, log: &Log) -> Record {
+/// Source: RFC 9110 §9, RFC 5789, RFC 4918.
+const HTTP_METHODS: &[&str] = &[
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "PATCH",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+];
+
+/// The record of an entry; `seen` is when it came, Unix nanoseconds. `gateway` says how requests become records.
+pub(super) fn record(host: &Host, event_id: Uuid, seen: u64, entry: &Entry, log: &Log, gateway: Option<&Mapping>) -> Record {
     let time = [entry.time, entry.observed_time].into_iter().find(|time| *time != 0).unwrap_or(seen);
-    let mut record = report::blank(host, Some(SourceName::Otlp), event_id, time);
-    record.user_identity = identity(host, entry);
-    record.event_source = event_source(entry);
-    record.event_name = event_name(entry);
-    if let Some(address) = first(entry, ADDRESSES) {
-        record.source_ip_address = address;
+    let mut record = match gateway.and_then(|gateway| Some((gateway, request(entry, time)?))) {
+        Some((gateway, request)) => {
+            let place = lines::Place { host, source: SourceName::Otlp, path: None, event_id, time };
+            let mut record = lines::access::record(&place, gateway, &Peeled::default(), request);
+            of_request(host, entry, gateway, &mut record);
+            record
+        }
+        None => of_event(host, event_id, time, entry),
+    };
+    if [entry.time, entry.observed_time] != [0, 0] {
+        record.event_time = format_time(time);
     }
-    record.user_agent = first(entry, USER_AGENTS).or_else(|| program(entry));
-    (record.error_code, record.error_message) = error(entry);
-    record.request_parameters = parameters(entry);
-    record.read_only = Some(is_read_only(entry));
-    record.resources = target(host, entry).map(|target| vec![target]);
+    record.user_agent = record.user_agent.or_else(|| program(entry));
+    if let Some(target) = target(host, entry) {
+        record.resources = Some(vec![target]);
+    }
     if let Some(data) = &mut record.additional_event_data {
         if let Some(Value::Object(mark)) = data.get_mut("edgetrail") {
             if let Some(id) = first(entry, RECORD_IDS).filter(|id| id.len() <= NAME_BYTES_MAX) {
@@ -62,15 +99,98 @@ pub(super) fn record(host: &Host, event_id: Uuid, seen: u64, entry: &Entry, log:
     record
 }
 
+/// What is no request of HTTP's.
+fn of_event(host: &Host, event_id: Uuid, time: u64, entry: &Entry) -> Record {
+    let mut record = report::blank(host, Some(SourceName::Otlp), event_id, time);
+    record.user_identity = identity(host, entry);
+    record.event_source = event_source(entry);
+    record.event_name = event_name(entry);
+    if let Some(address) = first(entry, ADDRESSES) {
+        record.source_ip_address = template::host(&address).to_owned();
+    }
+    record.user_agent = first(entry, USER_AGENTS);
+    (record.error_code, record.error_message) = error(entry);
+    let parameters = parameters(entry);
+    record.request_parameters = (!parameters.is_empty()).then_some(Value::Object(parameters));
+    record.read_only = Some(is_read_only(entry));
+    record
+}
+
+/// The request that an entry without a name of its own tells of, as a gateway's access log does: in its attributes, in the
+/// members of its body, or in its body's text.
+fn request(entry: &Entry, now: u64) -> Option<Request> {
+    if !entry.event_name.is_empty() || first(entry, NAMES).is_some() {
+        return None;
+    }
+    let is_gateway = is_envoy(entry);
+    // `method` may be any program's own: only HTTP's make it a request.
+    let is_method = |request: &Request| request.method.as_deref().is_some_and(|method| HTTP_METHODS.contains(&method));
+    let is_told = |request: &Request| {
+        let is_request = is_method(request) || is_gateway || request.server == Some("envoy");
+        !request.is_report && !request.is_message && is_request
+    };
+    if let Value::String(text) = &entry.body
+        && let Some(request) = access::parse(text, now).filter(is_told)
+    {
+        return Some(request);
+    }
+    let mut members = match &entry.body {
+        Value::Object(members) => members.clone(),
+        _ => Map::new(),
+    };
+    members.extend(entry.attributes.clone());
+    let mut request = access::of_members(&members, now).filter(is_told)?;
+    request.server = request.server.or(is_gateway.then_some("envoy"));
+    Some(request)
+}
+
+/// Whether Envoy's logger sent it. Source: envoy.extensions.access_loggers.open_telemetry.v3: the resource's attributes.
+fn is_envoy(entry: &Entry) -> bool {
+    ["log_name", "cluster_name"].iter().all(|name| entry.resource.contains_key(*name))
+}
+
+/// What the conventions say of a request beyond what an access log does.
+fn of_request(host: &Host, entry: &Entry, gateway: &Mapping, record: &mut Record) {
+    let is_known = |identity: &UserIdentity| identity.kind.as_deref() != Some("Unknown");
+    let told = identity(host, entry);
+    let is_chosen = gateway.access.identity.is_some() && is_known(&record.user_identity);
+    if !is_chosen && is_known(&told) {
+        record.user_identity = told;
+    }
+    if gateway.access.service.is_none() && (entry.resource.contains_key("service.name") || record.event_source == "gateway.http")
+    {
+        record.event_source = event_source(entry);
+    }
+    // A route that the service itself names is one of few, as a configured one is.
+    let is_routed = record.request_parameters.as_ref().is_some_and(|parameters| parameters.get("route").is_some());
+    if let (Some(route), Some(method), false) = (first(entry, &["http.route"]), first(entry, METHODS), is_routed) {
+        record.event_name = short(&pascal(&format!("{} {route}", method.to_ascii_lowercase())));
+    }
+    if let Some(address) = first(entry, ADDRESSES).filter(|_| record.source_ip_address == host.name) {
+        record.source_ip_address = template::host(&address).to_owned();
+    }
+    let (code, message) = error(entry);
+    // The status has a name already.
+    if let Some(code) = code.filter(|code| !code.starts_with("Http")) {
+        record.error_code = Some(code);
+    }
+    record.error_message = message.or_else(|| record.error_message.take());
+    if let Some(Value::Object(all)) = &mut record.request_parameters {
+        all.extend(parameters(entry));
+    }
+}
+
 /// The first of these attributes that is a text or a number.
 fn first(entry: &Entry, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| text(entry.attributes.get(*name)))
 }
 
+/// Gateways write `-` for what is not there. Of several values the first.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if !matches!(text.trim(), "" | "-") => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
+        Value::Array(values) => values.iter().find_map(|value| text(Some(value).filter(|value| !value.is_array()))),
         _ => None,
     }
 }
@@ -128,11 +248,15 @@ fn event_name(entry: &Entry) -> String {
     let named = Some(entry.event_name.clone()).filter(|name| !name.is_empty());
     let name = named.or_else(|| first(entry, NAMES)).map(|name| pascal(&name)).filter(|name| !name.is_empty());
     let request = || {
-        let method = text(entry.attributes.get("http.request.method"))?;
+        let method = first(entry, METHODS)?;
         let route = text(entry.attributes.get("http.route")).unwrap_or_default();
         Some(pascal(&format!("{} {route}", method.to_ascii_lowercase()))).filter(|name| !name.is_empty())
     };
     let name = name.or_else(request).unwrap_or_else(|| "LogMessage".to_owned());
+    short(&name)
+}
+
+fn short(name: &str) -> String {
     name.chars().take(NAME_BYTES_MAX / 4).collect()
 }
 
@@ -153,21 +277,23 @@ fn pascal(text: &str) -> String {
 /// errorCode and errorMessage, where the event says that something was refused or failed.
 fn error(entry: &Entry) -> (Option<String>, Option<String>) {
     let message = first(entry, ERROR_MESSAGES);
-    let number = |name: &str| entry.attributes.get(name).and_then(Value::as_i64).unwrap_or_default();
-    let (http, grpc) = (number("http.response.status_code"), number("rpc.grpc.status_code"));
+    // Gateways write numbers as text.
+    let number = |names: &[&str]| first(entry, names).and_then(|text| text.trim().parse::<i64>().ok()).unwrap_or_default();
+    let (http, grpc) = (number(STATUSES), number(&["rpc.grpc.status_code"]));
     let outcome = text(entry.attributes.get("audit.outcome")).unwrap_or_default().to_ascii_lowercase();
     if matches!(http, 401 | 403) || matches!(grpc, 7 | 16) || outcome == "denied" {
         return (Some("AccessDenied".to_owned()), message);
     }
     // What names the error says more than a number.
     let code = first(entry, ERRORS)
+        .filter(|name| name.parse::<i64>().is_err())
         .or_else(|| (http >= 400).then(|| format!("Http{http}")))
         .or_else(|| (grpc != 0).then(|| format!("Grpc{grpc}")))
         .or_else(|| (outcome == "failure").then(|| "Failed".to_owned()));
     (code, message)
 }
 
-fn parameters(entry: &Entry) -> Option<Value> {
+fn parameters(entry: &Entry) -> Map<String, Value> {
     let mut parameters = Map::new();
     if !entry.attributes.is_empty() {
         parameters.insert("attributes".to_owned(), Value::Object(entry.attributes.clone()));
@@ -175,11 +301,11 @@ fn parameters(entry: &Entry) -> Option<Value> {
     if !entry.body.is_null() {
         parameters.insert("body".to_owned(), entry.body.clone());
     }
-    (!parameters.is_empty()).then_some(Value::Object(parameters))
+    parameters
 }
 
 fn is_read_only(entry: &Entry) -> bool {
-    let verb = text(entry.attributes.get("audit.action")).or_else(|| text(entry.attributes.get("http.request.method")));
+    let verb = text(entry.attributes.get("audit.action")).or_else(|| first(entry, METHODS));
     matches!(
         verb.unwrap_or_default().to_ascii_uppercase().as_str(),
         "GET" | "HEAD" | "OPTIONS" | "READ" | "LIST" | "VIEW" | "SEARCH"
@@ -273,9 +399,14 @@ fn bounded(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::lines::shape::{AccessShape, RouteShape};
     use crate::sources::otlp::Encoding;
 
     fn made(record: Value, resource: Value) -> Record {
+        made_with(AccessShape::default(), record, resource)
+    }
+
+    fn made_with(access: AccessShape, record: Value, resource: Value) -> Record {
         let bytes = |value: Value| value.to_string().into_bytes().into();
         let log = Log {
             encoding: Encoding::Json,
@@ -283,7 +414,8 @@ mod tests {
             scope: bytes(json!({"name": "lib"})),
             record: bytes(record),
         };
-        super::record(&Host::for_tests(), Uuid::nil(), 7, &log.entry().unwrap(), &log)
+        let gateway = Mapping::open("access", access).unwrap();
+        super::record(&Host::for_tests(), Uuid::nil(), 7, &log.entry().unwrap(), &log, Some(&gateway))
     }
 
     fn attributes(pairs: Value) -> Value {
@@ -345,6 +477,82 @@ mod tests {
         {
             assert_eq!(pascal(name), pascal_case);
         }
+    }
+
+    #[test]
+    fn what_envoys_logger_sends_as_text_is_read_as_what_it_is() {
+        let request = json!({"http.request.method": "DELETE", "url.path": "/v1/orders/7?force=1", "http.response.status_code": "403",
+            "client.address": "10.0.0.5:4711", "user.name": "-", "user_agent.original": "curl/8", "error.type": "-"});
+        let record = made(json!({"timeUnixNano": "7", "attributes": attributes(request)}), json!({}));
+        assert_eq!(record.user_identity.kind.as_deref(), Some("Unknown"));
+        assert_eq!((record.source_ip_address.as_str(), record.error_code.as_deref()), ("10.0.0.5", Some("AccessDenied")));
+        assert_eq!((record.event_name.as_str(), record.read_only), ("DeleteResource", Some(false)));
+        let parameters = record.request_parameters.unwrap();
+        assert_eq!((&parameters["path"], &parameters["query"]["force"]), (&json!("/v1/orders/7"), &json!("1")));
+        assert_eq!(parameters["attributes"]["user.name"], "-");
+    }
+
+    #[test]
+    fn a_request_in_the_body_is_one_as_text_and_as_members() {
+        let text =
+            r#"[2024-01-01T00:00:00.000Z] "GET /a HTTP/1.1" 404 NR 0 0 1 - "192.0.2.7" "curl/8" "id-1" "shop.example" "-""#;
+        let members = json!({"kvlistValue": {"values": attributes(json!({"method": "GET", "path": "/a", "response_code": "404",
+            "downstream_remote_address": "192.0.2.7:5", "authority": "shop.example", "response_flags": "NR"}))}});
+        let logger = json!({"attributes": attributes(json!({"log_name": "otel", "cluster_name": "edge"}))});
+        for body in [json!({"stringValue": text}), members] {
+            let record = made(json!({"timeUnixNano": "7", "body": body}), logger.clone());
+            let told = (record.event_name.as_str(), record.error_code.as_deref(), record.source_ip_address.as_str());
+            assert_eq!(told, ("GetResource", Some("NotFound"), "192.0.2.7"), "{body}");
+            assert_eq!(record.event_source, "envoy.http");
+            assert_eq!(record.read_only, Some(true));
+        }
+    }
+
+    #[test]
+    fn an_access_section_names_routes_and_callers_of_requests() {
+        let route = RouteShape {
+            method: Some("POST".to_owned()),
+            path: "/v1/orders/{id}/pay".to_owned(),
+            name: Some("PayOrder".to_owned()),
+            category: Some("Data".to_owned()),
+            kind: None,
+            read_only: None,
+        };
+        let access = AccessShape {
+            service: Some("orders.example".to_owned()),
+            identity: Some(vec!["header:x-user".to_owned()]),
+            routes: vec![route],
+            ..AccessShape::default()
+        };
+        let request = json!({"method": "POST", "path": "/v1/orders/7/pay", "response_code": "200", "x-user": "carol",
+            "downstream_remote_address": "192.0.2.7:5"});
+        let record = made_with(access, json!({"attributes": attributes(request)}), json!({}));
+        assert_eq!((record.event_source.as_str(), record.event_name.as_str()), ("orders.example", "PayOrder"));
+        assert_eq!(record.user_identity.user_name.as_deref(), Some("carol"));
+        assert_eq!(record.management_event, Some(false));
+        assert_eq!(record.request_parameters.unwrap()["pathParameters"]["id"], "7");
+    }
+
+    #[test]
+    fn the_names_before_todays_mean_the_same() {
+        let request = json!({"http.method": "POST", "http.target": "/a", "http.status_code": 401, "net.peer.ip": "192.0.2.7",
+            "http.user_agent": "curl/8"});
+        let record = made(json!({"attributes": attributes(request)}), json!({}));
+        assert_eq!((record.event_name.as_str(), record.error_code.as_deref()), ("PostResource", Some("AccessDenied")));
+        assert_eq!((record.source_ip_address.as_str(), record.user_agent.as_deref()), ("192.0.2.7", Some("curl/8")));
+    }
+
+    #[test]
+    fn a_method_of_a_program_s_own_makes_no_request() {
+        let body = json!({"kvlistValue": {"values": attributes(json!({"method": "GetUser", "path": "/x", "status": "200"}))}});
+        assert_eq!(made(json!({"body": body}), json!({})).event_name, "LogMessage");
+    }
+
+    #[test]
+    fn every_value_of_an_attribute_that_is_there_twice_is_kept() {
+        let attributes = json!([{"key": "k", "value": {"stringValue": "a"}}, {"key": "k", "value": {"intValue": 2}}]);
+        let record = made(json!({"eventName": "x", "attributes": attributes}), json!({}));
+        assert_eq!(record.request_parameters.unwrap()["attributes"]["k"], json!(["a", 2]));
     }
 
     #[test]

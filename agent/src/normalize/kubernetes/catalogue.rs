@@ -85,8 +85,16 @@ pub(super) const ACTS: &[(&str, &str)] = &[
     ("binding", "Bind"),
 ];
 
-/// Reviews answer a question and change nothing, though they are created.
+/// Reviews answer a question and change nothing, though they are created: the API server's own and OpenShift's. An object
+/// of another group may be called so, too.
 const REVIEWS_END: &str = "reviews";
+const REVIEW_GROUPS: &[&str] = &[
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "authorization.openshift.io",
+    "oauth.openshift.io",
+    "security.openshift.io",
+];
 
 /// PascalCase verb and noun, such as `CreatePod`, `ListSecrets`, `ExecPod`, `GetPodLog`; `GetPath` of what is no resource.
 pub(super) fn event_name(verb: &str, object: Option<&ObjectRef>) -> String {
@@ -118,9 +126,15 @@ pub(super) fn is_read_only(verb: &str, object: Option<&ObjectRef>) -> bool {
     let is_act = object.is_some_and(|object| ACTS.iter().any(|(subresource, _)| *subresource == object.subresource));
     match verb {
         "get" | "list" | "watch" | "head" | "options" => !is_act,
-        "create" => object.is_some_and(|object| object.resource.ends_with(REVIEWS_END)),
+        "create" => object.is_some_and(is_review),
         _ => false,
     }
+}
+
+fn is_review(object: &ObjectRef) -> bool {
+    let is_known = || KINDS.binary_search_by_key(&object.resource.as_str(), |(name, _)| name).is_ok();
+    let is_of_group = if object.api_group.is_empty() { is_known() } else { REVIEW_GROUPS.contains(&object.api_group.as_str()) };
+    object.resource.ends_with(REVIEWS_END) && is_of_group
 }
 
 /// Letters and digits, each word's first in upper case.
@@ -194,6 +208,10 @@ mod tests {
         };
         assert!(is_read_only("get", Some(&object("secrets", ""))) && is_read_only("get", None));
         assert!(is_read_only("create", Some(&object("subjectaccessreviews", ""))));
+        let own = ObjectRef { api_group: "shop.example".to_owned(), ..object("reviews", "") };
+        assert!(!is_read_only("create", Some(&own)) && !is_read_only("create", Some(&object("reviews", ""))));
+        let group = "authorization.k8s.io".to_owned();
+        assert!(is_read_only("create", Some(&ObjectRef { api_group: group, ..object("selfsubjectrulesreviews", "") })));
         assert!(!is_read_only("get", Some(&object("pods", "exec"))) && !is_read_only("create", Some(&object("pods", ""))));
     }
 

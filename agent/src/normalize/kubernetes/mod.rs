@@ -11,10 +11,14 @@ mod request;
 
 mod stages;
 
+mod started;
+
 #[cfg(test)]
 mod tests;
 
 mod who;
+
+use std::borrow::Cow;
 
 use edgetrail_proto::chain::event_id;
 use edgetrail_proto::limits::STRING_FIELD_BYTES_MAX;
@@ -26,12 +30,16 @@ use super::{Draft, Host, report};
 use crate::observation::{Cursor, SourceName};
 use crate::sources::kubernetes::{self as source, Audit, ObjectRef, Stage, Status, User, position};
 use stages::{Fate, Stages};
+use started::Started;
 
 /// eventSource of every record made here.
 pub const EVENT_SOURCE: &str = "kube-apiserver.kubernetes";
 
 /// Key of the cursor that holds the announced requests.
-pub const STAGES_KEY: &str = "kubernetes/stages";
+const STAGES_KEY: &str = "kubernetes/stages";
+
+/// What the keys of those begin with that hold the ones that run on; a number follows.
+const STARTED_KEY: &str = "kubernetes/started/";
 
 /// Makes records of audit events; carries announced requests from one to the next.
 #[derive(Debug, Default)]
@@ -62,14 +70,22 @@ impl Place<'_> {
 }
 
 impl Decoder {
-    /// Goes on from the cursor of [`STAGES_KEY`], if there is one.
-    pub fn restore(cluster: Option<String>, cursor: Option<&Cursor>) -> Self {
-        Self { cluster, stages: cursor.map(|cursor| Stages::restore(&cursor.value)).unwrap_or_default() }
+    /// Goes on from what [`Decoder::take_cursors`] gave; other cursors are of no matter.
+    pub fn restore(cluster: Option<String>, cursors: &[Cursor]) -> Self {
+        let part = |cursor: &Cursor| Some((cursor.key.strip_prefix(STARTED_KEY)?.parse().ok()?, cursor.value.clone()));
+        let started = Started::restore(cursors.iter().filter_map(part));
+        let announced = cursors.iter().find(|cursor| cursor.key == STAGES_KEY);
+        let saved = announced.map(|cursor| cursor.value.as_slice()).unwrap_or_default();
+        Self { cluster, stages: Stages::restore(saved, started) }
     }
 
-    /// The announced requests, where they changed since this was last called: to be committed with the records made since.
-    pub fn take_cursor(&mut self) -> Option<Cursor> {
-        Some(Cursor { key: STAGES_KEY.to_owned(), value: self.stages.save()? })
+    /// The requests that were announced or run on, where they changed since this was last called: to be committed with the
+    /// records made since.
+    pub fn take_cursors(&mut self) -> Vec<Cursor> {
+        let announced = self.stages.save().map(|value| Cursor { key: STAGES_KEY.to_owned(), value });
+        let started = self.stages.save_started().into_iter();
+        let started = started.map(|(number, value)| Cursor { key: format!("{STARTED_KEY}{number}"), value });
+        announced.into_iter().chain(started).collect()
     }
 
     /// The records of an event: its own, and those of announcements that found no more room. `time` in Unix nanoseconds
@@ -180,8 +196,10 @@ fn parameters(audit: &Audit<'_>, object: Option<&ObjectRef>) -> Value {
     let mut parameters = Map::new();
     parameters.insert("verb".to_owned(), audit.verb.clone().into());
     if let Some(uri) = &audit.request_uri {
-        parameters.insert("requestURI".to_owned(), uri.clone().into());
-        for (name, value) in request::arguments(uri, object.map(|object| object.subresource.as_str()).unwrap_or_default()) {
+        let subresource = object.map(|object| object.subresource.as_str()).unwrap_or_default();
+        let shown = request::without_command(uri, subresource).unwrap_or_else(|| uri.clone());
+        parameters.insert("requestURI".to_owned(), shown.into());
+        for (name, value) in request::arguments(uri, subresource) {
             parameters.insert(name, value);
         }
     }
@@ -255,14 +273,35 @@ fn context(audit: &Audit<'_>, cluster: &str) -> Value {
     Value::Object(context)
 }
 
-/// The original; where it is about Secrets, with their values hidden.
+/// The original, but for a command's words, which its parameters hold; none where it holds values of Secrets.
 fn raw(event: &[u8], audit: &Audit<'_>, object: Option<&ObjectRef>) -> Value {
     let is_secret = |raw: Option<&serde_json::value::RawValue>| raw.is_some_and(|raw| raw.get().contains("Secret"));
     let holds_secrets =
         object.is_some_and(objects::is_secret) || is_secret(audit.request_object) || is_secret(audit.response_object);
+    let subresource = object.map(|object| object.subresource.as_str()).unwrap_or_default();
+    let shown = audit.request_uri.as_deref().and_then(|uri| request::without_command(uri, subresource));
+    let shown = match shown.map(|uri| with_uri(event, &uri)) {
+        None => Cow::Borrowed(event),
+        Some(Some(shown)) => Cow::Owned(shown),
+        Some(None) => return omitted(event),
+    };
     if event.len() > RAW_BYTES_MAX || holds_secrets && (audit.request_object.is_some() || audit.response_object.is_some()) {
-        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(event));
-        return json!({"omitted": true, "edgetrailBytes": event.len(), "edgetrailSha256": hash});
+        return omitted(event);
     }
-    String::from_utf8_lossy(event).into_owned().into()
+    String::from_utf8_lossy(&shown).into_owned().into()
+}
+
+/// The event with another requestURI; `None` where its members can't be told apart.
+fn with_uri(event: &[u8], uri: &str) -> Option<Vec<u8>> {
+    let members = crate::sources::event::members(std::str::from_utf8(event).ok()?).ok()?;
+    let uri = Value::from(uri).to_string();
+    let member = |(name, raw): (&str, &str)| format!("\"{name}\":{}", if name == "requestURI" { &uri } else { raw });
+    let members: Vec<String> = members.into_iter().map(member).collect();
+    Some(format!("{{{}}}", members.join(",")).into_bytes())
+}
+
+/// Size and hash of what is not kept.
+fn omitted(event: &[u8]) -> Value {
+    let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(event));
+    json!({"omitted": true, "edgetrailBytes": event.len(), "edgetrailSha256": hash})
 }

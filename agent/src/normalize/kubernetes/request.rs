@@ -4,9 +4,6 @@ use serde_json::Value;
 
 use crate::sources::kubernetes::Audit;
 
-/// Most arguments of one command that are read: the address itself stays beside them.
-const ARGUMENTS_MAX: usize = 256;
-
 /// The command and container of exec and attach, the ports of portforward: they stand in the address alone.
 pub(super) fn arguments(uri: &str, subresource: &str) -> Vec<(String, Value)> {
     if !matches!(subresource, "exec" | "attach" | "portforward") {
@@ -15,7 +12,7 @@ pub(super) fn arguments(uri: &str, subresource: &str) -> Vec<(String, Value)> {
     let query = uri.split_once('?').map(|(_, query)| query).unwrap_or_default();
     let values = |wanted: &str| -> Vec<Value> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(name, _)| *name == wanted).take(ARGUMENTS_MAX).map(|(_, value)| decoded(value).into()).collect()
+        pairs.filter(|(name, _)| decoded(name) == wanted).map(|(_, value)| decoded(value).into()).collect()
     };
     let mut arguments = Vec::new();
     for (name, values) in [("command", values("command")), ("ports", values("ports"))] {
@@ -25,6 +22,18 @@ pub(super) fn arguments(uri: &str, subresource: &str) -> Vec<(String, Value)> {
     }
     arguments.extend(values("container").into_iter().next().map(|container| ("container".to_owned(), container)));
     arguments
+}
+
+/// The address without the words of a command: they are `command`, where redaction knows them as a command line. `None`
+/// where it has none.
+pub(super) fn without_command(uri: &str, subresource: &str) -> Option<String> {
+    let (path, query) = uri.split_once('?').filter(|_| subresource == "exec")?;
+    let is_word = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| decoded(name) == "command");
+    if !query.split('&').any(is_word) {
+        return None;
+    }
+    let kept: Vec<&str> = query.split('&').map(|pair| if is_word(pair) { "command=" } else { pair }).collect();
+    Some(format!("{path}?{}", kept.join("&")))
 }
 
 /// The name that an object was given, of one that was created without: from the response, else the request.
@@ -88,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_decoded(text in "\\PC{0,40}", codes in "[%+0-9a-g]{0,20}") {
-            let _unread = (decoded(&text), decoded(&codes), arguments(&text, "exec"));
+            let _unread = (decoded(&text), decoded(&codes), arguments(&text, "exec"), without_command(&text, "exec"));
         }
     }
 }

@@ -8,10 +8,11 @@
 //! record early, which makes two records of one act, never none.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::started::{Key, Started};
 use crate::sources::kubernetes::{Request, Stage, request};
 
 /// What was announced and what has its record.
@@ -20,10 +21,11 @@ pub(super) struct Stages {
     /// Oldest first.
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// Those that run on.
+    started: Started,
     recorded: HashMap<Key, Recorded>,
     /// Keys of `recorded`, oldest first.
     order: VecDeque<Key>,
-    hasher: RandomState,
     is_changed: bool,
 }
 
@@ -35,9 +37,6 @@ struct Waiting {
     since: u64,
     event: Vec<u8>,
 }
-
-/// A request, by a hash that nobody outside can foresee.
-type Key = u64;
 
 #[derive(Clone, Copy, Debug)]
 struct Recorded {
@@ -73,8 +72,8 @@ const RECORDED_MAX: usize = 4096;
 
 impl Stages {
     /// Goes on from what [`Stages::save`] gave.
-    pub(super) fn restore(saved: &[u8]) -> Self {
-        let mut stages = Self::default();
+    pub(super) fn restore(saved: &[u8], started: Started) -> Self {
+        let mut stages = Self { started, ..Self::default() };
         let waiting: Vec<(u64, String)> = serde_json::from_slice(saved).unwrap_or_default();
         for (since, event) in waiting {
             if let Some((request, _)) = request(event.as_bytes()) {
@@ -94,10 +93,17 @@ impl Stages {
         serde_json::to_vec(&waiting).ok()
     }
 
+    /// Those that run on, by parts, where they changed.
+    pub(super) fn save_started(&mut self) -> Vec<(usize, Vec<u8>)> {
+        self.started.save()
+    }
+
     /// Decides on an event of `request`. `code` is its status, 0 where it has none; `event_id` what its record would have.
     pub(super) fn judge(&mut self, request: &Request, stage: Stage, code: u16, event: &[u8], event_id: Uuid, now: u64) -> Fate {
-        let key = self.key(request);
-        let recorded = self.recorded.get(&key).copied();
+        let key = key_of(request);
+        let started = self.started.get(&key);
+        let started = started.map(|start| Recorded { stage: Stage::Started, code: start.code, event_id: start.event_id });
+        let recorded = started.or_else(|| self.recorded.get(&key).copied());
         let fate = match (stage, recorded.map(|recorded| recorded.stage)) {
             (Stage::Received, Some(_)) => Fate::Step,
             (Stage::Received, None) if event.len() <= ANNOUNCEMENT_BYTES_MAX => {
@@ -112,9 +118,15 @@ impl Stages {
             (_, Some(_)) => recorded.map_or(Fate::Record, |recorded| Fate::Related(recorded.event_id)),
             (_, None) => Fate::Record,
         };
+        if matches!(stage, Stage::Complete | Stage::Panic) {
+            self.started.end(&key);
+        }
         if fate == Fate::Record {
             self.settle(key);
-            self.remember(key, Recorded { stage, code, event_id });
+            match stage {
+                Stage::Started => self.started.start(key, code, event_id),
+                _ => self.remember(key, Recorded { stage, code, event_id }),
+            }
         }
         fate
     }
@@ -145,16 +157,11 @@ impl Stages {
 
     /// An announcement's record was made.
     pub(super) fn announced(&mut self, request: &Request, event_id: Uuid) {
-        let key = self.key(request);
-        self.remember(key, Recorded { stage: Stage::Received, code: 0, event_id });
-    }
-
-    fn key(&self, request: &Request) -> Key {
-        self.hasher.hash_one(request)
+        self.remember(key_of(request), Recorded { stage: Stage::Received, code: 0, event_id });
     }
 
     fn wait(&mut self, request: &Request, event: &[u8], since: u64) {
-        let key = self.key(request);
+        let key = key_of(request);
         if self.waiting.iter().any(|it| it.key == key) {
             return;
         }
@@ -187,6 +194,20 @@ impl Stages {
             self.recorded.remove(&oldest);
         }
     }
+}
+
+/// No two requests have one, whatever auditIDs their clients choose; the same over a restart.
+fn key_of(request: &Request) -> Key {
+    let mut hasher = Sha256::new();
+    hasher.update((request.audit_id.len() as u64).to_be_bytes());
+    hasher.update(&request.audit_id);
+    hasher.update(&request.received);
+    let hash: [u8; 32] = hasher.finalize().into();
+    let mut key = Key::default();
+    for (to, from) in key.iter_mut().zip(hash) {
+        *to = from;
+    }
+    key
 }
 
 #[cfg(test)]
@@ -233,7 +254,7 @@ mod tests {
         assert!(stages.due(9 + WAIT_NS).is_empty());
         let saved = stages.save().unwrap();
         assert_eq!(stages.save(), None, "unchanged");
-        let mut stages = Stages::restore(&saved);
+        let mut stages = Stages::restore(&saved, Started::default());
         assert_eq!(stages.deadline(), Some(10 + WAIT_NS));
         let due = stages.due(10 + WAIT_NS);
         assert_eq!(due, [event(1, Stage::Received)]);

@@ -5,7 +5,7 @@ use crate::normalize::Made;
 
 fn records(events: &[&str]) -> Vec<Record> {
     let host = Host::for_tests();
-    let mut decoder = Decoder::restore(Some("prod".to_owned()), None);
+    let mut decoder = Decoder::restore(Some("prod".to_owned()), &[]);
     let mut drafts: Vec<Draft> = events.iter().flat_map(|event| decoder.decode(&host, event.as_bytes(), 7, 7).unwrap()).collect();
     drafts.extend(decoder.drain(&host, 8));
     drafts
@@ -132,4 +132,47 @@ fn what_is_too_large_leaves_the_rest_and_its_hash() {
     assert_eq!(record.request_parameters.unwrap()["requestObject"]["omitted"], true);
     assert_eq!(record.user_identity.user_name.as_deref(), Some("u"));
     assert!(record.additional_event_data.unwrap().contains_key("edgetrail"));
+}
+
+fn of_request(id: &str, stage: &str, verb: &str) -> String {
+    format!(
+        r#"{{"auditID":"{id}","stage":"{stage}","verb":"{verb}","requestURI":"/x","objectRef":{{"resource":"pods"}},"responseStatus":{{"code":200}},
+        "requestReceivedTimestamp":"2026-01-01T00:00:00.5Z"}}"#
+    )
+}
+
+#[test]
+fn a_long_request_stays_one_record_however_much_happens_before_it_ends_and_over_a_restart() {
+    let host = Host::for_tests();
+    let mut decoder = Decoder::default();
+    let started = decoder.decode(&host, of_request("w", "ResponseStarted", "watch").as_bytes(), 7, 7).unwrap();
+    assert_eq!(started.len(), 1);
+    let mut cursors = decoder.take_cursors();
+    for id in 0..4200 {
+        let event = of_request(&id.to_string(), "ResponseComplete", "get");
+        assert_eq!(decoder.decode(&host, event.as_bytes(), 7, 7).unwrap().len(), 1);
+    }
+    cursors.extend(decoder.take_cursors());
+    let ended = of_request("w", "ResponseComplete", "watch");
+    let mut restarted = Decoder::restore(None, &cursors);
+    for decoder in [&mut decoder, &mut restarted] {
+        assert_eq!(decoder.decode(&host, ended.as_bytes(), 7, 7).unwrap().len(), 0, "it has its record");
+    }
+}
+
+#[test]
+fn the_words_of_a_command_stand_where_redaction_knows_them_and_nowhere_else() {
+    let event = r#"{"auditID":"a","verb":"create","requestURI":"/api/v1/namespaces/a/pods/b/exec?command=mysql\u0026command=-psecret123\u0026container=c",
+        "objectRef":{"resource":"pods","namespace":"a","name":"b","subresource":"exec"},"responseStatus":{"code":101}}"#;
+    let host = Host { keep_raw: true, ..Host::for_tests() };
+    let mut made = Decoder::default().decode(&host, event.as_bytes(), 0, 0).unwrap().remove(0).record;
+    crate::redact::Redactor::new(crate::redact::Config::default()).unwrap().redact(&mut made);
+    let Made::Record(record) = &made else { panic!("not made here") };
+    let text = String::from_utf8(record.to_json()).unwrap();
+    assert!(!text.contains("secret123"), "{text}");
+    let parameters = record.request_parameters.as_ref().unwrap();
+    assert_eq!(parameters["command"][0], "mysql");
+    assert_eq!(parameters["requestURI"], "/api/v1/namespaces/a/pods/b/exec?command=&command=&container=c");
+    let raw = record.additional_event_data.as_ref().unwrap()["edgetrail"]["raw"].as_str().unwrap();
+    assert!(raw.contains("container=c") && raw.contains("\"auditID\":\"a\""), "{raw}");
 }

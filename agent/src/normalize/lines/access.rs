@@ -6,12 +6,13 @@
 use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
 use serde_json::{Map, Value, json};
 
-use super::{Place, category, identity, object, set_category, source_name};
+use super::{Place, category, event_type, identity, message, object, set_category, source_name};
 use crate::sources::lines::access::Request;
 use crate::sources::lines::access::route::Route;
 use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::mapping::Mapping;
-use crate::sources::lines::template::pascal;
+use crate::sources::lines::shape::AccessShape;
+use crate::sources::lines::template::{self, pascal};
 
 /// Parameters of a query that are kept one by one.
 const QUERY_PARAMETERS_MAX: usize = 128;
@@ -53,18 +54,25 @@ const ERRORS: &[(u16, &str)] = &[
     (504, "GatewayTimeout"),
 ];
 
-pub(super) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, request: Request) -> Record {
+pub(in crate::normalize) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, mut request: Request) -> Record {
     let access = &mapping.access;
+    for (name, value) in access.captured_headers.iter().flatten().zip(std::mem::take(&mut request.captured)) {
+        request.headers.extend(value.map(|value| (name.to_lowercase(), Value::from(value))));
+    }
     let mut record = place.blank(request.time.or(peeled.time));
     let server = request.server.or(access.server.as_deref()).unwrap_or("gateway");
     let service = access.service.as_deref().and_then(source_name).unwrap_or_else(|| format!("{server}.http"));
     let path = request.target.as_deref().map(path_of);
     let matched = request.method.as_deref().zip(path).and_then(|(method, path)| matching(&mapping.routes, method, path));
     let route = matched.as_ref().map(|(route, _)| *route);
+    if request.is_message {
+        let parameters = Value::Object(request.extra);
+        return message(place, &service, request.time.or(peeled.time), parameters);
+    }
     record.user_identity = identity::of_request(&request, access.identity.as_deref(), &service);
     record.event_source = service;
     record.event_name = event_name(&request, route);
-    if let Some(address) = address(&request, access.address_header.as_deref()) {
+    if let Some(address) = address(&request, access) {
         record.source_ip_address = address;
     }
     record.user_agent.clone_from(&request.agent);
@@ -73,6 +81,9 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, 
     record.request_id.clone_from(&request.request_id);
     let reads = matches!(request.method.as_deref(), Some("GET" | "HEAD" | "OPTIONS" | "TRACE")) || request.method.is_none();
     record.read_only = Some(route.and_then(|route| route.read_only).unwrap_or(reads));
+    if let Some(kind) = route.and_then(|route| route.kind.as_deref()).and_then(event_type) {
+        record.event_type = kind;
+    }
     let configured = route.and_then(|route| route.category.as_deref()).or(access.category.as_deref());
     let category = configured.and_then(category).unwrap_or(EventCategory::Management);
     // What a server says of itself is no one's act.
@@ -146,15 +157,22 @@ pub(super) fn status_name(status: u16) -> String {
     known.unwrap_or_else(|| format!("Status{status}"))
 }
 
-/// The caller's address; a header's first one where every request comes through trusted proxies.
-fn address(request: &Request, header: Option<&str>) -> Option<String> {
-    let noted = header.and_then(|name| match name.to_lowercase().as_str() {
+/// The caller's address; a header's where every request comes through trusted proxies. Each proxy adds whom it saw at the
+/// end, so what stands before the last address that is no proxy's is only what the client wrote.
+fn address(request: &Request, access: &AccessShape) -> Option<String> {
+    let noted = access.address_header.as_deref().and_then(|name| match name.to_lowercase().as_str() {
         "x-forwarded-for" if request.forwarded.is_some() => request.forwarded.clone(),
         name => request.headers.get(name).and_then(Value::as_str).map(str::to_owned),
     });
-    let first =
-        noted.and_then(|list| list.split(',').next().map(|first| first.trim().to_owned())).filter(|first| !first.is_empty());
-    first.or_else(|| request.address.clone())
+    let is_proxy = |address: &&str| match &access.trusted_proxies {
+        Some(ranges) => ranges.iter().any(|range| template::is_within(range, address)),
+        None => template::is_private(address),
+    };
+    let noted = noted.and_then(|list| {
+        let list: Vec<&str> = list.split(',').map(|one| template::host(one.trim())).filter(|one| !one.is_empty()).collect();
+        list.iter().rev().find(|one| !is_proxy(one)).or(list.last()).map(|one| (*one).to_owned())
+    });
+    noted.or_else(|| request.address.clone())
 }
 
 fn response(request: &Request) -> Option<Value> {

@@ -12,7 +12,7 @@ use crate::sources::lines::access::Request;
 use crate::sources::lines::fields;
 
 /// How a caller is known unless configured otherwise.
-const DEFAULT: &[&str] = &["user", "certificate", "jwt:sub"];
+const DEFAULT: &[&str] = &["user", "certificate"];
 
 /// Longest token that is looked into, bytes. Source: what servers take as a header.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -60,6 +60,8 @@ fn by(request: &Request, way: &str, service: &str) -> Option<UserIdentity> {
             let value = request.headers.get(&name.to_lowercase())?.as_str()?;
             Some(user(value, None, &format!("header:{}", name.to_lowercase())))
         }
+        // A token that was refused says nothing of who sent it.
+        ("jwt", _) if request.status == Some(401) => None,
         ("jwt", claim) => {
             let claims = request.claims.clone().or_else(|| bearer_claims(request))?;
             let name = fields::text(fields::said(&claims, if claim.is_empty() { "sub" } else { claim })?)?;

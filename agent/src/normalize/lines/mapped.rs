@@ -1,13 +1,12 @@
 //! A mapping applied: fields become a record as its data says.
 
-use std::collections::BTreeSet;
-
 use edgetrail_proto::record::{EventType, Record, Resource, UserIdentity};
 use serde_json::{Map, Value};
 
 use super::{Place, access, category, event_name, event_type, identity, message, set_category, source_name, time_of};
 use crate::sources::lines::fields;
 use crate::sources::lines::mapping::{Choice, EventRule, IdentityRule, Mapping, RecordRule};
+use crate::sources::lines::template::Template;
 
 /// eventSource where a mapping names none.
 const SOURCE: &str = "application.log";
@@ -46,10 +45,18 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, line: &Map<String, Va
     let is_service = record.user_identity.kind.as_deref() == Some("AWSService");
     let kind = rules.text(line, |rule| &rule.kind).and_then(|name| event_type(&name));
     record.event_type = kind.unwrap_or(if is_service { EventType::AwsServiceEvent } else { EventType::AwsApiCall });
-    record.request_parameters = members(mapping, line, rules.get(|rule| rule.parameters.as_ref()));
-    record.response_elements = members(mapping, line, rules.get(|rule| rule.response.as_ref()));
+    let parameters = rules.get(|rule| rule.parameters.as_ref());
+    let rest = || rest(&rules, line, mapping.record.time.iter().find(|it| time_of(place, it.value(line).as_ref()).is_some()));
+    record.request_parameters = members(line, parameters, rest);
+    record.response_elements = members(line, rules.get(|rule| rule.response.as_ref()), Map::new);
     record.resources = resources(place, &record.event_source, rules.get(|rule| rule.resources.as_ref()), line);
     record
+}
+
+/// A line of the mapping's program that no rule of it is for.
+pub(super) fn message_of(place: &Place<'_>, mapping: &Mapping, time: Option<u64>, parameters: Map<String, Value>) -> Record {
+    let source = fill(&mapping.record.source, &parameters).and_then(|text| source_name(&text));
+    message(place, source.as_deref().unwrap_or(SOURCE), time, Value::Object(parameters))
 }
 
 /// The time that the line itself says.
@@ -121,18 +128,24 @@ fn error_name(code: &str) -> Option<String> {
     if matches!(code.to_ascii_lowercase().as_str(), "0" | "ok" | "success" | "succeeded" | "none" | "false" | "successful") {
         return None;
     }
-    match code.parse::<u16>() {
+    match code.parse::<i64>() {
         Ok(status) if (100..400).contains(&status) => None,
-        Ok(status) if (400..600).contains(&status) => Some(access::status_name(status)),
-        _ => Some(code.to_owned()),
+        Ok(status) if (400..600).contains(&status) => u16::try_from(status).ok().map(access::status_name),
+        // A number of the program's own is no name.
+        Ok(_) => Some("Failed".to_owned()),
+        Err(_) => Some(code.to_owned()),
     }
 }
 
 impl<'a> Rules<'a> {
     fn text(&self, line: &Map<String, Value>, of: impl Fn(&RecordRule) -> &Choice) -> Option<String> {
-        // An event's own rule decides, also that there is nothing; only where it says nothing the general one does.
+        fill(self.choice(of), line)
+    }
+
+    /// An event's own rule decides, also that there is nothing; only where it says nothing the general one does.
+    fn choice(&self, of: impl Fn(&RecordRule) -> &Choice) -> &'a Choice {
         let own = self.event.map(&of).filter(|choice| !choice.is_empty());
-        fill(own.unwrap_or_else(|| of(self.general)), line)
+        own.unwrap_or_else(|| of(self.general))
     }
 
     fn get<T>(&self, of: impl Fn(&'a RecordRule) -> Option<&'a T>) -> Option<&'a T> {
@@ -167,13 +180,15 @@ fn identity_of(place: &Place<'_>, rules: &Rules<'_>, line: &Map<String, Value>) 
     }
 }
 
-fn members(mapping: &Mapping, line: &Map<String, Value>, rule: Option<&Vec<(String, Choice)>>) -> Option<Value> {
+fn members(
+    line: &Map<String, Value>,
+    rule: Option<&Vec<(String, Choice)>>,
+    rest: impl Fn() -> Map<String, Value>,
+) -> Option<Value> {
     let mut made = Map::new();
     for (name, choice) in rule? {
         if name == "*" {
-            let taken = taken(mapping);
-            let rest = line.iter().filter(|(name, value)| !taken.contains(name.as_str()) && !value.is_null());
-            made.extend(rest.map(|(name, value)| (name.clone(), value.clone())));
+            made.extend(rest());
         } else if let Some(value) = choice.iter().find_map(|template| template.value(line)) {
             made.insert(name.clone(), value);
         }
@@ -181,12 +196,26 @@ fn members(mapping: &Mapping, line: &Map<String, Value>, rule: Option<&Vec<(Stri
     (!made.is_empty()).then_some(Value::Object(made))
 }
 
-/// Fields that a record's own members take, by their first step.
-fn taken(mapping: &Mapping) -> BTreeSet<&str> {
-    let RecordRule { source, name, time, address, agent, request_id, error_code, error_message, identity, .. } = &mapping.record;
-    let plain = [source, name, time, address, agent, request_id, error_code, error_message];
-    let identity = identity.iter().flat_map(|rule| [&rule.name, &rule.id]);
-    plain.into_iter().chain(identity).flatten().flat_map(|template| template.paths()).filter(|path| !path.contains('.')).collect()
+/// The fields without those that the record's own members say whole.
+fn rest(rules: &Rules<'_>, line: &Map<String, Value>, time: Option<&Template>) -> Map<String, Value> {
+    let mut rest: Map<String, Value> =
+        line.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let own: [fn(&RecordRule) -> &Choice; 6] = [
+        |rule| &rule.source,
+        |rule| &rule.name,
+        |rule| &rule.address,
+        |rule| &rule.agent,
+        |rule| &rule.request_id,
+        |rule| &rule.error_message,
+    ];
+    let identity = rules.get(|rule| rule.identity.as_ref());
+    let choices = own.into_iter().map(|of| rules.choice(of)).chain(identity.into_iter().flat_map(|rule| [&rule.name, &rule.id]));
+    let filled =
+        choices.filter_map(|choice| choice.iter().find(|template| template.fill(line).is_some_and(|text| !text.is_empty())));
+    for path in filled.chain(time).flat_map(|template| template.told(line)) {
+        fields::remove(&mut rest, path);
+    }
+    rest
 }
 
 fn resources(

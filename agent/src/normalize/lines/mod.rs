@@ -3,7 +3,7 @@
 //! Code stands here only for what data can't say: a request's status, Vault's pairs, PostgreSQL's statements. Every line
 //! makes exactly one record (or waits for its pair); one that does not read is the caller's to keep as unparsed.
 
-mod access;
+pub(super) mod access;
 
 mod identity;
 
@@ -42,8 +42,9 @@ pub(super) struct Place<'a> {
 
 /// The record of a line that needs no other; the reason where it can't be read.
 pub(super) fn record(place: &Place<'_>, mapping: &Mapping, line: &[u8]) -> Result<Record, String> {
-    let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
-    let mut record = read(place, mapping, text)?;
+    // A byte that is no UTF-8 costs itself alone; raw keeps it.
+    let text = String::from_utf8_lossy(line);
+    let mut record = read(place, mapping, &text)?;
     place.sign(&mut record, line);
     Ok(record)
 }
@@ -64,7 +65,15 @@ fn read(place: &Place<'_>, mapping: &Mapping, text: &str) -> Result<Record, Stri
         }
         Format::Json | Format::Docker | Format::Logfmt | Format::Regex => {
             let peeled = Peeled::of(text, place.time);
-            let fields = fields(mapping, &peeled.line)?;
+            let fields = match fields(mapping, &peeled.line) {
+                // A line of its program's that is none of those which the mapping is for.
+                Err(_) if mapping.format == Format::Logfmt && mapping.requires.is_some() => {
+                    let parameters = Map::from_iter([("message".to_owned(), Value::from(peeled.line.as_ref()))]);
+                    let at = peeled.line.get(..STAMP_BYTES).and_then(|text| time::of_text(text, place.time));
+                    return Ok(mapped::message_of(place, mapping, at.or(peeled.time), parameters));
+                }
+                fields => fields?,
+            };
             let mut record = mapped::record(place, mapping, &fields);
             if let Some(time) = peeled.time.filter(|_| mapped::time(place, mapping, &fields).is_none()) {
                 record.event_time = format_time(time);
@@ -73,6 +82,9 @@ fn read(place: &Place<'_>, mapping: &Mapping, text: &str) -> Result<Record, Stri
         }
     }
 }
+
+/// `2023-01-01 12:00:00,123`, with which servers' lines begin.
+const STAMP_BYTES: usize = 23;
 
 fn fields(mapping: &Mapping, line: &str) -> Result<Map<String, Value>, String> {
     let mut fields = match (mapping.format, &mapping.pattern) {

@@ -19,6 +19,15 @@ const SOURCE: &str = "postgres.postgresql";
 const LOGIN_REFUSED: &str = "28";
 const NOT_PERMITTED: &str = "42501";
 
+/// SQLSTATEs that end a connection before it is one, with what they are as errors; class 28 and 42501 are refusals.
+const NOT_CONNECTED: &[(&str, &str)] = &[
+    ("3D000", "DatabaseNotFound"),
+    ("53300", "TooManyConnections"),
+    ("55000", "DatabaseNotAvailable"),
+    ("57P03", "CannotConnectNow"),
+    (NOT_PERMITTED, "AccessDenied"),
+];
+
 pub(super) fn record(place: &Place<'_>, _mapping: &Mapping, text: &str) -> Result<Record, String> {
     let entry = Entry::parse(text).ok_or("no entry of PostgreSQL's csvlog or jsonlog")?;
     let made = match entry.audit() {
@@ -35,12 +44,17 @@ fn blank(place: &Place<'_>, entry: &Entry) -> Record {
         Some(user) => identity::user(user, None, SOURCE),
         None => identity::unknown(),
     };
-    if let Some(remote) = entry.remote.as_deref().filter(|remote| *remote != "[local]") {
-        record.source_ip_address = host(remote).to_owned();
+    if let Some(remote) = remote(entry) {
+        record.source_ip_address = remote;
     }
     record.user_agent.clone_from(&entry.application);
     record.request_id.clone_from(&entry.session);
     record
+}
+
+/// The client's address; none of one on this host.
+fn remote(entry: &Entry) -> Option<String> {
+    entry.remote.as_deref().filter(|remote| *remote != "[local]").map(|remote| host(remote).to_owned())
 }
 
 fn statement(place: &Place<'_>, entry: &Entry, audit: &Audit) -> Record {
@@ -75,8 +89,12 @@ fn statement(place: &Place<'_>, entry: &Entry, audit: &Audit) -> Record {
 
 /// `connection authorized: user=alice database=app …`, `disconnection: … user=alice database=app host=… port=…`, FATAL of class 28.
 fn connection(place: &Place<'_>, entry: &Entry) -> Option<Record> {
-    let is_refused = entry.state.as_deref().is_some_and(|state| state.starts_with(LOGIN_REFUSED)) && entry.severity == "FATAL";
-    let name = if entry.message.starts_with("connection authorized:") || is_refused {
+    let state = entry.state.as_deref().filter(|_| entry.severity == "FATAL").unwrap_or_default();
+    // The command of a session that does not yet take any.
+    let is_start = matches!(entry.command.as_deref(), None | Some("startup" | "authentication"));
+    let failed = NOT_CONNECTED.iter().find(|(code, _)| is_start && *code == state).map(|(_, name)| *name);
+    let error = if state.starts_with(LOGIN_REFUSED) { Some("AccessDenied") } else { failed };
+    let name = if entry.message.starts_with("connection authorized:") || error.is_some() {
         "Login"
     } else if entry.message.starts_with("disconnection:") {
         "Logout"
@@ -97,8 +115,8 @@ fn connection(place: &Place<'_>, entry: &Entry) -> Option<Record> {
         ("remote", entry.remote.clone().map(Value::from)),
         ("message", Some(Value::from(entry.message.clone()))),
     ])));
-    if is_refused {
-        record.error_code = Some("AccessDenied".to_owned());
+    if let Some(error) = error {
+        record.error_code = Some(error.to_owned());
         record.error_message = Some(entry.message.clone());
     }
     Some(record)
@@ -120,6 +138,9 @@ fn refused(place: &Place<'_>, entry: &Entry) -> Option<Record> {
 
 fn other(place: &Place<'_>, entry: &Entry) -> Record {
     let mut record = message(place, SOURCE, time::of_text(&entry.time, place.time), Value::Null);
+    if let Some(remote) = remote(entry) {
+        record.source_ip_address = remote;
+    }
     if let Some(user) = &entry.user {
         record.user_identity = identity::user(user, None, SOURCE);
     }

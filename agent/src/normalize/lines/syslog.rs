@@ -7,8 +7,10 @@ use edgetrail_proto::record::{EventCategory, EventType, Record};
 use serde_json::{Map, Value, json};
 
 use super::{LOG_MESSAGE, Place, identity, mapped, set_category, source_name};
+use crate::observation::SourceName;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::syslog::{self, Message};
+use crate::sources::lines::template;
 
 /// Facilities whose messages are about who may do what.
 const SECURITY: &[&str] = &["auth", "authpriv", "audit"];
@@ -16,15 +18,20 @@ const SECURITY: &[&str] = &["auth", "authpriv", "audit"];
 pub(super) fn record(place: &Place<'_>, mapping: &Mapping, text: &str) -> Record {
     let message = syslog::parse(text, place.time);
     let fields = fields(&message);
+    let peer = peer(place);
     if mapping.events.iter().any(|event| mapped::fits(event, &fields)) {
-        return mapped::record(place, mapping, &fields);
+        let mut record = mapped::record(place, mapping, &fields);
+        if let (Some(peer), true) = (peer, record.source_ip_address == place.host.name) {
+            record.source_ip_address = peer.to_owned();
+        }
+        return record;
     }
     let mut record = place.blank(message.time);
     let program = message.program.and_then(source_name).unwrap_or_else(|| "unknown".to_owned());
     record.event_source = format!("{program}.syslog");
     record.event_name = LOG_MESSAGE.to_owned();
     record.user_identity = identity::service(place.host, &record.event_source);
-    if let Some(host) = message.host {
+    if let Some(host) = message.host.or(peer) {
         record.source_ip_address = host.to_owned();
     }
     record.event_type = EventType::AwsServiceEvent;
@@ -33,6 +40,12 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, text: &str) -> Record
     set_category(&mut record, if is_security { EventCategory::Management } else { EventCategory::Data });
     record.request_parameters = Some(Value::Object(fields));
     record
+}
+
+/// The address of who sent it over a network.
+fn peer<'a>(place: &Place<'a>) -> Option<&'a str> {
+    let (scheme, address) = place.path.filter(|_| place.source == SourceName::Syslog)?.split_once("://")?;
+    matches!(scheme, "udp" | "tcp" | "tls").then(|| template::host(address))
 }
 
 /// The message's parts by name.

@@ -2,6 +2,12 @@
 
 use edgetrail_proto::record::{EventCategory, EventType, Record};
 
+mod messages;
+
+mod programs;
+
+mod requests;
+
 use super::*;
 use crate::sources::lines::shape::{AccessShape, RouteShape};
 
@@ -34,6 +40,7 @@ fn a_route_names_its_request_and_a_query_stands_by_name() {
         path: "/v1/invoices/{id}/pay".to_owned(),
         name: Some("PayInvoice".to_owned()),
         category: None,
+        kind: None,
         read_only: None,
     };
     let access = AccessShape { service: Some("billing.example".to_owned()), routes: vec![route], ..AccessShape::default() };
@@ -238,6 +245,35 @@ fn json_without_a_mapping_of_its_own_keeps_every_member() {
     assert_eq!(record.request_parameters.unwrap()["invoice"], "I-7");
     let record = made("json", r#"{"x":1}"#);
     assert_eq!(record.event_name, LOG_MESSAGE);
+}
+
+#[test]
+fn an_audit_log_on_standard_output_is_read_out_of_what_its_runtime_put_around_it() {
+    use crate::normalize::{Made, Normalizer, audit, names::Names};
+    use crate::observation::{Observation, Payload};
+    use crate::sources::file::{Format as FileFormat, Line};
+    let event = r#"{"kind":"Event","auditID":"a","stage":"ResponseComplete","verb":"delete","requestURI":"/x","requestReceivedTimestamp":"t"}"#;
+    let (before, behind) = event.split_at(30);
+    let lines = [
+        event.to_owned(),
+        format!("2023-11-14T22:13:20Z stdout F {event}"),
+        format!("2023-11-14T22:13:20Z stdout P {before}\n2023-11-14T22:13:20Z stdout F {behind}"),
+        format!(r#"{{"log":{},"stream":"stdout","time":"2023-11-14T22:13:20Z"}}"#, Value::from(format!("{event}\n"))),
+    ];
+    let ids: Vec<Uuid> = lines
+        .iter()
+        .map(|line| {
+            let line = Line { bytes: line.clone().into(), format: FileFormat::Kubernetes, path: "/var/log/x".into() };
+            let (position, payload) = ("1.1.1:0".to_owned(), Payload::Line(line));
+            let observation = Observation { source: SourceName::File, position, time: NOW, payload, cursor: None, answer: None };
+            let mut normalizer = Normalizer::new(Host::for_tests(), audit::Decoder::default(), Names::default());
+            match &normalizer.normalize(&observation)[0].record {
+                Made::Record(record) if record.event_name == "DeletePath" => record.event_id,
+                other => panic!("{other:?}"),
+            }
+        })
+        .collect();
+    assert!(ids.windows(2).all(|pair| pair[0] == pair[1]), "one event, one id");
 }
 
 /// Nobody's line speaks for Edgetrail itself.

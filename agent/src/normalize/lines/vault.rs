@@ -1,8 +1,8 @@
 //! Vault's and OpenBao's audit entries: a request and its response are one act.
 //!
 //! The response's entry holds the whole request, so it makes the record; the request's entry waits for it. One that is
-//! not answered within [`ANSWER_MAX`], or has no place to wait, makes the record itself: nothing is lost, nothing told
-//! twice. What waits is part of a cursor and outlives a restart. Values are HMACs already: Vault made them.
+//! not answered within [`ANSWER_MAX`], or has no place to wait, makes the record itself, and a response that comes after all
+//! makes one that names the first. What waits is part of a cursor and outlives a restart. Values are HMACs already: Vault made them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +27,9 @@ const WAITING_MAX: usize = 256;
 /// Bytes of entries that wait at once: the cursor that holds them is written with every entry.
 const WAITING_BYTES_MAX: usize = 512 * 1024;
 
+/// Requests that were told without their responses and are remembered.
+const TOLD_MAX: usize = 1024;
+
 /// The cursor's key, under the source `vault`.
 pub const CURSOR_KEY: &str = "requests";
 
@@ -38,7 +41,24 @@ pub(super) struct Entry(Map<String, Value>);
 #[derive(Debug, Default)]
 pub struct Requests {
     waiting: VecDeque<Waiting>,
+    /// Told already, oldest first.
+    told: VecDeque<Told>,
     is_changed: bool,
+}
+
+/// A request that makes a record of its own, and where that is from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    id: String,
+    pub(crate) source: SourceName,
+    pub(crate) position: String,
+}
+
+/// All that is carried, as a cursor holds it.
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    waiting: VecDeque<Waiting>,
+    told: VecDeque<Told>,
 }
 
 /// A request's entry, with all that its record needs.
@@ -64,6 +84,8 @@ pub(crate) enum Part {
     Request,
     /// To be told: a response, or what has no pair.
     Whole,
+    /// To be told: the response to a request that has its record.
+    Late(Told),
 }
 
 /// Why a line is no entry.
@@ -96,14 +118,18 @@ impl Entry {
 impl Requests {
     /// What waited when the agent stopped.
     pub fn restore(cursor: Option<&Cursor>) -> Self {
-        let waiting = cursor.and_then(|cursor| serde_json::from_slice(&cursor.value).ok()).unwrap_or_default();
-        Self { waiting, is_changed: false }
+        let saved: Option<Saved> = cursor.and_then(|cursor| serde_json::from_slice(&cursor.value).ok());
+        // As it was written when there was nothing but requests that wait.
+        let older = || cursor.and_then(|cursor| serde_json::from_slice(&cursor.value).ok()).unwrap_or_default();
+        let Saved { waiting, told } = saved.unwrap_or_else(|| Saved { waiting: older(), ..Saved::default() });
+        Self { waiting, told, is_changed: false }
     }
 
     /// What waits now, where it changed.
     pub(crate) fn take_cursor(&mut self) -> Option<Cursor> {
-        std::mem::take(&mut self.is_changed)
-            .then(|| Cursor { key: CURSOR_KEY.to_owned(), value: serde_json::to_vec(&self.waiting).unwrap_or_default() })
+        let saved = || Saved { waiting: self.waiting.clone(), told: self.told.clone() };
+        let value = || serde_json::to_vec(&saved()).unwrap_or_default();
+        std::mem::take(&mut self.is_changed).then(|| Cursor { key: CURSOR_KEY.to_owned(), value: value() })
     }
 
     /// Looks at an entry: a request waits, a response ends its request's wait.
@@ -131,7 +157,13 @@ impl Requests {
                 let before = self.waiting.len();
                 self.waiting.retain(|waiting| waiting.id != id);
                 self.is_changed |= self.waiting.len() < before;
-                Part::Whole
+                match self.told.iter().rposition(|told| told.id == id).and_then(|at| self.told.remove(at)) {
+                    Some(told) => {
+                        self.is_changed = true;
+                        Part::Late(told)
+                    }
+                    None => Part::Whole,
+                }
             }
         }
     }
@@ -149,6 +181,11 @@ impl Requests {
             due.extend(self.waiting.pop_front());
             self.is_changed = true;
         }
+        for Waiting { id, source, position, .. } in &due {
+            self.told.push_back(Told { id: id.clone(), source: *source, position: position.clone() });
+        }
+        let over = self.told.len().saturating_sub(TOLD_MAX);
+        self.told.drain(..over);
         due
     }
 
@@ -178,7 +215,7 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, entry: &Entry) -> Rec
     let path = entry.text("request.path").unwrap_or_default();
     let facts = object([
         ("operation", Some(Value::from(operation.clone()))),
-        ("path", Some(Value::from(path.clone()))),
+        ("path", Some(Value::from(short(&path, &entry.text("request.mount_point").unwrap_or_default())))),
         ("mount_type", entry.value("request.mount_type")),
     ]);
     let rule = mapping.events.iter().find(|event| mapped::fits(event, &facts)).map(|event| &event.record);
@@ -203,7 +240,8 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, entry: &Entry) -> Rec
     }
     record.user_agent = entry.text("request.headers.user-agent");
     if let Some(error) = entry.text("error") {
-        record.error_code = Some(error_code(&error));
+        let is_login = record.event_type == EventType::AwsConsoleSignIn;
+        record.error_code = Some(error_code(&error, is_login));
         record.error_message = Some(error);
     }
     record.request_id = entry.text("request.id");
@@ -257,8 +295,19 @@ fn actor(place: &Place<'_>, record: &Record, entry: &Entry, path: &str) -> UserI
     }
 }
 
-/// Vault's own words for what went wrong, as a name. Source: its logical errors; several are one text.
-fn error_code(error: &str) -> String {
+/// The path as rules know it: a mount, which may stand in folders, as one segment.
+fn short(path: &str, mount: &str) -> String {
+    let (before, name) = mount.strip_prefix("auth/").map_or(("", mount), |name| ("auth/", name));
+    let name = name.trim_end_matches('/');
+    match path.strip_prefix(mount) {
+        Some(rest) if name.contains('/') => format!("{before}{}/{rest}", name.replace('/', "-")),
+        _ => path.to_owned(),
+    }
+}
+
+/// Vault's own words for what went wrong, as a name. Source: its logical errors; several are one text. A login that is
+/// refused is denied, however its method says so.
+fn error_code(error: &str, is_login: bool) -> String {
     const KNOWN: &[(&str, &str)] = &[
         ("permission denied", "AccessDenied"),
         ("missing client token", "AccessDenied"),
@@ -275,5 +324,7 @@ fn error_code(error: &str) -> String {
     ];
     let lower = error.to_lowercase();
     let found = KNOWN.iter().find(|(words, _)| lower.contains(words));
-    found.map_or("InvalidRequest", |(_, name)| name).to_owned()
+    let name = found.map_or("InvalidRequest", |(_, name)| name);
+    let is_own = matches!(name, "InternalError" | "RateLimitExceeded" | "UnsupportedOperation");
+    if is_login && !is_own { "AccessDenied".to_owned() } else { name.to_owned() }
 }

@@ -50,18 +50,32 @@ impl Keys {
     }
 }
 
-/// Checks a digest's bytes (uncompressed) against what lies at `place`. An error says that this could not be asked.
-pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys) -> io::Result<Vec<Finding>> {
+/// What a check came to.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) findings: Vec<Finding>,
+    /// An object that is not here, or not whole: it may still come.
+    pub(super) missing: Option<String>,
+}
+
+/// Checks a digest's bytes (uncompressed) against what lies at `place`. `is_oldest`: of its lane, no older one was ever
+/// here. An error says that this could not be asked.
+pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys, is_oldest: bool) -> io::Result<Checked> {
     let name = path.to_string_lossy().into_owned();
     let finding = |what: &str, evidence: String| Finding { place: format!("{name}#{what}"), evidence };
     let digest = match Digest::from_json(bytes) {
         Ok(digest) => digest,
-        Err(error) => return Ok(vec![finding("form", format!("{name} is no digest: {error}"))]),
+        Err(error) => {
+            let findings = vec![finding("form", format!("{name} is no digest: {error}"))];
+            return Ok(Checked { findings, missing: None });
+        }
     };
     let mut findings = Vec::new();
+    let mut missing = None;
     for file in &digest.log_files {
         let actual = match place.object(&file.s3_object)? {
             Content::Gone => {
+                missing.get_or_insert_with(|| file.s3_object.clone());
                 findings.push(finding(
                     &file.s3_object,
                     format!("{} is listed in {name} and not here: its events are missing", file.s3_object),
@@ -72,7 +86,11 @@ pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys) -
             Content::Bytes(bytes) => document::expanded(bytes).ok().map(|bytes| hash(&bytes)),
         };
         if actual.as_deref() != Some(file.hash_value.as_str()) {
-            let actual = actual.unwrap_or_else(|| "not to be had".to_owned());
+            let actual = actual.unwrap_or_else(|| {
+                // Its writer may be at it.
+                missing.get_or_insert_with(|| file.s3_object.clone());
+                "not to be had".to_owned()
+            });
             let evidence = format!(
                 "{} was changed since its delivery: its hash is {actual}, {name} says {}",
                 file.s3_object, file.hash_value
@@ -81,13 +99,23 @@ pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys) -
         }
     }
     if let (Some(key), Some(expected)) = (&digest.previous_digest_s3_object, &digest.previous_digest_hash_value) {
-        let before = match place.object(key)? {
+        let content = place.object(key)?;
+        let is_gone = matches!(content, Content::Gone);
+        let before = match content {
             Content::Bytes(bytes) => document::expanded(bytes).ok(),
             Content::Gone | Content::TooLarge => None,
         };
         match before {
-            // What is older than the copy is not here.
-            None => {}
+            None => {
+                missing.get_or_insert_with(|| key.clone());
+                // Where nothing is older, the copy begins here.
+                if !is_gone {
+                    findings.push(finding("previous", format!("{key}, the digest before {name}, can't be read")));
+                } else if !is_oldest {
+                    let evidence = format!("{key}, the digest before {name}, is not here: what it lists may be missing");
+                    findings.push(finding("previous", evidence));
+                }
+            }
             Some(before) if hash(&before) != *expected => {
                 findings.push(finding("previous", format!("{key} was changed since its delivery: {name} says another hash")));
             }
@@ -106,7 +134,7 @@ pub(super) fn check(place: &dyn Place, path: &Path, bytes: &[u8], keys: &Keys) -
     {
         findings.push(finding("signature", format!("{name}: no known key made its signature")));
     }
-    Ok(findings)
+    Ok(Checked { findings, missing })
 }
 
 fn signed(digest: &Digest, bytes: &[u8], signature: &[u8], keys: &Keys) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! The records of a document, byte for byte: a log file, a list of records, records one after another, or a bus's
 //! envelope around one.
 
+use std::collections::HashMap;
 use std::io::Read as _;
 
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub enum DocumentError {
     Text(#[from] crate::sources::event::EventError),
     #[error("it is not JSON to its end: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("it holds something that is no JSON object")]
+    #[error("it holds something that is no record of CloudTrail's")]
     NoRecord,
 }
 
@@ -62,7 +63,19 @@ pub fn records(bytes: &[u8]) -> Result<Vec<&[u8]>, DocumentError> {
     for value in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         take(value?.get(), &mut found)?;
     }
+    // One object alone may be another service's document; whatever else it is, it is kept.
+    if let [one] = found.as_slice()
+        && is_of_config(one)
+    {
+        return Err(DocumentError::NoRecord);
+    }
     Ok(found)
+}
+
+/// Whether an object is a snapshot or history of AWS Config's, which is delivered beside log files.
+fn is_of_config(object: &[u8]) -> bool {
+    let members = |bytes| serde_json::from_slice::<HashMap<String, serde::de::IgnoredAny>>(bytes);
+    members(object).is_ok_and(|members| members.contains_key("configurationItems") && !members.contains_key("eventName"))
 }
 
 fn take<'a>(value: &'a str, found: &mut Vec<&'a [u8]>) -> Result<(), DocumentError> {
@@ -122,6 +135,14 @@ mod tests {
             assert!(records(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(records(b"").unwrap().is_empty() && expanded(vec![0x1f, 0x8b, 8]).is_err());
+    }
+
+    #[test]
+    fn a_document_of_something_else_is_no_record() {
+        let config =
+            r#"{"fileVersion":"1.0","configSnapshotId":"s","configurationItems":[{"resourceType":"AWS::EC2::Instance"}]}"#;
+        assert!(records(config.as_bytes()).is_err());
+        assert_eq!(records(br#"{"eventVersion":"1.11"}"#).unwrap().len(), 1);
     }
 
     proptest! {

@@ -16,7 +16,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,6 +78,19 @@ struct Follower {
     part: Part,
     /// Files that could not be read to their end yet, and since when they are as long as they are.
     unfinished: HashMap<PathBuf, (u64, Instant)>,
+    /// When a file last came.
+    changed: Instant,
+    /// Digests that name what is not here.
+    waiting: HashMap<PathBuf, Waiting>,
+    /// By lane: the name of the oldest digest ever seen there.
+    oldest: HashMap<String, String>,
+}
+
+/// A digest that waits for a file.
+struct Waiting {
+    since: Instant,
+    /// Looked for first: while it is missing, nothing else needs to be read again.
+    object: String,
 }
 
 const EITHER: &str = "give `directory` or `bucket`, one of both";
@@ -87,6 +100,13 @@ const NO_BUCKETS: &str = "this agent was built without buckets (cargo feature `s
 
 /// A file that does not grow for so long and still can't be read to its end is told as it is.
 const UNFINISHED_MAX: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(60) };
+
+/// How long nothing has come when a digest is judged though files that it names are missing: `aws s3 sync` brings the
+/// digests first.
+const QUIET: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(15 * 60) };
+
+/// How long a digest waits at most: where something always comes, it is never quiet.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Follows all places until told to stop.
 pub async fn run_all(
@@ -118,15 +138,7 @@ async fn run(config: Config, cursors: &[Cursor], intake: Intake, stop: Cancellat
     let keys = config.keys.as_deref().map(Keys::read).transpose().map_err(unavailable)?.unwrap_or_default();
     let (watch, waker) = Watch::new().map_err(|error| failed("setting up inotify", error.into()))?;
     let place = open(&config, watch, &stop).map_err(unavailable)?;
-    let root = place.root().to_owned();
-    let folder = |cursor: &Cursor| {
-        let path = PathBuf::from(cursor.key.strip_prefix("done:")?);
-        path.starts_with(&root).then(|| (path, serde_json::from_slice(&cursor.value).unwrap_or_default()))
-    };
-    let done = cursors.iter().filter_map(folder).collect();
-    let part = cursors.iter().find(|cursor| cursor.key == part_key(&root));
-    let part = part.and_then(|cursor| serde_json::from_slice(&cursor.value).ok()).unwrap_or_default();
-    let follower = Follower { place, keys, done, part, unfinished: HashMap::new() };
+    let follower = Follower::new(place, keys, cursors);
     match waker.run(&stop, move |seen| follower.run(&intake, seen)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(failed("reading log files", error.into())),
@@ -188,30 +200,91 @@ impl Config {
 }
 
 impl Follower {
+    /// Goes on from what was committed. `cursors` are this source's.
+    fn new(place: Box<dyn Place>, keys: Keys, cursors: &[Cursor]) -> Self {
+        let root = place.root().to_owned();
+        let folder = |cursor: &Cursor| {
+            let path = PathBuf::from(cursor.key.strip_prefix("done:")?);
+            path.starts_with(&root).then(|| (path, serde_json::from_slice(&cursor.value).unwrap_or_default()))
+        };
+        let done = cursors.iter().filter_map(folder).collect();
+        let part = cursors.iter().find(|cursor| cursor.key == part_key(&root));
+        let part = part.and_then(|cursor| serde_json::from_slice(&cursor.value).ok()).unwrap_or_default();
+        let lane = |cursor: &Cursor| {
+            let lane = cursor.key.strip_prefix("lane:").filter(|lane| Path::new(lane).starts_with(&root))?;
+            Some((lane.to_owned(), String::from_utf8(cursor.value.clone()).ok()?))
+        };
+        let oldest = cursors.iter().filter_map(lane).collect();
+        let (unfinished, waiting) = (HashMap::new(), HashMap::new());
+        Self { place, keys, done, part, unfinished, changed: Instant::now(), waiting, oldest }
+    }
+
     fn run(mut self, intake: &Intake, stop: &CancellationToken) -> io::Result<()> {
         while !stop.is_cancelled() {
             let ended = |error: io::Error| {
                 if stop.is_cancelled() || error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
             };
-            let done = &self.done;
-            let mut files = match self.place.list(&|path| is_done(done, path)) {
-                Ok(files) => files,
-                Err(error) => return ended(error),
-            };
-            // Log files before digests, which judge them.
-            files.sort_by_key(|path| (is_digest(path), path.clone()));
-            for path in files {
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
-                if let Err(error) = self.take(&path, intake) {
-                    return ended(error);
-                }
+            if let Err(error) = self.pass(intake, stop) {
+                return ended(error);
             }
-            let timeout = (!self.unfinished.is_empty()).then_some(UNFINISHED_MAX);
+            let timeouts = [(!self.unfinished.is_empty(), UNFINISHED_MAX), (!self.waiting.is_empty(), QUIET)];
+            let timeout = timeouts.into_iter().filter_map(|(is_due, timeout)| is_due.then_some(timeout)).min();
             self.place.wait(timeout)?;
         }
         Ok(())
+    }
+
+    /// Everything that is there and not done.
+    fn pass(&mut self, intake: &Intake, stop: &CancellationToken) -> io::Result<()> {
+        let done = &self.done;
+        let mut files = self.place.list(&|path| is_done(done, path))?;
+        // Log files before digests, which judge them.
+        files.sort_by_key(|path| (is_digest(path), path.clone()));
+        let listed: HashSet<&PathBuf> = files.iter().filter(|path| is_digest(path)).collect();
+        self.waiting.retain(|path, _| listed.contains(path));
+        self.know(&files, intake)?;
+        for path in files {
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            self.take(&path, intake)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the oldest digest of each lane, for what is missing behind it is no end of the copy.
+    fn know(&mut self, files: &[PathBuf], intake: &Intake) -> io::Result<()> {
+        let mut group = Vec::new();
+        for (lane, name) in files.iter().filter(|path| is_digest(path)).filter_map(|path| lane_of(path)) {
+            if self.oldest.get(&lane).is_some_and(|oldest| *oldest <= name) {
+                continue;
+            }
+            let cursor = Cursor { key: format!("lane:{lane}"), value: name.clone().into_bytes() };
+            self.oldest.insert(lane, name);
+            group.push(observation(String::new(), Payload::Nothing, Some(cursor)));
+            if group.len() >= GROUP_MAX {
+                send(intake, std::mem::take(&mut group))?;
+            }
+        }
+        if group.is_empty() { Ok(()) } else { send(intake, group) }
+    }
+
+    /// What a digest's check finds; `None` while it waits for a file that may still come.
+    fn judge(&mut self, path: &Path, bytes: &[u8]) -> io::Result<Option<Vec<Finding>>> {
+        let is_over = |since: Instant, changed: Instant| changed.elapsed() >= QUIET || since.elapsed() >= WAIT_MAX;
+        if let Some(waiting) = self.waiting.get(path)
+            && !is_over(waiting.since, self.changed)
+            && matches!(self.place.object(&waiting.object)?, Content::Gone)
+        {
+            return Ok(None);
+        }
+        let is_oldest = lane_of(path).is_none_or(|(lane, name)| self.oldest.get(&lane).is_none_or(|oldest| *oldest >= name));
+        let checked = digest::check(self.place.as_ref(), path, bytes, &self.keys, is_oldest)?;
+        let Some(object) = checked.missing else { return Ok(Some(checked.findings)) };
+        let waiting =
+            self.waiting.entry(path.to_owned()).or_insert_with(|| Waiting { since: Instant::now(), object: String::new() });
+        waiting.object = object;
+        Ok(is_over(waiting.since, self.changed).then_some(checked.findings))
     }
 
     /// One file: its records, or what it is instead; then that it is done.
@@ -232,6 +305,7 @@ impl Follower {
                 let seen = self.unfinished.entry(path.to_owned()).or_insert((length, Instant::now()));
                 if seen.0 != length {
                     *seen = (length, Instant::now());
+                    self.changed = seen.1;
                 }
                 if seen.1.elapsed() < UNFINISHED_MAX {
                     return Ok(());
@@ -252,12 +326,15 @@ impl Follower {
                     }
                 }
                 if let (true, Ok(bytes)) = (is_digest(path), &expanded) {
-                    let findings = digest::check(self.place.as_ref(), path, bytes, &self.keys)?;
+                    let Some(findings) = self.judge(path, bytes)? else { return Ok(()) };
                     group.extend(findings.into_iter().map(gap));
                 }
             }
         }
         self.unfinished.remove(path);
+        if self.waiting.remove(path).is_none() {
+            self.changed = Instant::now();
+        }
         if let (Some(folder), Some(name)) = (path.parent(), path.file_name()) {
             let done = self.done.entry(folder.to_owned()).or_default();
             done.insert(short(name.as_encoded_bytes()));
@@ -297,6 +374,19 @@ fn gap(finding: Finding) -> Observation {
 
 fn is_digest(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "CloudTrail-Digest")
+}
+
+/// The lane of a digest, one trail's in one region, and its name there, which is its time's:
+/// `…/CloudTrail-Digest/R/YYYY/MM/DD/A_CloudTrail-Digest_R_TRAIL_HOME_TIME.json.gz`.
+fn lane_of(path: &Path) -> Option<(String, String)> {
+    let is_digits = |part: &Path| part.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let mut folder = path.parent()?;
+    while is_digits(folder) {
+        folder = folder.parent()?;
+    }
+    let name = path.file_name()?.to_str()?;
+    let (trail, time) = name.rsplit_once('_').unwrap_or(("", name));
+    Some((folder.join(trail).to_str()?.to_owned(), time.to_owned()))
 }
 
 /// 8 bytes of a name's hash, hex.

@@ -119,11 +119,26 @@ impl Place for Directory {
 /// Log files and digests by their names; not what lies beside them.
 pub(super) fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_proof = path.components().any(|part| part.as_os_str() == "CloudTrail-Proof");
-    (name.ends_with(".json.gz") || name.ends_with(".json"))
-        && !name.ends_with(".meta.json")
-        && !name.starts_with('.')
-        && !is_proof
+    let is_named = (name.ends_with(".json.gz") || name.ends_with(".json")) && !name.ends_with(".meta.json");
+    is_named && !name.starts_with('.') && is_of_cloudtrail(path)
+}
+
+/// A bucket may hold other services' deliveries: `AWSLogs/ACCOUNT/Config/…`. Proofs are no log files.
+fn is_of_cloudtrail(path: &Path) -> bool {
+    let parts = || path.components().filter_map(|part| part.as_os_str().to_str());
+    let is_own = |part: &str| part.starts_with("CloudTrail") && part != "CloudTrail-Proof";
+    // Within `AWSLogs` a service's folder stands behind the account's, or behind the organization's and that.
+    let mut behind = parts().skip_while(|part| *part != "AWSLogs").skip(1).peekable();
+    let is_delivered = behind.by_ref().find(|part| !is_account(part));
+    match is_delivered {
+        Some(service) if behind.peek().is_some() => is_own(service),
+        _ => !parts().any(|part| part == "CloudTrail-Proof"),
+    }
+}
+
+/// `111122223333` or an organization's `o-abc`.
+fn is_account(part: &str) -> bool {
+    part.starts_with("o-") || part.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// An object below the root, whether the root is the bucket, a prefix of it or `AWSLogs` itself.

@@ -99,6 +99,7 @@ impl Format {
         match self {
             Self::Mapped(mapping) if mapping.format == shape::Format::Postgresql => Framing::Quoted,
             Self::Sudo => Framing::Members,
+            Self::Kubernetes => Framing::Cri,
             // What containers write; audit devices, engines and syslog have no runtime around them.
             Self::Mapped(mapping)
                 if matches!(

@@ -38,6 +38,20 @@ pub fn said<'a>(fields: &'a Map<String, Value>, path: &str) -> Option<&'a Value>
     })
 }
 
+/// Takes a field away, as [`find`] finds it; an object only when nothing is left of it.
+pub fn remove(fields: &mut Map<String, Value>, path: &str) {
+    if fields.remove(path).is_some() {
+        return;
+    }
+    let Some((first, rest)) = path.split_once('.') else { return };
+    if let Some(Value::Object(inner)) = fields.get_mut(first) {
+        remove(inner, rest);
+        if inner.is_empty() {
+            fields.remove(first);
+        }
+    }
+}
+
 /// A value as text: a number or truth as JSON writes it, the first of a list.
 pub fn text(value: &Value) -> Option<String> {
     match value {

@@ -8,7 +8,7 @@ const MEMBERS_MAX: usize = 256;
 /// The members of a line; `None` where there is not one with a value. The first of two like names stands.
 pub fn parse(line: &str) -> Option<Map<String, Value>> {
     let mut members = Map::new();
-    let mut valued = false;
+    let (mut valued, mut is_listed) = (false, false);
     let mut rest = line.trim_start();
     while !rest.is_empty() && members.len() < MEMBERS_MAX {
         let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
@@ -26,16 +26,31 @@ pub fn parse(line: &str) -> Option<Map<String, Value>> {
         let (value, after) = match after.strip_prefix('"') {
             Some(quoted) => quoted_value(quoted)?,
             None => {
-                let end = after.find(char::is_whitespace).unwrap_or(after.len());
+                let word = after.find(char::is_whitespace).unwrap_or(after.len());
+                // Where commas separate, a value may hold spaces.
+                let end = if is_listed { listed_end(after).max(word) } else { word };
                 let (value, after) = after.split_at_checked(end)?;
+                is_listed |= !valued && value.ends_with(',');
                 (value.strip_suffix(',').unwrap_or(value).to_owned(), after)
             }
         };
-        members.entry(name.to_owned()).or_insert(Value::String(value));
+        // As Java's programs write nothing.
+        let value = if value == "null" { Value::Null } else { Value::String(value) };
+        members.entry(name.to_owned()).or_insert(value);
         valued = true;
+        is_listed |= after.starts_with(',');
         rest = after.trim_start();
     }
     valued.then_some(members)
+}
+
+/// Where the value ends that a comma and the next `name=` follow; the comma is part of it.
+fn listed_end(text: &str) -> usize {
+    let is_pair = |at: &usize| {
+        let next = text.get(at + 2..).unwrap_or_default().trim_start();
+        next.find(['=', ' ', ',']).is_some_and(|end| end > 0 && next.get(end..).is_some_and(|rest| rest.starts_with('=')))
+    };
+    text.match_indices(", ").map(|(at, _)| at).find(is_pair).map_or(text.len(), |at| at + 1)
 }
 
 /// What stands before the closing quote, unescaped, and what follows it.

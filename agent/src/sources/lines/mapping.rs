@@ -111,6 +111,11 @@ const SHIPPED: &[(&str, &str)] = &[
     ("vault", include_str!("../../../mappings/vault.toml")),
 ];
 
+/// What these members may say.
+const CATEGORIES: &[&str] = &["Management", "Data"];
+const TYPES: &[&str] = &["AwsApiCall", "AwsServiceEvent", "AwsConsoleAction", "AwsConsoleSignIn"];
+const TRUTHS: &[&str] = &["true", "false"];
+
 /// Largest mapping file, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -146,6 +151,9 @@ impl Mapping {
             (Some(_), _) => return Err(wrong("only the formats regex, json and logfmt have a `pattern`".to_owned())),
             (None, _) => None,
         };
+        if let Some(why) = shape.access.trouble() {
+            return Err(wrong(why));
+        }
         let routes = shape.access.routes.iter().map(Route::new).collect::<Result<Vec<_>, _>>();
         let compiler = Compiler { name };
         Ok(Self {
@@ -211,6 +219,16 @@ impl Compiler<'_> {
 
     fn record(&self, place: &str, shape: &RecordShape) -> Result<RecordRule, MappingError> {
         let choice = |key: &str, texts: &Option<Texts>| self.choice(&format!("{place}.{key}"), texts.as_ref());
+        for (key, texts, words) in
+            [("category", &shape.category, CATEGORIES), ("type", &shape.kind, TYPES), ("read_only", &shape.read_only, TRUTHS)]
+        {
+            let choice = choice(key, texts)?;
+            if let Some(other) = choice.iter().filter_map(Template::plain).find(|text| !text.is_empty() && !words.contains(text))
+            {
+                let why = format!("{place}.{key} is one of {}, not `{other}`", words.join(", "));
+                return Err(MappingError::Shape { name: self.name.to_owned(), why });
+            }
+        }
         Ok(RecordRule {
             source: choice("source", &shape.source)?,
             name: choice("name", &shape.name)?,

@@ -63,7 +63,7 @@ impl Entry {
             time: column(0)?,
             user: column(1),
             database: column(2),
-            remote: column(4),
+            remote: column(4).map(bracketed),
             session: column(5),
             command: column(7),
             severity: column(11)?,
@@ -79,6 +79,10 @@ impl Entry {
     /// distributions' do. Of what stands behind, `%q%u@%d` and `user=…,db=…,app=…,client=…` are understood.
     fn plain(line: &str) -> Option<Self> {
         let (prefix, severity, message) = split_plain(line)?;
+        if let Some(entry) = Self::of_rds(prefix) {
+            let state = told_state(severity, message).map(str::to_owned);
+            return Some(Self { severity: severity.to_owned(), message: message.replace("\n\t", "\n"), state, ..entry });
+        }
         let (time, rest) = prefix.split_once(" [")?;
         let (process, rest) = rest.split_once(']')?;
         let is_time = time.len() >= PLAIN_TIME_BYTES_MIN && time.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
@@ -106,6 +110,27 @@ impl Entry {
             }
         }
         Some(entry)
+    }
+
+    /// Amazon RDS' log_line_prefix, `%t:%r:%u@%d:[%p]:`.
+    fn of_rds(prefix: &str) -> Option<Self> {
+        let (rest, process) = prefix.strip_suffix("]:")?.rsplit_once(":[")?;
+        let zone_end = PLAIN_CLOCK_BYTES + rest.get(PLAIN_CLOCK_BYTES..)?.find(':')?;
+        let (time, rest) = (rest.get(..zone_end)?, rest.get(zone_end + 1..)?);
+        let is_process = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+        let (remote, who) = match rest.split_once("):") {
+            Some((remote, who)) => (remote.split_once('('), who),
+            None => (None, rest.split_once(':')?.1),
+        };
+        let (user, database) = who.split_once('@')?;
+        let text = |value: &str| Some(value.to_owned()).filter(|value| !value.is_empty() && value != "[unknown]");
+        is_process.then(|| Self {
+            time: time.to_owned(),
+            remote: remote.map(|(host, port)| bracketed(format!("{host}:{port}"))),
+            user: text(user),
+            database: text(database),
+            ..Self::default()
+        })
     }
 
     fn json(line: &str) -> Option<Self> {
@@ -151,6 +176,17 @@ impl Entry {
     }
 }
 
+/// `ADDRESS:PORT` with brackets around an IPv6 address, which csvlog leaves out.
+fn bracketed(remote: String) -> String {
+    match remote.rsplit_once(':') {
+        Some((host, port)) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+        _ => remote,
+    }
+}
+
+/// `YYYY-MM-DD HH:MM:SS`.
+const PLAIN_CLOCK_BYTES: usize = 19;
+
 /// `YYYY-MM-DD HH:MM:SS ZONE`.
 const PLAIN_TIME_BYTES_MIN: usize = 21;
 
@@ -183,7 +219,10 @@ fn split_plain(line: &str) -> Option<(&str, &str, &str)> {
     loop {
         let at = from + line.get(from..)?.find(":  ")?;
         let before = line.get(..at)?;
-        let (prefix, severity) = before.rsplit_once(' ').unwrap_or(("", before));
+        // Behind a space, or behind the colon that RDS' prefix ends with.
+        let start = before.rfind([' ', ':']).map_or(0, |at| at + 1);
+        let (prefix, severity) = before.split_at_checked(start)?;
+        let prefix = prefix.strip_suffix(' ').unwrap_or(prefix);
         if SEVERITIES.contains(&severity) {
             return Some((prefix, severity, line.get(at + 3..)?));
         }
@@ -200,6 +239,8 @@ fn told_state(severity: &str, message: &str) -> Option<&'static str> {
         || message.ends_with("is not permitted to log in");
     match severity {
         "FATAL" if is_refused => Some("28000"),
+        "FATAL" if message.starts_with("database \"") && message.ends_with("does not exist") => Some("3D000"),
+        "FATAL" if message.contains("too many clients") || message.starts_with("remaining connection slots") => Some("53300"),
         "ERROR" if message.starts_with("permission denied for") || message.starts_with("must be owner of") => Some("42501"),
         _ => None,
     }

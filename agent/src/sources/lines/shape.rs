@@ -127,10 +127,16 @@ pub struct AccessShape {
     pub service: Option<String>,
     /// The server that writes the log, where its lines don't show it.
     pub server: Option<String>,
-    /// How the caller is known, in order of preference: `user`, `certificate`, `header:NAME`, `jwt:CLAIM`.
+    /// How the caller is known, in order of preference: `user`, `certificate`, `header:NAME`, `jwt:CLAIM`; the first two
+    /// unless given, for whether a logged token was a good one the log does not say.
     pub identity: Option<Vec<String>>,
-    /// Header whose first address is the caller's, where everybody comes through trusted proxies.
+    /// Header that names the caller's address, where everybody comes through trusted proxies: of a list the last one that
+    /// is none of them.
     pub address_header: Option<String>,
+    /// Addresses of these proxies, `10.0.0.0/8`; private addresses unless given.
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Names of the request headers that HAProxy captures, in the order of its configuration.
+    pub captured_headers: Option<Vec<String>>,
     /// Category of requests that no route matches; `Management` unless given.
     pub category: Option<String>,
     #[serde(rename = "route")]
@@ -148,6 +154,9 @@ pub struct RouteShape {
     /// eventName; made of method and path unless given.
     pub name: Option<String>,
     pub category: Option<String>,
+    /// eventType; `AwsApiCall` unless given.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
     pub read_only: Option<bool>,
 }
 
@@ -163,6 +172,23 @@ impl Texts {
 }
 
 impl AccessShape {
+    /// What is wrong with it, as far as its texts alone show.
+    pub fn trouble(&self) -> Option<String> {
+        let is_way = |way: &str| match way.split_once(':') {
+            None => matches!(way, "user" | "certificate" | "jwt"),
+            Some(("header" | "jwt", name)) => !name.trim().is_empty(),
+            Some(_) => false,
+        };
+        if let Some(way) = self.identity.iter().flatten().find(|way| !is_way(way)) {
+            return Some(format!("access.identity: `{way}` is none of user, certificate, header:NAME and jwt:CLAIM"));
+        }
+        if let Some(category) = self.category.as_deref().filter(|category| !matches!(*category, "Management" | "Data")) {
+            return Some(format!("access.category is Management or Data, not `{category}`"));
+        }
+        let range = self.trusted_proxies.iter().flatten().find(|range| super::template::network(range).is_none())?;
+        Some(format!("access.trusted_proxies: `{range}` is no address or range such as 10.0.0.0/8"))
+    }
+
     /// This one with what it does not say taken from another; its routes go first.
     #[must_use]
     pub fn over(self, other: &Self) -> Self {
@@ -172,6 +198,8 @@ impl AccessShape {
             server: self.server.or_else(|| other.server.clone()),
             identity: self.identity.or_else(|| other.identity.clone()),
             address_header: self.address_header.or_else(|| other.address_header.clone()),
+            captured_headers: self.captured_headers.or_else(|| other.captured_headers.clone()),
+            trusted_proxies: self.trusted_proxies.or_else(|| other.trusted_proxies.clone()),
             category: self.category.or_else(|| other.category.clone()),
             routes,
         }

@@ -110,6 +110,9 @@ fn structured_end(text: &str) -> Option<usize> {
 
 /// `TIME HOST PROGRAM[PID]: TEXT`, each of the first three or the host alone missing.
 fn rfc3164(rest: &str, now: u64) -> Message<'_> {
+    if let Some(message) = numbered(rest, now) {
+        return message;
+    }
     let Some((time, after)) = time_before(rest, now) else {
         return program_before(rest).unwrap_or(Message { text: rest, ..Message::default() });
     };
@@ -117,12 +120,39 @@ fn rfc3164(rest: &str, now: u64) -> Message<'_> {
     let with_host = || {
         let (host, behind) = after.split_once(' ')?;
         let is_host = !host.is_empty() && host.len() <= HOST_BYTES_MAX && !host.ends_with(':') && !host.contains('[');
-        let message = program_before(behind.trim_start())?;
-        is_host.then_some(Message { host: Some(host), ..message })
+        let behind = behind.trim_start();
+        let message = match behind.strip_prefix(": ") {
+            // Cisco's ASA: the tag is empty, or its mnemonic stands there alone.
+            Some(text) => Some(Message { text, ..Message::default() }),
+            None if behind.starts_with('%') => Some(Message { text: behind, ..Message::default() }),
+            None => program_before(behind).or_else(|| is_address(host).then(|| Message { text: behind, ..Message::default() })),
+        };
+        is_host.then_some(Message { host: Some(host), ..message? })
     };
     let found = with_host().or_else(|| program_before(after));
     let message = found.unwrap_or(Message { text: after, ..Message::default() });
     Message { time: Some(time), ..message }
+}
+
+/// Cisco's IOS: `NUMBER: [HOST: ][*|.]TIME[ ZONE]: %FACILITY-SEVERITY-MNEMONIC: TEXT`.
+fn numbered(rest: &str, now: u64) -> Option<Message<'_>> {
+    let (number, behind) = rest.split_once(": ")?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (host, at) = match behind.split_once(": ") {
+        Some((host, at)) if !host.contains([' ', '%']) && !host.is_empty() => (Some(host), at),
+        _ => (None, behind),
+    };
+    let (time, text) = match at.split_once(": ") {
+        Some((stamp, text)) if !stamp.starts_with('%') => (Some(time::of_text(stamp.trim_start_matches(['*', '.']), now)?), text),
+        _ => (None, at),
+    };
+    text.starts_with('%').then_some(Message { time, host, text, ..Message::default() })
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// A time that the text begins with: `Feb  6 12:14:14`, with a year or without, or ISO 8601.
@@ -135,10 +165,19 @@ fn time_before(text: &str, now: u64) -> Option<(u64, &str)> {
         }
         b'A'..=b'Z' => {
             let end = text.match_indices(' ').map(|(at, _)| at).find(|at| {
-                text.get(..*at).is_some_and(|head| head.ends_with(|c: char| c.is_ascii_digit()) && head.contains(':'))
+                let head = text.get(..*at).unwrap_or_default().trim_end_matches(':');
+                head.ends_with(|c: char| c.is_ascii_digit()) && head.contains(':')
             })?;
             let (head, rest) = text.split_at_checked(end)?;
-            Some((time::of_text(head, now)?, rest.trim_start()))
+            let rest = rest.trim_start();
+            // Some write the year behind the clock.
+            let year = rest.split_once(' ').filter(|(year, _)| year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit()));
+            if let Some((year, rest)) = year
+                && let Some(time) = time::of_text(&format!("{head} {year}"), now)
+            {
+                return Some((time, rest.trim_start()));
+            }
+            Some((time::of_text(head.trim_end_matches(':'), now)?, rest))
         }
         _ => None,
     }
@@ -149,7 +188,8 @@ fn program_before(text: &str) -> Option<Message<'_>> {
     let end = text.find(|c: char| c.is_whitespace() || matches!(c, ':' | '['))?;
     let (program, rest) = text.split_at_checked(end)?;
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '@' | '(' | ')');
-    if program.is_empty() || program.len() > PROGRAM_BYTES_MAX || !program.chars().all(is_name) {
+    let is_named = program.chars().all(is_name) && program.chars().any(char::is_alphabetic);
+    if program.len() > PROGRAM_BYTES_MAX || !is_named {
         return None;
     }
     let (process, rest) = match rest.strip_prefix('[') {
@@ -192,7 +232,12 @@ mod tests {
         for (line, host, program, process, text) in [
             ("<34>Oct 11 22:14:15 mymachine su: 'su root' failed", Some("mymachine"), Some("su"), None, "'su root' failed"),
             ("<13>Oct 11 22:14:15 sshd[12]: x", None, Some("sshd"), Some("12"), "x"),
-            ("<13>Oct 11 2023 22:14:15 fw %ASA-6-302: y", Some("fw"), None, None, ""),
+            ("<13>Oct 11 2023 22:14:15 fw %ASA-6-302: y", Some("fw"), None, None, "%ASA-6-302: y"),
+            ("<13>Oct 11 2023 22:14:15: %ASA-6-302: y", None, None, None, "%ASA-6-302: y"),
+            ("<13>Oct 11 22:14:15 2023 fw app[3]: y", Some("fw"), Some("app"), Some("3"), "y"),
+            ("<13>Feb  5 17:32:18 10.0.0.99 Use the BFG!", Some("10.0.0.99"), None, None, "Use the BFG!"),
+            ("<189>29: R1: *Mar  1 18:48:50.483 UTC: %SYS-5-X: z", Some("R1"), None, None, "%SYS-5-X: z"),
+            ("<189>29: %SYS-5-X: z", None, None, None, "%SYS-5-X: z"),
             ("<13>2023-10-11T22:14:15+02:00 web CRON[7]: z", Some("web"), Some("CRON"), Some("7"), "z"),
             ("<13>app: no time", None, Some("app"), None, "no time"),
             ("just text", None, None, None, "just text"),
@@ -200,12 +245,8 @@ mod tests {
             ("", None, None, None, ""),
         ] {
             let message = parse(line, NOW);
-            if program.is_some() || host.is_none() {
-                let found = (message.host, message.program, message.process, message.text);
-                assert_eq!(found, (host, program, process, text), "{line}");
-            } else {
-                assert!(message.text.contains("%ASA-6-302: y") && message.time.is_some(), "{message:?}");
-            }
+            let found = (message.host, message.program, message.process, message.text);
+            assert_eq!(found, (host, program, process, text), "{line}");
         }
     }
 

@@ -1,8 +1,12 @@
 //! The text of a mapping's value: `{user.name|user}` stands for the first of these fields that says something.
 //!
 //! After each `:` follows what is done to it: `pascal`, `lower`, `upper`, `host` (an address without its port), `path` and
-//! `query` (of a request's target), `name` (what follows the last `/`), `stem` (without a last `_ERROR`). `{{` is a brace.
+//! `query` (of a request's target), `name` (what follows the last `/`), `stem` (without a last `_ERROR`), `failure` (the
+//! name of what an outcome or status says went wrong, nothing where it went well), `failed` (`Failed` for what says that
+//! there is an error), `nonzero` (nothing where it is 0 or less). `{{` is a brace.
 //! Nothing is evaluated: a template is data.
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde_json::{Map, Value};
 
@@ -28,6 +32,9 @@ enum Filter {
     Query,
     Name,
     Stem,
+    Failure,
+    Failed,
+    Nonzero,
 }
 
 /// What is wrong with a template.
@@ -37,7 +44,7 @@ pub enum TemplateError {
     Open(String),
     #[error("`{0}` names no field: write `{{field}}` or `{{one|other}}`")]
     Empty(String),
-    #[error("`:{0}` is no filter: use pascal, lower, upper, host, path, query, name or stem")]
+    #[error("`:{0}` is no filter: use pascal, lower, upper, host, path, query, name, stem, failure, failed or nonzero")]
     Filter(String),
 }
 
@@ -90,15 +97,27 @@ impl Template {
         }
     }
 
-    /// The fields that it names.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.0
-            .iter()
-            .flat_map(|part| match part {
-                Part::Field { paths, .. } => paths.as_slice(),
-                Part::Text(_) => &[],
-            })
-            .map(String::as_str)
+    /// Of these fields those that its text says whole, but for upper and lower case.
+    pub fn told<'a>(&'a self, fields: &'a Map<String, Value>) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Field { paths, filters } => {
+                let path = paths.iter().find(|path| fields::said(fields, path).is_some())?;
+                let value = fields::said(fields, path).filter(|value| !value.is_array())?;
+                let text = fields::text(value)?;
+                let made = filters.iter().try_fold(text.clone(), |text, filter| filter.apply(&text))?;
+                let is_case = filters.iter().all(|filter| matches!(filter, Filter::Pascal | Filter::Lower | Filter::Upper));
+                (is_case || made == text).then_some(path.as_str())
+            }
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text where it names no field.
+    pub fn plain(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
     }
 }
 
@@ -128,6 +147,9 @@ impl Filter {
             "query" => Self::Query,
             "name" => Self::Name,
             "stem" => Self::Stem,
+            "failure" => Self::Failure,
+            "failed" => Self::Failed,
+            "nonzero" => Self::Nonzero,
             other => return Err(TemplateError::Filter(other.to_owned())),
         })
     }
@@ -141,6 +163,9 @@ impl Filter {
             Self::Path => text.split_once('?').map_or(text, |(path, _)| path).to_owned(),
             Self::Query => text.split_once('?')?.1.to_owned(),
             Self::Stem => text.strip_suffix("_ERROR").unwrap_or(text).to_owned(),
+            Self::Failure => failure(text)?.to_owned(),
+            Self::Failed => (!is_no_error(text)).then(|| "Failed".to_owned())?,
+            Self::Nonzero => text.parse::<i64>().map_or(true, |number| number > 0).then(|| text.to_owned())?,
             Self::Name => text.trim_end_matches('/').rsplit('/').next()?.to_owned(),
         })
         .filter(|text| !text.is_empty())
@@ -159,14 +184,100 @@ pub fn pascal(text: &str) -> String {
     made
 }
 
-/// An address without its port: `192.0.2.1:80`, `[2001:db8::1]:80`.
-pub fn host(address: &str) -> &str {
-    let plain = address.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(host, _)| host);
-    match (plain, address.split_once(':')) {
-        (Some(host), _) => host,
-        (None, Some((host, port))) if !port.contains(':') => host,
-        _ => address,
+/// What an outcome says went wrong: a name, or an error's HTTP status.
+fn failure(text: &str) -> Option<&str> {
+    let lower = text.trim().to_lowercase();
+    match lower.as_str() {
+        "denied" | "deny" | "forbidden" | "unauthorized" | "unauthorised" | "unauthenticated" | "refused" | "blocked"
+        | "rejected" | "access denied" | "accessdenied" | "not allowed" | "permission denied" => Some("AccessDenied"),
+        "failure" | "failed" | "fail" | "error" | "unsuccessful" | "false" => Some("Failed"),
+        _ => lower.parse::<u16>().ok().filter(|status| (400..600).contains(status)).map(|_| text),
     }
+}
+
+/// How programs write that there is no error.
+fn is_no_error(text: &str) -> bool {
+    matches!(
+        text.trim().to_lowercase().as_str(),
+        "" | "false" | "none" | "null" | "nil" | "<nil>" | "0" | "no" | "ok" | "success"
+    )
+}
+
+/// An address without its port: `192.0.2.1:80`, `[2001:db8::1]:80`. IPv4 within IPv6 is IPv4.
+pub fn host(address: &str) -> &str {
+    let bracketed = address.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(host, _)| host);
+    if let Some(host) = bracketed {
+        return plain(host);
+    }
+    match address.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && address.parse::<Ipv6Addr>().is_err() && is_host(host) => plain(host),
+        _ => plain(address),
+    }
+}
+
+/// The same where a port always stands behind: an IPv6 address may stand before it without brackets.
+pub fn host_before_port(address: &str) -> &str {
+    match address.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && is_host(host) => plain(host.trim_start_matches('[').trim_end_matches(']')),
+        _ => host(address),
+    }
+}
+
+/// Whether an address lies within `10.0.0.0/8`, `2001:db8::/32`, or is the one given alone.
+pub fn is_within(range: &str, address: &str) -> bool {
+    let Some((network, bits)) = network(range) else { return false };
+    match (network, address.parse::<IpAddr>()) {
+        (IpAddr::V4(network), Ok(IpAddr::V4(address))) => {
+            shifted(address.to_bits().into(), 32 - bits) == shifted(network.to_bits().into(), 32 - bits)
+        }
+        (IpAddr::V6(network), Ok(IpAddr::V6(address))) => {
+            shifted(address.to_bits(), 128 - bits) == shifted(network.to_bits(), 128 - bits)
+        }
+        _ => false,
+    }
+}
+
+/// A range's address and the bits of it that count; `None` where it is no range.
+pub fn network(range: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = range.split_once('/').map_or((range, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
+    (bits <= most).then_some((address, bits))
+}
+
+fn shifted(bits: u128, by: u32) -> u128 {
+    bits.checked_shr(by).unwrap_or(0)
+}
+
+/// Whether an address is of no network but one's own.
+pub fn is_private(address: &str) -> bool {
+    const RANGES: &[&str] = &[
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "::1",
+        "fc00::/7",
+        "fe80::/10",
+    ];
+    RANGES.iter().any(|range| is_within(range, address))
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok()
+}
+
+fn is_host(text: &str) -> bool {
+    !text.contains(':') || text.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().is_ok()
+}
+
+/// `::ffff:192.0.2.1` as `192.0.2.1`.
+fn plain(host: &str) -> &str {
+    let mapped = host.get(..7).filter(|start| start.eq_ignore_ascii_case("::ffff:")).and_then(|_| host.get(7..));
+    mapped.filter(|inner| inner.parse::<std::net::Ipv4Addr>().is_ok()).unwrap_or(host)
 }
 
 #[cfg(test)]

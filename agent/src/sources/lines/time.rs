@@ -1,7 +1,7 @@
 //! Times as logs write them, in Unix nanoseconds.
 //!
-//! A time without a zone is the host's own: its daemons write local time. A time without a year is the one nearest to
-//! the time of reading.
+//! A time without a zone is the host's own: its daemons write local time. A time without a year is of the latest year in
+//! which it lies at most a day ahead of the reading.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -92,11 +92,15 @@ fn named(text: &str, now: u64) -> Option<u64> {
         return stamp(civil(year, month, day, clock)?, words.next().unwrap_or(""));
     }
     let zone = year.unwrap_or("");
-    let today = Timestamp::from_nanosecond(i128::from(now)).ok()?.to_zoned(TimeZone::UTC);
-    let candidates =
-        [-1i16, 0, 1].into_iter().filter_map(|by| stamp(civil(today.year().checked_add(by)?, month, day, clock)?, zone));
-    candidates.min_by_key(|time| time.abs_diff(now))
+    let latest = now.saturating_add(AHEAD_MAX);
+    let year = Timestamp::from_nanosecond(i128::from(latest)).ok()?.to_zoned(TimeZone::UTC).year();
+    // 29 February is of the last leap year. A zone may be in the next year already.
+    let candidates = (-8i16..=1).rev().filter_map(|by| stamp(civil(year.checked_add(by)?, month, day, clock)?, zone));
+    candidates.into_iter().find(|time| *time <= latest)
 }
+
+/// How far ahead of this host's clock a time may lie, nanoseconds.
+const AHEAD_MAX: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// English month names, shortened.
 fn month(text: &str) -> Option<i8> {

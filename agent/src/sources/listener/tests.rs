@@ -93,3 +93,82 @@ fn what_others_reach_must_be_guarded() {
     let half = Settings { certificate: Some("c".into()), ..open("127.0.0.1:1") };
     assert!(half.trouble().unwrap().contains("both"));
 }
+
+/// A CA's files and certificates of it, as PEM.
+struct Authority {
+    key: rcgen::KeyPair,
+    params: rcgen::CertificateParams,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { key, params, pem }
+    }
+
+    /// A certificate for `localhost` and its key.
+    fn issue(&self) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let issuer = rcgen::Issuer::from_params(&self.params, &self.key);
+        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// One request over TLS, with a certificate or without; the reply's first line, or why there is none.
+async fn asked(address: SocketAddr, server: &Authority, own: Option<(String, String)>) -> Result<String, String> {
+    use rustls_pki_types::pem::PemObject as _;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.pem.as_bytes()).unwrap()).unwrap();
+    let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+    };
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.map_err(|it| it.to_string())?;
+    let request = b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx";
+    stream.write_all(request).await.map_err(|error| error.to_string())?;
+    let mut reply = Vec::new();
+    let read = stream.read_to_end(&mut reply).await;
+    let text = String::from_utf8_lossy(&reply).lines().next().map(str::to_owned);
+    text.ok_or_else(|| format!("{read:?}"))
+}
+
+#[tokio::test]
+async fn over_https_only_those_come_in_whose_certificate_the_client_ca_signed() {
+    let (server, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let (certificate, key) = server.issue();
+    let https = Settings {
+        listen: loopback(),
+        connections_max: 4,
+        body_bytes_max: 10,
+        certificate: file("server.pem", &certificate),
+        key: file("server.key", &key),
+        ..Settings::default()
+    };
+    let (address, _stop, _task) = served(https.clone()).await;
+    assert_eq!(asked(address, &server, None).await.unwrap(), "HTTP/1.1 200 OK");
+    assert!(asked(address, &strangers, None).await.is_err(), "a client knows its server");
+    let mutual = Settings { client_ca: file("clients.pem", &clients.pem), ..https };
+    let (address, _stop, _task) = served(mutual).await;
+    assert_eq!(asked(address, &server, Some(clients.issue())).await.unwrap(), "HTTP/1.1 200 OK");
+    assert!(asked(address, &server, None).await.is_err());
+    assert!(asked(address, &server, Some(strangers.issue())).await.is_err());
+}

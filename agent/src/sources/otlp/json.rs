@@ -3,6 +3,8 @@
 //! Source: OTLP specification, JSON protobuf encoding: lowerCamelCase names, ids in hexadecimal, 64-bit integers as text or
 //! number, bytes in base64, what is unknown ignored. `null` says the same as nothing at all.
 
+use std::collections::HashSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -72,12 +74,27 @@ pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {
 /// `[{"key": …, "value": {"stringValue": …}}, …]` as an object.
 pub(super) fn attributes(list: Option<&Value>) -> Map<String, Value> {
     let items = list.and_then(Value::as_array).into_iter().flatten();
-    items
-        .filter_map(|item| {
-            let key = item.get("key")?.as_str()?.to_owned();
-            Some((key, item.get("value").map(any).unwrap_or_default()))
-        })
-        .collect()
+    collected(items.filter_map(|item| {
+        let key = item.get("key")?.as_str()?.to_owned();
+        Some((key, item.get("value").map(any).unwrap_or_default()))
+    }))
+}
+
+/// As an object; all values of a key that is there more than once, which the specification forbids, are a list.
+pub(super) fn collected(pairs: impl Iterator<Item = (String, Value)>) -> Map<String, Value> {
+    let mut made = Map::new();
+    let mut doubled = HashSet::new();
+    for (key, value) in pairs {
+        match made.get_mut(&key) {
+            None => drop(made.insert(key, value)),
+            Some(Value::Array(values)) if doubled.contains(&key) => values.push(value),
+            Some(first) => {
+                *first = Value::Array(vec![first.take(), value]);
+                doubled.insert(key);
+            }
+        }
+    }
+    made
 }
 
 /// An AnyValue as the value that it holds; the last one where there are several.

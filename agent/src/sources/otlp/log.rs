@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::json;
-use super::message::{Any, AnyValue, KeyValue, LogRecord, Resource, Scope};
+use super::message::{Any, AnyValue, KeyValue, LogRecord, Resource, Scope, Times};
 use super::request::Encoding;
 
 /// A record as it was sent: parts of its request's body.
@@ -42,12 +43,34 @@ pub struct Entry {
     pub flags: u64,
 }
 
+/// Of a record in JSON nothing but its times.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonTimes {
+    time_unix_nano: Option<Value>,
+    observed_time_unix_nano: Option<Value>,
+}
+
 impl Log {
     /// Reads it; says what is wrong where it can't be.
     pub fn entry(&self) -> Result<Entry, String> {
         match self.encoding {
             Encoding::Protobuf => self.of_protobuf().map_err(|error| format!("no log record in protobuf: {error}")),
             Encoding::Json => self.of_json().map_err(|error| format!("no log record in JSON: {error}")),
+        }
+    }
+
+    /// Whether it says when it happened or was seen; true of one that can't be read.
+    pub(super) fn tells_time(&self) -> bool {
+        match self.encoding {
+            Encoding::Protobuf => {
+                let times = Times::decode(self.record.clone());
+                times.map_or(true, |times| times.time_unix_nano != 0 || times.observed_time_unix_nano != 0)
+            }
+            Encoding::Json if memchr::memmem::find(&self.record, b"imeUnixNano\"").is_none() => false,
+            Encoding::Json => serde_json::from_slice::<JsonTimes>(&self.record).map_or(true, |times| {
+                [times.time_unix_nano, times.observed_time_unix_nano].iter().any(|time| json::unsigned(time.as_ref()) != 0)
+            }),
         }
     }
 
@@ -108,7 +131,7 @@ impl Log {
 }
 
 fn attributes(list: Vec<KeyValue>) -> Map<String, Value> {
-    list.into_iter().map(|KeyValue { key, value }| (key, value.map(any).unwrap_or_default())).collect()
+    json::collected(list.into_iter().map(|KeyValue { key, value }| (key, value.map(any).unwrap_or_default())))
 }
 
 fn any(value: AnyValue) -> Value {

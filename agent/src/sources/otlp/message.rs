@@ -47,6 +47,15 @@ pub(super) struct LogRecord {
     pub(super) event_name: String,
 }
 
+/// Of a LogRecord nothing but its times.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Times {
+    #[prost(fixed64, tag = "1")]
+    pub(super) time_unix_nano: u64,
+    #[prost(fixed64, tag = "11")]
+    pub(super) observed_time_unix_nano: u64,
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct KeyValue {
     #[prost(string, tag = "1")]

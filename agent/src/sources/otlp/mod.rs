@@ -33,6 +33,8 @@ use self::reply::{Refusal, Wire};
 pub use self::request::{Encoding, RequestError, observations};
 use super::SourceError;
 use super::api::AnswerAfter;
+use super::lines::Mapping;
+use super::lines::shape::AccessShape;
 use super::listener::{Answer, Body, Caller, Listener, Reader, Reply, Settings, Verdict, commit};
 use crate::clock::unix_ns;
 use crate::observation::{Intake, SourceName};
@@ -55,6 +57,8 @@ pub struct Config {
     /// Largest request, as it is after decompression.
     pub body_max: Size,
     pub connections_max: usize,
+    /// How requests become records that a gateway's logger sends.
+    pub access: AccessShape,
 }
 
 /// The source, listening.
@@ -84,6 +88,7 @@ impl Default for Config {
             answer_after: AnswerAfter::Commit,
             body_max: Size(BODY_BYTES_MAX_DEFAULT),
             connections_max: CONNECTIONS_MAX_DEFAULT,
+            access: AccessShape::default(),
         }
     }
 }
@@ -91,7 +96,8 @@ impl Default for Config {
 impl Config {
     /// What is wrong with it, whatever the host offers.
     pub fn trouble(&self) -> Option<String> {
-        self.settings().trouble()
+        let access = Mapping::open("access", self.access.clone()).err().map(|error| error.to_string());
+        self.settings().trouble().or(access)
     }
 
     /// Whether its files can be used here.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::json;
 use super::log::Log;
@@ -48,7 +49,11 @@ pub fn observations(body: &Bytes, encoding: Encoding, now: u64) -> Result<Vec<Ob
     let observation = |log: Log| {
         let hash = hash(&log);
         let count = seen.entry(hash).or_default();
-        let position = format!("sha256:{}/{count}", hex::encode(hash));
+        let mut position = format!("sha256:{}/{count}", hex::encode(hash));
+        if !log.tells_time() {
+            // Nothing tells it from the same act at another time.
+            position = format!("random:{}", Uuid::new_v4());
+        }
         *count = count.saturating_add(1);
         let payload = match log.resource.len() + log.scope.len() + log.record.len() {
             ..=LOG_BYTES_MAX => Payload::Log(log),
@@ -174,6 +179,16 @@ mod tests {
         assert_eq!(first, positions());
         assert!(first[0].ends_with("/0") && first[1].ends_with("/1") && first[2].ends_with("/0"));
         assert_ne!(first[0], first[2]);
+    }
+
+    #[test]
+    fn what_says_no_time_is_another_act_each_time() {
+        let body = |record: &str| Bytes::from(format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#));
+        let position = |body: &Bytes| observations(body, Encoding::Json, 7).unwrap().remove(0).position;
+        let timeless = body(r#"{"eventName":"a"}"#);
+        assert_ne!(position(&timeless), position(&timeless));
+        let timed = body(r#"{"eventName":"a","observedTimeUnixNano":"7"}"#);
+        assert_eq!(position(&timed), position(&timed));
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn take_caller(request: &mut Request, before: &str) -> Option<()> {
         [_ident, user @ ..] => user.iter().copied().skip_while(|word| *word == "-").collect::<Vec<_>>().join(" "),
         [] => String::new(),
     };
-    request.user = said(user.trim_matches('"'));
+    request.user = said(&words::unescape(user.trim_matches('"')));
     Some(())
 }
 

@@ -28,6 +28,8 @@ fn nginx(line: &str, now: u64) -> Option<Request> {
     request.extra.insert("level".to_owned(), Value::from(level));
     let (text, named) = text.split_once(", client: ").map_or((text, None), |(text, named)| (text, Some(named)));
     request.error = Some(text.to_owned());
+    // `user "NAME": password mismatch`, `user "NAME" was not found in "FILE"`.
+    request.user = text.strip_prefix("user \"").and_then(|text| text.split_once('"')).and_then(|(name, _)| super::said(name));
     let Some(named) = named else { return Some(request) };
     let mut rest = format!("client: {named}");
     // From the end: a request may hold anything, its own commas too.

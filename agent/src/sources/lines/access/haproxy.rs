@@ -3,13 +3,16 @@
 //! `ADDRESS:PORT [TIME] FRONTEND BACKEND/SERVER TIMERS STATUS BYTES COOKIE COOKIE TERMINATION COUNTS QUEUES {captured} "REQUEST"`.
 //! Source: HAProxy's configuration manual, chapter 8.2.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::words::{self, Word};
 use super::{Request, is_address, said};
 use crate::sources::lines::time;
 
 pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
+    if let Some(request) = connection(line).or_else(|| message(line)) {
+        return Some(request);
+    }
     let (client, rest) = line.split_once(' ')?;
     // An address without a port is another form's.
     if !is_client(client) {
@@ -17,7 +20,7 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
     }
     let (at, rest) = rest.trim_start().strip_prefix('[')?.split_once(']')?;
     let mut request = Request { server: Some("haproxy"), time: Some(time::of_text(at, now)?), ..Request::default() };
-    request.take_address(client);
+    request.take_client(client);
     let (frontend, rest) = rest.trim_start().split_once(' ')?;
     if let Some(frontend) = frontend.strip_suffix(':') {
         // `frontend/bind: SSL handshake failure`.
@@ -48,6 +51,9 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
             } else {
                 request.take_request_line(&line)
             }
+            if let Some(Word::Braced(headers)) = rest.iter().find(|word| matches!(word, Word::Braced(_))) {
+                request.captured = headers.split('|').map(said).collect();
+            }
             let captured: Vec<Value> = rest
                 .iter()
                 .filter_map(|word| match word {
@@ -74,6 +80,32 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
         _ => return None,
     }
     Some(request)
+}
+
+/// The format without any option: `Connect from ADDRESS:PORT to ADDRESS:PORT (FRONTEND/MODE)`.
+fn connection(line: &str) -> Option<Request> {
+    let (client, rest) = line.strip_prefix("Connect from ")?.split_once(" to ")?;
+    let (server, rest) = rest.split_once(' ')?;
+    let mut request = Request { server: Some("haproxy"), ..Request::default() };
+    request.take_client(client);
+    request.route = rest.strip_prefix('(').and_then(|rest| rest.split('/').next()).and_then(said);
+    request.extra.insert("destination".to_owned(), Value::from(server));
+    Some(request)
+}
+
+/// What HAProxy says of itself and its servers. Source: its proxy.c and check.c.
+fn message(line: &str) -> Option<Request> {
+    let has = |start: &str, ends: &[&str]| line.strip_prefix(start).is_some_and(|rest| ends.iter().any(|end| rest.contains(end)));
+    let is_own = has("Proxy ", &[" started", " stopped", " paused", " resumed", " reached"])
+        || has("Server ", &[" is UP", " is DOWN", " is going DOWN", " is stopping", " is running", " administratively"])
+        || has("Backup Server ", &[" is UP", " is DOWN"])
+        || has("Health check for ", &[" server "])
+        || has("Stopping ", &[" proxy ", " frontend ", " backend ", " in "])
+        || has("Pausing ", &[" "])
+        || has("backend ", &[" has no server available"])
+        || ["[NOTICE]", "[WARNING]", "[ALERT]"].iter().any(|level| line.starts_with(level));
+    let extra = Map::from_iter([("message".to_owned(), Value::from(line))]);
+    is_own.then(|| Request { server: Some("haproxy"), is_message: true, extra, ..Request::default() })
 }
 
 fn is_client(word: &str) -> bool {

@@ -34,6 +34,8 @@ const TARGET: &[&str] = &[
     "requri",
     "reqpath",
     "httpurl",
+    "httpuri",
+    "urlfull",
 ];
 const STATUS: &[&str] = &[
     "status",
@@ -61,6 +63,8 @@ const ADDRESS: &[&str] = &[
     "clientaddress",
     "downstreamremoteaddress",
     "downstreamdirectremoteaddress",
+    "downstreamremoteaddresswithoutport",
+    "downstreamdirectremoteaddresswithoutport",
     "remotehost",
     "remoteaddress",
     "sourceip",
@@ -71,11 +75,14 @@ const ADDRESS: &[&str] = &[
     "ip",
     "sourceaddress",
     "realip",
+    "networkpeeraddress",
+    "netsockpeeraddr",
+    "netpeerip",
 ];
 const PORT: &[&str] = &["clientport", "remoteport", "requestremoteport", "sourceport"];
 const FORWARDED: &[&str] =
     &["xforwardedfor", "httpxforwardedfor", "forwardedfor", "requestheadersxforwardedfor", "requestxforwardedfor", "forwarded"];
-const USER: &[&str] = &["remoteuser", "clientusername", "userid", "username", "user", "authuser", "httpuser", "requestuser"];
+const USER: &[&str] = &["remoteuser", "clientusername", "username", "user", "authuser", "httpuser", "requestuser", "userid"];
 const TIME: &[&str] = &[
     "startutc",
     "starttime",
@@ -160,15 +167,25 @@ const MILLISECONDS: &[&str] = &["durationms", "elapsedms", "latencyms", "respons
 
 pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
     let Value::Object(members) = serde_json::from_str(line).ok()? else { return None };
-    of_members(members, now)
+    of_members(&members, now).or_else(|| message(members, now))
+}
+
+/// What a server says of itself: a level and a text.
+fn message(members: Map<String, Value>, now: u64) -> Option<Request> {
+    let says = |names: &[&str]| names.iter().any(|name| fields::said(&members, name).is_some());
+    if !says(&["level", "severity", "lvl"]) || !says(&["msg", "message"]) {
+        return None;
+    }
+    let time = ["ts", "time", "timestamp", "@timestamp"].iter().find_map(|name| time::of_value(members.get(*name)?, now));
+    Some(Request { server: server(&members), time, is_message: true, extra: members, ..Request::default() })
 }
 
 /// `None` for an object that tells of no request.
-pub(super) fn of_members(members: Map<String, Value>, now: u64) -> Option<Request> {
+pub fn of_members(members: &Map<String, Value>, now: u64) -> Option<Request> {
     let mut flat = Flat::default();
-    flat.take("", &members, 0);
-    let mut request = Request { server: server(&members), ..Request::default() };
-    let line = flat.text(&["request", "requestline", "httprequest"]).filter(|line| line.contains(' '));
+    flat.take("", members, 0);
+    let mut request = Request { server: server(members), ..Request::default() };
+    let line = flat.text(&["request", "requestline", "httprequest"]);
     if let Some(line) = line {
         request.take_request_line(&line);
     }
@@ -185,18 +202,22 @@ pub(super) fn of_members(members: Map<String, Value>, now: u64) -> Option<Reques
         .or_else(|| flat.text(PROTOCOL).filter(|text| is_protocol(text) || text.starts_with(|c: char| c.is_ascii_digit())));
     request.status = flat.text(STATUS).and_then(|status| status.parse().ok()).filter(|status| *status > 0);
     request.malformed = request.malformed.take().filter(|_| request.method.is_none());
-    if request.method.is_none() && request.malformed.is_none() && (request.status.is_none() || request.target.is_none()) {
+    let address = flat.text(ADDRESS);
+    let is_connection = address.is_some() && request.server.is_some_and(|server| server != "caddy");
+    let is_request =
+        request.method.is_some() || request.malformed.is_some() || request.status.is_some() && request.target.is_some();
+    if !is_request && !is_connection {
         return None;
     }
     request.time = TIME.iter().find_map(|name| time::of_value(flat.0.get(*name)?, now));
     if let Some(query) = flat
-        .text(&["querystring", "args", "query", "requestquery"])
+        .text(&["querystring", "args", "query", "requestquery", "urlquery", "httpquery"])
         .filter(|_| request.target.as_deref().is_some_and(|target| !target.contains('?')))
     {
         let query = query.trim_start_matches('?').to_owned();
         request.target = request.target.map(|target| format!("{target}?{query}"));
     }
-    if let Some(address) = flat.text(ADDRESS) {
+    if let Some(address) = address {
         request.take_address(&address);
     }
     request.port = flat.text(PORT).and_then(|port| port.parse().ok()).or(request.port);
@@ -215,13 +236,19 @@ pub(super) fn of_members(members: Map<String, Value>, now: u64) -> Option<Reques
     request.route = flat.text(ROUTE);
     request.upstream = flat.text(UPSTREAM);
     request.certificate = flat.text(CERTIFICATE);
-    request.error = flat.text(ERROR).filter(|error| error != "via_upstream");
+    // `--` is HAProxy's for a session that ended in order.
+    request.error = flat.text(ERROR).filter(|error| error != "via_upstream" && !error.starts_with("--"));
+    let logger = members.get("logger").and_then(Value::as_str).unwrap_or_default();
+    if request.server == Some("caddy") && logger.starts_with("http.log.error") {
+        request.is_report = true;
+        request.error = flat.text(&["msg"]).or(request.error);
+    }
     request.duration_ms = duration(&flat, request.server);
     request.claims = members
         .iter()
         .find(|(name, value)| value.is_object() && CLAIMS.contains(&fold(name).as_str()))
         .and_then(|(_, value)| value.as_object().cloned());
-    take_headers(&mut request, &members);
+    take_headers(&mut request, members);
     Some(request)
 }
 
@@ -265,9 +292,11 @@ fn take_headers(request: &mut Request, members: &Map<String, Value>) {
     let nested = ["request.headers", "headers", "request_headers", "requestHeaders"];
     let nested = nested.iter().filter_map(|path| fields::find(members, path)).filter_map(Value::as_object).flatten();
     let prefixed = members.iter().filter_map(|(name, value)| {
+        // nginx has variables of both beginnings that are no headers.
         let header = name
             .strip_prefix("request_")
-            .or_else(|| name.strip_prefix("http_"))
+            .filter(|header| header.starts_with(|c: char| c.is_ascii_uppercase()))
+            .or_else(|| name.strip_prefix("http_").filter(|_| !is_known(name)))
             .or_else(|| name.strip_prefix("x-").map(|_| name.as_str()))?;
         value.is_string().then_some((header, value))
     });
@@ -277,6 +306,12 @@ fn take_headers(request: &mut Request, members: &Map<String, Value>) {
             request.headers.insert(name.to_lowercase().replace('_', "-"), Value::from(text));
         }
     }
+}
+
+/// Whether a name is that of a request's own part.
+fn is_known(name: &str) -> bool {
+    let folded = fold(name);
+    [METHOD, TARGET, STATUS, PROTOCOL].iter().any(|names| names.contains(&folded.as_str()))
 }
 
 /// All members under their folded names, `a.b` as `ab`.

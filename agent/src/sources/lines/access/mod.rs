@@ -19,6 +19,7 @@ mod words;
 
 use serde_json::{Map, Value};
 
+pub use self::json::of_members;
 use super::template;
 
 /// One request as a log tells it. Texts are unescaped; what a log leaves out or writes as `-` is `None`.
@@ -61,6 +62,10 @@ pub struct Request {
     pub error: Option<String>,
     /// Of an error log, not an access log: the request may have a line there too.
     pub is_report: bool,
+    /// The server's own, of no request: `extra` holds it.
+    pub is_message: bool,
+    /// Request headers that HAProxy captured, in their order.
+    pub captured: Vec<Option<String>>,
     /// Whatever else stood in the line.
     pub extra: Map<String, Value>,
 }
@@ -81,10 +86,12 @@ impl Request {
     /// Takes a request line: method, target and protocol, or all of it as malformed.
     fn take_request_line(&mut self, line: &str) {
         let line = line.trim_end();
-        if matches!(line, "" | "-") {
+        // Of a connection without a request: nothing, or a dash for each part.
+        if line.split(' ').all(|part| matches!(part, "" | "-")) {
             return;
         }
-        let Some((method, rest)) = line.split_once(' ').filter(|(method, _)| is_method(method)) else {
+        let is_known = |method: &str| is_method(method) || is_method_in_lower_case(method);
+        let Some((method, rest)) = line.split_once(' ').filter(|(method, _)| is_known(method)) else {
             self.malformed = Some(line.to_owned());
             return;
         };
@@ -96,7 +103,7 @@ impl Request {
             self.malformed = Some(line.to_owned());
             return;
         }
-        self.method = Some(method.to_owned());
+        self.method = Some(method.to_uppercase());
         self.target = Some(target.to_owned());
         self.protocol = protocol.map(str::to_owned);
     }
@@ -108,10 +115,15 @@ impl Request {
             return;
         }
         let host = template::host(text);
-        if host.len() < text.len() {
-            self.port = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        }
+        let behind = text.rsplit_once(host).map(|(_, behind)| behind.trim_start_matches(']')).unwrap_or_default();
+        self.port = behind.strip_prefix(':').and_then(|port| port.parse().ok()).or(self.port);
         self.address = Some(host.to_owned());
+    }
+
+    /// Takes a client's address behind which its port always stands.
+    fn take_client(&mut self, text: &str) {
+        self.port = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        self.address = Some(template::host_before_port(text).to_owned());
     }
 
     /// Takes a list of addresses that proxies noted.
@@ -123,6 +135,13 @@ impl Request {
 /// Whether a word is a method: HTTP's token in capitals. Source: RFC 9110 §9, WebDAV.
 fn is_method(word: &str) -> bool {
     (3..=20).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
+}
+
+/// A method's usual names in another case, which servers take or refuse, but as this method.
+fn is_method_in_lower_case(word: &str) -> bool {
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"]
+        .iter()
+        .any(|it| word.eq_ignore_ascii_case(it))
 }
 
 fn is_protocol(word: &str) -> bool {

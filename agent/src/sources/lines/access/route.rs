@@ -14,6 +14,8 @@ pub struct Route {
     name: Option<String>,
     pub path: String,
     pub category: Option<String>,
+    /// eventType.
+    pub kind: Option<String>,
     pub read_only: Option<bool>,
 }
 
@@ -31,25 +33,31 @@ pub enum RouteError {
     NotAbsolute(String),
     #[error("the route `{0}`: only the last segment may be `{{name...}}`")]
     RestInside(String),
-    #[error("the route `{0}`: category is Management or Data")]
-    Category(String),
+    #[error("the route `{path}`: category is Management or Data, not `{word}`")]
+    Category { path: String, word: String },
+    #[error("the route `{path}`: type is AwsApiCall, AwsServiceEvent, AwsConsoleAction or AwsConsoleSignIn, not `{word}`")]
+    Type { path: String, word: String },
 }
 
 impl Route {
     pub fn new(shape: &RouteShape) -> Result<Self, RouteError> {
-        let RouteShape { method, path, name, category, read_only } = shape;
+        let RouteShape { method, path, name, category, kind, read_only } = shape;
         let inside = path.strip_prefix('/').ok_or_else(|| RouteError::NotAbsolute(path.clone()))?;
         let segments: Vec<Segment> = inside.split('/').map(segment).collect();
         let is_rest = |segment: &Segment| matches!(segment, Segment::Rest(_));
         if segments.iter().rev().skip(1).any(is_rest) {
             return Err(RouteError::RestInside(path.clone()));
         }
-        if category.as_deref().is_some_and(|category| !matches!(category, "Management" | "Data")) {
-            return Err(RouteError::Category(path.clone()));
+        if let Some(word) = category.clone().filter(|word| !matches!(word.as_str(), "Management" | "Data")) {
+            return Err(RouteError::Category { path: path.clone(), word });
+        }
+        let types = ["AwsApiCall", "AwsServiceEvent", "AwsConsoleAction", "AwsConsoleSignIn"];
+        if let Some(word) = kind.clone().filter(|word| !types.contains(&word.as_str())) {
+            return Err(RouteError::Type { path: path.clone(), word });
         }
         let methods = method.iter().flat_map(|method| method.split(',')).map(|method| method.trim().to_uppercase()).collect();
-        let (path, category, read_only) = (path.clone(), category.clone(), *read_only);
-        Ok(Self { methods, segments, name: name.clone(), path, category, read_only })
+        let (path, category, kind, read_only) = (path.clone(), category.clone(), kind.clone(), *read_only);
+        Ok(Self { methods, segments, name: name.clone(), path, category, kind, read_only })
     }
 
     /// The values of the path's parameters; `None` where the route is another.
@@ -107,7 +115,14 @@ mod tests {
 
     fn route(method: &str, path: &str, name: Option<&str>) -> Result<Route, RouteError> {
         let method = (!method.is_empty()).then(|| method.to_owned());
-        Route::new(&RouteShape { method, path: path.to_owned(), name: name.map(str::to_owned), category: None, read_only: None })
+        Route::new(&RouteShape {
+            method,
+            path: path.to_owned(),
+            name: name.map(str::to_owned),
+            category: None,
+            kind: None,
+            read_only: None,
+        })
     }
 
     #[test]
