@@ -6,7 +6,8 @@
 //! A lower source's parcel whose act a running higher source also reports is held for at most [`HOLD_NS_MAX`]. If the
 //! higher report comes meanwhile, the two are merged: the higher record is kept, with what only the lower one knows
 //! beside it. If it came before, the lower one is refused, or kept with `relatedEventID` where it adds facts. If
-//! nothing comes, the lower one is released as it is. Order within a source is kept: what follows a held parcel waits.
+//! nothing comes, the lower one is released as it is; a higher one that comes later still is kept with
+//! `relatedEventID`, for it knows more. Order within a source is kept: what follows a held parcel waits.
 
 use std::collections::VecDeque;
 
@@ -77,6 +78,10 @@ pub const REMEMBER_NS: u64 = 60_000_000_000;
 
 /// Two reports of one act lie at most this far apart, nanoseconds: pam waits up to 3 s after a refusal before it returns.
 const APART_NS_MAX: u64 = 5_000_000_000;
+
+/// A higher report that comes when the lower one is recorded is of the same act only where the two say nearly the same
+/// time, nanoseconds: an act alike may follow, whose own lower report is still to come.
+const LATE_APART_NS_MAX: u64 = 1_000_000_000;
 
 /// Most acts remembered and parcels held: beyond, the oldest is forgotten or released, which makes two records of one
 /// act, never none.
@@ -170,7 +175,7 @@ impl<T> Hold<T> {
     fn judge(&mut self, source: SourceName, draft: &mut Draft) -> Judgement {
         let Some(act) = draft.act.clone() else { return Judgement::Keep };
         // The higher report of something that is held: merged, the lower ones are refused. One of each source is of this act.
-        let mut matched = 0;
+        let (mut matched, mut merged) = (0, Vec::new());
         for held in self.held.iter_mut().filter(|held| held.parcel.source > source) {
             if matched & bit(held.parcel.source) != 0 {
                 continue;
@@ -179,14 +184,38 @@ impl<T> Hold<T> {
             if let Some(index) = same {
                 held.refused += 1;
                 matched |= bit(held.parcel.source);
-                merge(draft, &held.parcel.drafts.remove(index));
+                let lower = held.parcel.drafts.remove(index);
+                merge(draft, &lower);
+                merged.extend(event_id(&lower));
             }
         }
         if matched != 0 {
+            // Remembered when a third source's report was merged into it: it is no record any more.
+            self.recorded.retain(|recorded| !merged.contains(&recorded.event_id));
             self.record(source, draft, &act, matched);
             return Judgement::Keep;
         }
+        if self.is_late(source, draft, &act) {
+            return Judgement::Keep;
+        }
         self.judge_lower(source, draft, &act)
+    }
+
+    /// The higher report of an act that a lower one's record, which waited in vain, stands for: related to it.
+    fn is_late(&mut self, source: SourceName, draft: &mut Draft, act: &Act) -> bool {
+        let is_it = |recorded: &&mut Recorded| {
+            recorded.matched & bit(source) == 0
+                && recorded.source > rank(source)
+                && recorded.class == act.class
+                && recorded.key == act.key
+                && recorded.time.abs_diff(act.time) <= LATE_APART_NS_MAX
+        };
+        let nearest = self.recorded.iter_mut().filter(is_it).min_by_key(|recorded| recorded.time.abs_diff(act.time));
+        let Some(lower) = nearest else { return false };
+        lower.matched |= bit(source);
+        self.is_changed = true;
+        relate(draft, lower.event_id);
+        true
     }
 
     /// The lower report of something that is recorded.
@@ -278,6 +307,13 @@ fn facts(draft: &Draft) -> impl Iterator<Item = (&String, &Value)> {
         Made::Written(_) | Made::Foreign(_) => None,
     };
     parameters.into_iter().flatten().filter(|(name, _)| FACTS.contains(&name.as_str()))
+}
+
+fn event_id(draft: &Draft) -> Option<Uuid> {
+    match &draft.record {
+        Made::Record(record) => Some(record.event_id),
+        Made::Written(_) | Made::Foreign(_) => None,
+    }
 }
 
 /// Adds to the higher record what only the lower one knows.
@@ -388,6 +424,26 @@ mod tests {
         assert!(hold.due(START + HOLD_NS_MAX - 1).is_empty());
         assert_eq!(shown(&hold.due(START + HOLD_NS_MAX)), [(1, 1, 0), (2, 0, 0)]);
         assert_eq!(hold.deadline(), None);
+    }
+
+    #[test]
+    fn a_higher_report_that_comes_too_late_is_related_to_the_record() {
+        let mut hold = hold();
+        hold.offer(START, parcel(SourceName::Journal, vec![draft(1, "a", START, false)], 1));
+        assert_eq!(shown(&hold.due(START + HOLD_NS_MAX)), [(1, 1, 0)]);
+        let late = |id| parcel(SourceName::Audit, vec![draft(id, "a", START + MS, false)], 2);
+        let related = |released: &[Released<u32>]| {
+            let Made::Record(record) = &released[0].drafts[0].record else { panic!() };
+            record.additional_event_data.as_ref().unwrap()["edgetrail"].get("relatedEventID").cloned()
+        };
+        let released = hold.offer(START + 2 * HOLD_NS_MAX, late(2));
+        assert_eq!(related(&released), Some(Uuid::from_u128(1).to_string().into()));
+        // Another act alike is its own; and so is one of another second.
+        assert_eq!(related(&hold.offer(START + 2 * HOLD_NS_MAX, late(3))), None);
+        hold.offer(START, parcel(SourceName::Journal, vec![draft(4, "b", START, false)], 4));
+        hold.due(START + 4 * HOLD_NS_MAX);
+        let next = parcel(SourceName::Audit, vec![draft(5, "b", START + 1001 * MS, false)], 5);
+        assert_eq!(related(&hold.offer(START + 4 * HOLD_NS_MAX, next)), None);
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Names {
         Self { users: Table::new(etc.join("passwd")), groups: Table::new(etc.join("group")), userdb }
     }
 
+    /// Of a host whose files are not at hand: only root is known.
+    pub fn of_nobody() -> Self {
+        Self::of_files(Path::new("/nonexistent"), Path::new("/nonexistent"))
+    }
+
     /// The name of a uid.
     pub fn user(&mut self, uid: u32) -> Option<String> {
         self.groups.refresh();

@@ -147,6 +147,9 @@ fn judge(event: &Value, record: &Value, mark: &mut impl FnMut(&'static str, bool
         let ours = parameters["session"].as_u64().map_or("unset".to_owned(), |session| session.to_string());
         mark("session", record.is_object() && ours == session, &session);
     }
+    if let Some(call) = event["data"]["syscall"].as_str() {
+        mark("call", parameters["systemCall"] == call, &call);
+    }
     if let Some(arguments) = event["process"]["args"].as_array() {
         // What they take from the title where there is no EXECVE is the program's own word.
         mark("argv", parameters["arguments"].as_array() == Some(arguments) || arguments.is_empty(), &arguments);

@@ -153,7 +153,7 @@ fn of_event(event: &Event, view: &View<'_>, path: &str) -> Option<String> {
     });
     let unset = |raw: String| if raw == "4294967295" { "unset".to_owned() } else { raw };
     let raw = |key: &str| view.records.iter().find_map(|(_, fields)| fields.raw(key)).map(str::to_owned);
-    let stamped = Stamped { stamp: event.stamp, record: event.records.first()?.clone() };
+    let stamped = Stamped { stamp: event.stamp, node: event.node.clone(), record: event.records.first()?.clone() };
     let file_paths: Vec<&Fields<'_>> = view.all(1302).collect();
     // Theirs is the first that exists.
     let file = file_paths.iter().find(|path| path.raw("inode").is_some()).or(file_paths.first());

@@ -1,7 +1,8 @@
 //! Users and groups: what useradd, usermod, passwd, groupadd and their like report.
 //!
 //! The tools write a record for each file that they touch. One change of one account is one record: what a process
-//! repeats of it (`adding user to shadow group` after `adding user to group`) is the same change.
+//! repeats of it (`adding user to shadow group` after `adding user to group`) is the same change. shadow has two
+//! vocabularies: `adding user to group` as Debian builds it, `add-user-to-group` as RHEL does and its authors now do.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use super::deed::{Deed, Failure, Kind};
 use super::view::View;
-use super::{Context, Decoder};
+use super::{Context, Memory};
 use crate::normalize::act::{self, class};
 use crate::sources::audit::kinds;
 
@@ -43,6 +44,11 @@ struct Meaning {
 }
 
 impl Changes {
+    /// Whether a process has reported a change.
+    fn has(&self, pid: u32, time: u64) -> bool {
+        self.recent.iter().any(|recent| recent.pid == pid && time.saturating_sub(recent.time) <= CHANGE_MAX)
+    }
+
     /// Whether this is a change that was not recorded yet.
     fn is_new(&mut self, change: Change) -> bool {
         self.recent.retain(|recent| change.time.saturating_sub(recent.time) <= CHANGE_MAX);
@@ -61,31 +67,34 @@ impl Changes {
     }
 }
 
-impl Decoder {
+impl Memory {
     /// ADD_USER … GRP_CHAUTHTOK; and USER_ACCT, which Debian's group tools use. A step where the change has its record.
     pub(super) fn account(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let operation = view.primary().and_then(|fields| fields.raw("op")).unwrap_or_default().to_owned();
-        let membership = membership(&operation);
-        let Meaning { name, group, class } =
-            membership.as_ref().map_or_else(|| meaning(view, &operation), |member| member.meaning);
-        let account = membership.as_ref().map_or_else(|| account_name(context, view, group), |member| member.user.to_owned());
+        let words = operation.replace('-', " ");
+        let membership = Membership::of(view, &words);
+        let Meaning { name, group, class } = membership.as_ref().map_or_else(|| meaning(view, &words), |member| member.meaning);
+        let told = membership.as_ref().and_then(|member| member.user.clone());
+        let account = told.unwrap_or_else(|| account_name(context, view, group));
+        let pid = view.id("pid").unwrap_or(0);
+        let is_detail = is_detail(&words) && self.changes.has(pid, context.seconds());
         // One creation or deletion a process and account, whatever it still does for it; other changes by what they are.
         let is_whole =
             matches!(name, "CreateUser" | "DeleteUser" | "CreateGroup" | "DeleteGroup" | "ModifyGroup" | "ChangePassword");
-        let change = Change {
-            pid: view.id("pid").unwrap_or(0),
-            name,
-            account: account.clone(),
-            operation: if is_whole { String::new() } else { plain(&operation) },
-            time: context.seconds(),
+        let change_of = match &membership {
+            // Where the tool does not name the group, each report is another's.
+            Some(member) => member.group.clone().unwrap_or_else(|| context.event.stamp.to_string()),
+            None if is_whole => String::new(),
+            None => plain(&words),
         };
-        let is_new = self.changes.is_new(change);
+        let change = Change { pid, name, account: account.clone(), operation: change_of, time: context.seconds() };
+        let is_new = !is_detail && self.changes.is_new(change);
         let mut deed = Deed::new(view.event_source(), name, Kind::Management, view.actor(context.names));
         let (label, kind, folder) =
             if group { ("groupName", "Host::Group", "group") } else { ("userName", "Host::User", "user") };
         deed.parameter(label, (!account.is_empty()).then(|| account.clone()));
         deed.parameter("id", view.primary().and_then(|fields| fields.number::<u32>("id")));
-        let of_group = membership.as_ref().map(|member| member.group.to_owned());
+        let of_group = membership.and_then(|member| member.group);
         deed.parameter("group", of_group.or_else(|| view.get("grp").map(|group| group.into_owned())));
         deed.parameter("operation", (!operation.is_empty()).then(|| operation.clone()));
         self.describe(view, &mut deed);
@@ -100,22 +109,68 @@ impl Decoder {
     }
 }
 
-/// gpasswd's words: who was added to a group, or removed from it.
-struct Membership<'a> {
+/// Who was added to a group, or removed from it.
+struct Membership {
     meaning: Meaning,
-    user: &'a str,
-    group: &'a str,
+    /// Where the words name the user.
+    user: Option<String>,
+    group: Option<String>,
 }
 
-/// `user bob added by root to group adm`
-fn membership(operation: &str) -> Option<Membership<'_>> {
-    let rest = operation.strip_prefix("user ")?;
-    let kinds = [(" added by ", " to group ", "AddUserToGroup"), (" removed by ", " from group ", "RemoveUserFromGroup")];
-    kinds.into_iter().find_map(|(mark, end, name)| {
-        let (user, by) = rest.split_once(mark)?;
-        let (_, group) = by.split_once(end)?;
-        Some(Membership { meaning: Meaning { name, group: false, class: Some(class::MODIFY_USER) }, user, group })
-    })
+impl Membership {
+    fn of(view: &View<'_>, words: &str) -> Option<Self> {
+        Self::of_sentence(words).or_else(|| Self::of_operation(view, words))
+    }
+
+    /// gpasswd's words: `user bob added by root to group adm`, `gpasswd failed to add user bob to group adm`.
+    fn of_sentence(words: &str) -> Option<Self> {
+        let done = words.strip_prefix("user ").and_then(|rest| {
+            let kinds = [(" added by ", " to group ", "AddUserToGroup"), (" removed by ", " from group ", "RemoveUserFromGroup")];
+            kinds.into_iter().find_map(|(mark, end, name)| {
+                let (user, by) = rest.split_once(mark)?;
+                Some((name, user, by.split_once(end)?.1))
+            })
+        });
+        let failed = words.split_once(" failed to ").and_then(|(_, rest)| {
+            let kinds = [("add user ", " to group ", "AddUserToGroup"), ("remove user ", " from group ", "RemoveUserFromGroup")];
+            kinds.into_iter().find_map(|(mark, end, name)| {
+                let (user, group) = rest.strip_prefix(mark)?.split_once(end)?;
+                Some((name, user, group.split(' ').next()?))
+            })
+        });
+        let (name, user, group) = done.or(failed)?;
+        Some(Self { meaning: Meaning::of_member(name), user: Some(user.to_owned()), group: Some(group.to_owned()) })
+    }
+
+    /// `add user to group`, `deleting user from group`; the user is the record's. A deletion of the user deletes what it
+    /// was a member of too, without a word on which.
+    fn of_operation(view: &View<'_>, words: &str) -> Option<Self> {
+        if !matches!(view.kind(), kinds::ADD_USER | kinds::USER_MGMT | kinds::USER_CHAUTHTOK) {
+            return None;
+        }
+        let mut words = words.split(' ');
+        let name = match words.next()? {
+            "add" | "adding" | "added" => "AddUserToGroup",
+            "delete" | "deleting" | "deleted" | "remove" | "removing" | "removed" => "RemoveUserFromGroup",
+            _ => return None,
+        };
+        let rest: Vec<&str> = words.collect();
+        let is_membership = matches!(rest.as_slice(), ["user", "to" | "from", "group"]);
+        let group = || view.get("grp").map(|group| group.into_owned());
+        is_membership.then(|| Self { meaning: Meaning::of_member(name), user: None, group: group() })
+    }
+}
+
+impl Meaning {
+    const fn of_member(name: &'static str) -> Self {
+        Self { name, group: false, class: Some(class::MODIFY_USER) }
+    }
+}
+
+/// Whether a tool's words are of what belongs to a change that it has told: the shadow files, the new user's directory.
+fn is_detail(words: &str) -> bool {
+    let begins = ["add", "delet", "remov"].iter().any(|verb| words.starts_with(verb));
+    begins && ["shadow", "home", "mail", "subordinate", "sub uid", "sub gid"].iter().any(|part| words.contains(part))
 }
 
 /// Whether a USER_ACCT record is a group tool's report, not PAM's.
@@ -148,8 +203,12 @@ fn meaning(view: &View<'_>, operation: &str) -> Meaning {
 
 /// The account by name; by its id where the tool knows no more.
 fn account_name(context: &mut Context<'_>, view: &View<'_>, group: bool) -> String {
-    if let Some(name) = view.get("acct").or_else(|| view.get("ID")) {
+    let group_name = || if group { view.get("grp") } else { None };
+    if let Some(name) = view.get("acct").or_else(group_name) {
         return name.into_owned();
+    }
+    if let Some(name) = view.named("ID") {
+        return name;
     }
     let Some(id) = view.primary().and_then(|fields| fields.number::<u32>("id")) else { return String::new() };
     if matches!(view.kind(), kinds::ADD_USER | kinds::ADD_GROUP) {

@@ -39,6 +39,14 @@ const ATTEMPT_MAX: u64 = 15;
 const OPEN_MAX: usize = 256;
 
 impl Attempts {
+    /// The account that a process reported of late: its next report may name no more than an id.
+    pub fn account_of(&self, pid: u32, address: &str, time: u64) -> Option<String> {
+        let is_it = |attempt: &&Attempt| {
+            attempt.address == address && attempt.pids.contains(&pid) && time.saturating_sub(attempt.time) <= ATTEMPT_MAX
+        };
+        self.open.iter().rev().find(is_it).map(|attempt| attempt.account.clone()).filter(|account| !account.is_empty())
+    }
+
     /// Whether this report begins a new attempt. `is_unknown` where the account does not exist.
     pub fn begins(&mut self, account: &str, address: &str, pid: u32, report: Report, is_unknown: bool, time: u64) -> bool {
         self.open.retain(|attempt| time.saturating_sub(attempt.time) <= ATTEMPT_MAX);

@@ -130,6 +130,20 @@ fn open_flags(name: &str, call: &Call, view: &View<'_>) -> Option<u64> {
 /// Holds openat2's flags, in octal.
 const OPENAT2: u16 = 1337;
 
+/// Tools that report each change of an account themselves, and where a host has them.
+const ACCOUNT_TOOLS: &[&str] =
+    &["useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "groupmems", "gpasswd", "passwd", "chpasswd", "chage"];
+const TOOLS_FOLDERS: &[&str] = &["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"];
+
+/// Whether a program that writes a file of the identity set reports the act itself: then its record stands for it.
+pub fn is_told(key: &str, exe: &str) -> bool {
+    let tool = TOOLS_FOLDERS.iter().find_map(|folder| exe.strip_prefix(folder));
+    key.split('\u{1}').any(|key| key == IDENTITY_KEY) && tool.is_some_and(|tool| ACCOUNT_TOOLS.contains(&tool))
+}
+
+/// The key of the managed rules on users' and groups' files.
+const IDENTITY_KEY: &str = "edgetrail-identity";
+
 /// A row of the documentation, for what PAM, the account tools and systemd report.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -197,7 +211,7 @@ pub const ACCOUNTS: &[Row] = &[
         &["CreateUser"],
         "`useradd.linux` …",
         "ADD_USER, once a process and user",
-        "what the process repeats of it",
+        "what the process repeats of it; its home directory and mailbox",
         "`create-user`",
     ),
     row(&["DeleteUser"], "`userdel.linux` …", "DEL_USER, once a process and user", "the same", "`delete-user`"),
@@ -208,7 +222,13 @@ pub const ACCOUNTS: &[Row] = &[
         "the same",
         "`modify-user`",
     ),
-    row(&["AddUserToGroup", "RemoveUserFromGroup"], "`gpasswd.linux`", "USER_ACCT of gpasswd that says so", "", "`modify-user`"),
+    row(
+        &["AddUserToGroup", "RemoveUserFromGroup"],
+        "`usermod.linux`, `gpasswd.linux` …",
+        "USER_MGMT, USER_CHAUTHTOK, ADD_USER, gpasswd's USER_ACCT that say so, once a group",
+        "the same of the shadow file",
+        "`modify-user`",
+    ),
     row(
         &["ChangePassword"],
         "`passwd.linux`, `chpasswd.linux` …",

@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::address::Address;
 use super::deed::{Deed, Failure, Kind};
-use super::view::View;
-use super::{Context, Decoder, capabilities, catalogue, errno, records};
-use crate::sources::audit::fields::{Fields, decode_hex};
-use crate::sources::audit::kinds;
+use super::sessions::UNSET;
+use super::view::{self, View};
+use super::{Context, Memory, capabilities, catalogue, errno, records};
+use crate::sources::audit::fields::{Field, Fields, Part, decode_hex};
 use crate::sources::audit::syscall::Arch;
+use crate::sources::audit::{kinds, rules};
 
 /// PATH records. Source: linux/audit.h.
 const PATH: u16 = 1302;
@@ -58,13 +59,18 @@ impl Call {
     }
 }
 
-impl Decoder {
+impl Memory {
     /// An event whose main record is a system call.
     pub(super) fn system_call(&self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
         let call = Call::of(view.first(kinds::SYSCALL)?);
         let address = view.first(kinds::SOCKADDR).and_then(|fields| Address::parse(fields.raw("saddr")?));
         let creates = view.all(PATH).any(|path| matches!(path.raw("nametype").or_else(|| path.raw("objtype")), Some("CREATE")));
         let (name, kind) = catalogue::system_call(&call, address.as_ref(), creates, view);
+        let key = view.first(kinds::SYSCALL).and_then(|fields| fields.get("key")).map(|key| key.into_owned()).unwrap_or_default();
+        // Whoever writes what a managed rule guards administers the host.
+        let is_guarded = kind == Kind::Data && key.split('\u{1}').any(rules::watches_files);
+        let is_told = is_guarded && catalogue::is_told(&key, &view.exe().unwrap_or_default());
+        let kind = if is_guarded && !is_told { Kind::Management } else { kind };
         let mut deed = self.kernel_deed(context, view, name, kind);
         if let Some(address) = address {
             deed.parameter("target", Some(address.describe()));
@@ -74,7 +80,7 @@ impl Decoder {
                 deed.resource(context.host, "Host::File", &format!("file{path}"));
             }
         }
-        Some(deed)
+        Some(if is_told { deed.step() } else { deed })
     }
 
     /// Any other kernel record, with the system call it was written in, if any.
@@ -83,7 +89,7 @@ impl Decoder {
         let mut deed = self.kernel_deed(context, view, name, kind);
         let own = view.primary().into_iter().flat_map(Fields::iter);
         let details: Map<String, Value> = own
-            .filter(|field| !PROCESS_KEYS.contains(&field.key.as_ref()) && field.raw != "?" && field.raw != "(null)")
+            .filter(|field| !is_of_process(field) && field.raw != "?" && field.raw != "(null)")
             .map(|field| (field.key.clone().into_owned(), Value::from(field.decoded())))
             .collect();
         deed.parameter("record", Some(view.kind_name()));
@@ -99,13 +105,26 @@ impl Decoder {
         if let Some(module) = view.first(kinds::KERN_MODULE).and_then(|fields| fields.get("name")) {
             deed.resource(context.host, "Host::KernelModule", &format!("module/{module}"));
         }
+        if let Some(filtered) = view.primary().filter(|fields| view.kind() == kinds::SECCOMP && fields.raw("syscall").is_some()) {
+            let call = Call::of(filtered);
+            deed.parameter("systemCall", Some(call.name));
+            deed.parameter("arch", Some(call.arch));
+        }
+        // pam_faillock and its like name whom they locked by id.
+        if matches!(view.kind(), 2100..2300)
+            && let Some(user) = view.primary().and_then(|fields| told_number(fields, "uid"))
+        {
+            let name = context.names.user(user).unwrap_or_else(|| user.to_string());
+            deed.resource(context.host, "Host::User", &format!("user/{name}"));
+            deed.parameter("userName", Some(name));
+        }
         deed
     }
 
     /// What all of the kernel's events have in common: process, call, command, directory, files.
     fn kernel_deed(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, kind: Kind) -> Deed {
         // What a program reports is its own act; the rest is the kernel's.
-        let is_programs = matches!(view.kind(), 1100..1200 | 2100..3000) && view.exe().is_some();
+        let is_programs = matches!(view.kind(), 1100..1300 | 2100..3000) && view.exe().is_some();
         let source = if is_programs { view.event_source() } else { "kernel.linux".to_owned() };
         let mut deed = Deed::new(source, name, kind, view.actor(context.names));
         if let Some(fields) = view.first(kinds::SYSCALL) {
@@ -133,6 +152,17 @@ impl Decoder {
         deed.parameter("paths", (!names.is_empty()).then_some(names));
         deed.parameter("files", files(context, view));
         deed.parameter("capabilities", capabilities_of(view));
+        for (kind, name) in FURTHER {
+            if let Some(fields) = view.first(*kind) {
+                let members: Map<String, Value> =
+                    fields.iter().map(|field| (field.key.clone().into_owned(), Value::from(field.decoded()))).collect();
+                deed.parameter(name, Some(members));
+            }
+        }
+        deed.parameter("processes", processes(context, view));
+        for pid in view.all(kinds::OBJ_PID).filter_map(|fields| fields.number::<u32>("opid")).take(PROCESSES_MAX) {
+            deed.resource(context.host, "Host::Process", &format!("process/{pid}"));
+        }
         deed.parameter(
             "commandLine",
             view.first(kinds::PROCTITLE).and_then(|fields| fields.get("proctitle")).map(|title| title.replace('\0', " ")),
@@ -140,6 +170,55 @@ impl Decoder {
         self.describe(view, &mut deed);
         deed
     }
+}
+
+/// Records that say more of a call, and where: System V objects, message queues, a pair of descriptors, a mapping.
+const FURTHER: &[(u16, &str)] = &[
+    (1303, "ipc"),
+    (1311, "ipcSet"),
+    (1312, "messageQueue"),
+    (1313, "messageQueue"),
+    (1314, "messageQueue"),
+    (1315, "messageQueue"),
+    (1317, "descriptors"),
+    (kinds::MMAP, "mapping"),
+];
+
+/// Most processes told of one signal to many.
+const PROCESSES_MAX: usize = 64;
+
+/// The processes that were signalled or traced.
+fn processes(context: &mut Context<'_>, view: &View<'_>) -> Option<Vec<Value>> {
+    let mut processes = Vec::new();
+    for fields in view.all(kinds::OBJ_PID).take(PROCESSES_MAX) {
+        let mut user = |key: &str, enriched: &str| {
+            let uid = fields.number::<u32>(key).filter(|uid| *uid != UNSET)?;
+            let name = view::named(fields, enriched).or_else(|| context.names.user(uid));
+            Some(name.unwrap_or_else(|| uid.to_string()))
+        };
+        let members = [
+            ("pid", fields.number::<u32>("opid").map(Value::from)),
+            ("user", user("ouid", "OUID").map(Value::from)),
+            ("loginUser", user("oauid", "OAUID").map(Value::from)),
+            ("session", fields.number::<u32>("oses").filter(|session| *session != UNSET).map(Value::from)),
+            ("program", fields.get("ocomm").map(|program| program.into_owned().into())),
+        ];
+        let members: Map<String, Value> = members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        processes.push(Value::Object(members));
+    }
+    (!processes.is_empty()).then_some(processes)
+}
+
+/// Whether a field describes the process, which the record has elsewhere. What a program says in its own words is of
+/// something else, but for its own path.
+fn is_of_process(field: &Field<'_>) -> bool {
+    let key = field.key.as_ref();
+    if field.part == Part::Message { matches!(key, "exe" | "comm" | "tty") } else { PROCESS_KEYS.contains(&key) }
+}
+
+/// A number in a program's own words.
+fn told_number(fields: &Fields<'_>, key: &str) -> Option<u32> {
+    fields.iter().find(|field| field.part == Part::Message && field.key == key)?.raw.parse().ok()
 }
 
 /// Members of a kernel record that describe the process, which the record has elsewhere.
@@ -203,7 +282,7 @@ fn files(context: &mut Context<'_>, view: &View<'_>) -> Option<Vec<Value>> {
         put("inode", path.number::<u64>("inode").map(Value::from));
         put("device", path.get("dev").map(|device| device.into_owned().into()));
         put("mode", path.raw("mode").map(|mode| mode.trim_start_matches('0')).map(|mode| format!("0{mode}").into()));
-        let owner = path.get("OUID").map(|name| name.into_owned());
+        let owner = view::named(path, "OUID");
         let owner =
             owner.or_else(|| path.number("ouid").map(|uid: u32| context.names.user(uid).unwrap_or_else(|| uid.to_string())));
         put("owner", owner.map(Value::from));

@@ -35,6 +35,8 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -43,6 +45,7 @@ use super::actor::{Actor, Person};
 use super::names::Names;
 use super::{Draft, Host};
 use crate::observation::Cursor;
+use crate::sources::audit::record::is_same_host;
 use crate::sources::audit::{Event, RecordType, kinds};
 use crate::sources::docker::Images;
 use account::Changes;
@@ -50,22 +53,37 @@ use attempts::Attempts;
 use deed::{Deed, Failure, Kind};
 use methods::Methods;
 use processes::Processes;
-use sessions::{Session, Sessions, UNSET};
+use sessions::{Saved, Sessions, UNSET};
 use view::{Texts, View};
 
 /// Key of the cursor that holds the login sessions.
 pub const SESSIONS_KEY: &str = "audit/sessions";
 
 /// Carries login sessions from one event to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     boot: String,
+    here: Memory,
+    /// Other hosts of an aggregated log: their users, sessions and processes have numbers of their own.
+    nodes: BTreeMap<String, Memory>,
+    /// No file of this host names another's users.
+    strangers: Names,
+    processes: Processes,
+}
+
+/// What is carried from one event of a host to the next.
+#[derive(Debug, Default)]
+struct Memory {
     sessions: Sessions,
     attempts: Attempts,
     changes: Changes,
     methods: Methods,
-    processes: Processes,
+    /// When it was last needed, Unix seconds.
+    used: u64,
 }
+
+/// Most nodes of an aggregated log whose sessions are remembered; the one unheard longest gives way.
+const NODES_MAX: usize = 256;
 
 /// What decoding one event may use.
 struct Context<'a> {
@@ -80,12 +98,22 @@ impl Context<'_> {
     }
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        let (strangers, processes) = (Names::of_nobody(), Processes::default());
+        Self { boot: String::new(), here: Memory::default(), nodes: BTreeMap::new(), strangers, processes }
+    }
+}
+
 impl Decoder {
     /// Goes on from the cursor of [`SESSIONS_KEY`], if there is one.
     pub fn restore(cursor: Option<&Cursor>) -> Self {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let sessions = cursor.map(|cursor| Sessions::restore(&boot, &cursor.value)).unwrap_or_default();
-        Self { boot, sessions, ..Self::default() }
+        let mut saved = cursor.map(|cursor| Saved::parse(&cursor.value)).unwrap_or_default();
+        let here = Memory { sessions: saved.sessions(&boot), ..Memory::default() };
+        let nodes = saved.nodes().take(NODES_MAX);
+        let nodes = nodes.map(|(node, sessions)| (node, Memory { sessions, ..Memory::default() })).collect();
+        Self { boot, here, nodes, ..Self::default() }
     }
 
     /// Of the host that this runs on: its processes can be looked at; `images` are those of its containers.
@@ -96,46 +124,98 @@ impl Decoder {
 
     /// A program's own message told how somebody logged in: for the session, whichever of the two is heard of first.
     pub fn logged_in(&mut self, user: &str, uid: Option<u32>, address: &str, method: &str, time: u64) {
-        match uid.and_then(|uid| Some((uid, self.sessions.newest(uid, address)?))) {
-            Some((uid, id)) if self.sessions.get(id).is_some_and(|session| session.method.is_none()) => {
-                self.sessions.update(id, uid, time, |session| session.method = Some(method.to_owned()));
+        let Memory { sessions, methods, .. } = &mut self.here;
+        match uid.and_then(|uid| Some((uid, sessions.newest(uid, address)?))) {
+            Some((uid, id)) if sessions.get(id).is_some_and(|session| session.method.is_none()) => {
+                sessions.update(id, uid, time, |session| session.method = Some(method.to_owned()));
             }
-            _ => self.methods.proven(user, address, method, time),
+            _ => methods.proven(user, address, method, time),
         }
     }
 
     /// The sessions, where they changed since this was last called: to be committed with the records made since.
     pub fn take_cursor(&mut self) -> Option<Cursor> {
-        let value = self.sessions.save(&self.boot)?;
-        Some(Cursor { key: SESSIONS_KEY.to_owned(), value })
+        let mut is_changed = self.here.sessions.take_changed();
+        for memory in self.nodes.values_mut() {
+            is_changed |= memory.sessions.take_changed();
+        }
+        if !is_changed {
+            return None;
+        }
+        let mut saved = Saved::new(&self.boot, &self.here.sessions);
+        self.nodes.iter().for_each(|(node, memory)| saved.add(node, &memory.sessions));
+        Some(Cursor { key: SESSIONS_KEY.to_owned(), value: serde_json::to_vec(&saved).ok()? })
     }
 
     /// The record of an event; none where it is a step of an act that has one.
     pub fn decode(&mut self, host: &Host, names: &mut Names, event: &Event, event_id: Uuid) -> Option<Draft> {
         let texts = Texts::of(event);
         let view = View::of(&texts);
+        if let Some(node) = event.node.as_deref().filter(|node| !is_same_host(node, &host.name)) {
+            let mut context = Context { host, names: &mut self.strangers, event };
+            let memory = memory_of(&mut self.nodes, node, event.stamp.seconds);
+            let mut deed = memory.deed(&mut context, &view)?;
+            memory.note_session(&view, &mut deed);
+            deed.marks.push(("loggedBy", node.into()));
+            deed.address.get_or_insert_with(|| node.to_owned());
+            // What this host's other sources report is never what another did.
+            deed.act = None;
+            return Some(deed.draft(host, event, event_id));
+        }
         let mut context = Context { host, names, event };
-        let mut deed = self.deed(&mut context, &view)?;
+        let mut deed = self.here.deed(&mut context, &view)?;
+        self.here.note_session(&view, &mut deed);
         self.place(&view, event.stamp.seconds, &mut deed);
         Some(deed.draft(host, event, event_id))
     }
 
-    /// The login that the act belongs to, and where its process stands: of acts and commands, not of each file access.
+    /// Where the process stands: of acts and commands, not of each file access.
     fn place(&mut self, view: &View<'_>, now: u64, deed: &mut Deed) {
-        if let Some(login) = view.session().and_then(|id| self.sessions.get(id)).and_then(Session::describe) {
-            deed.marks.push(("login", login));
-        }
         let is_looked_at = deed.kind == Kind::Management || deed.name == "ExecuteProgram";
         let process = view.id("pid").filter(|pid| *pid != 0 && is_looked_at);
         if let Some(place) = process.and_then(|pid| self.processes.place(pid, view.id("ppid"), now)) {
             deed.marks.push(("process", place.describe()));
         }
     }
+}
+
+fn memory_of<'a>(nodes: &'a mut BTreeMap<String, Memory>, node: &str, now: u64) -> &'a mut Memory {
+    if !nodes.contains_key(node) && nodes.len() >= NODES_MAX {
+        let oldest = nodes.iter().min_by_key(|(_, memory)| memory.used).map(|(node, _)| node.clone());
+        oldest.and_then(|oldest| nodes.remove(&oldest));
+    }
+    let memory = nodes.entry(node.to_owned()).or_insert_with(|| Memory { sessions: Sessions::of_node(), ..Memory::default() });
+    memory.used = now;
+    memory
+}
+
+impl Memory {
+    /// The login that the act belongs to. What a timer's session does is the timer's, unless the owner of its table acts
+    /// as somebody else.
+    fn note_session(&self, view: &View<'_>, deed: &mut Deed) {
+        let Some(session) = view.session().and_then(|id| self.sessions.get(id)) else { return };
+        if let Some(login) = session.describe() {
+            deed.marks.push(("login", login));
+        }
+        let Some(program) = session.program.as_ref().filter(|_| session.is_timers()) else { return };
+        let effective = match &deed.actor {
+            Actor::Login { login, effective } if login.uid == effective.uid || login.uid == 0 => effective.clone(),
+            Actor::NamedAs { login_uid: Some(0), effective, effective_uid, .. } => {
+                Person { uid: effective_uid.unwrap_or(UNSET), name: Some(effective.clone()) }
+            }
+            _ => return,
+        };
+        deed.actor = Actor::Daemon { effective, program: format!("{program}.linux") };
+    }
 
     fn deed(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Option<Deed> {
         match view.kind() {
             kinds::SYSCALL => self.system_call(context, view),
             kinds::LOGIN => self.login_user(context, view),
+            kinds::SYSTEM_BOOT => {
+                self.sessions.forget_before(context.seconds());
+                Some(self.kernel(context, view))
+            }
             kinds::USER_ACCT if account::is_group_change(view) => Some(self.account(context, view)),
             kinds::USER_AUTH | kinds::USER_ACCT | kinds::CRED_ACQ..=kinds::USER_END => Some(self.pam(context, view)),
             kinds::USER_ERR | kinds::CRED_REFR | kinds::USER_LOGIN | kinds::USER_LOGOUT | kinds::USER_CMD => {

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::attempts::Report;
 use super::deed::{Deed, Failure, Kind};
+use super::sessions::{TIMERS, UNSET};
 use super::view::View;
-use super::{Context, Decoder, methods};
+use super::{Context, Memory, methods};
 use crate::normalize::act;
 use crate::normalize::actor::{Actor, Person};
 use crate::sources::audit::kinds;
@@ -39,7 +40,7 @@ const LOGIN_PROGRAMS: &[&str] = &[
 /// Programs by which a user becomes another.
 const SWITCH_PROGRAMS: &[&str] = &["su", "runuser", "pkexec", "doas", "machinectl", "run0"];
 
-impl Decoder {
+impl Memory {
     /// USER_AUTH, USER_ACCT, CRED_*, USER_START, USER_END, USER_LOGIN, USER_LOGOUT, USER_ERR, USER_CMD.
     pub(super) fn pam(&mut self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let program = view.program();
@@ -75,6 +76,15 @@ impl Decoder {
 
     /// Keeps what a login program says of its own session: address, terminal, how its user proved who it is.
     fn learn(&mut self, context: &Context<'_>, view: &View<'_>, program: &str) {
+        if TIMERS.contains(&program)
+            && let (Some(session), Some(login)) = (view.session(), view.id("auid"))
+        {
+            let is_end = view.kind() == kinds::USER_END;
+            self.sessions.update(session, login, context.seconds(), |session| {
+                session.program = Some(program.to_owned());
+                session.closed |= is_end;
+            });
+        }
         if !LOGIN_PROGRAMS.contains(&program) {
             return;
         }
@@ -123,12 +133,16 @@ impl Decoder {
     }
 
     fn refused_login(&mut self, context: &mut Context<'_>, view: &View<'_>, report: Report) -> Option<Deed> {
-        let name = view.get("acct").map(|name| name.into_owned()).unwrap_or_default();
-        let is_unknown = name.is_empty() || name.starts_with('(');
-        let person = if is_unknown { None } else { account(context, view) };
-        let user = person.as_ref().map(Person::label).unwrap_or_default();
         let address = remote_address(view).unwrap_or_default();
         let pid = view.id("pid").unwrap_or(0);
+        let is_withheld = view.get("acct").is_some_and(|name| name.starts_with('('));
+        let person = if is_withheld { None } else { account(context, view) };
+        let mut person = person.filter(|person| person.name.is_some() || person.uid != UNSET);
+        if let Some(unnamed) = person.as_mut().filter(|person| person.name.is_none()) {
+            unnamed.name = self.attempts.account_of(pid, &address, context.seconds());
+        }
+        let is_unknown = person.is_none();
+        let user = person.as_ref().map(Person::label).unwrap_or_default();
         if !self.attempts.begins(&user, &address, pid, report, is_unknown, context.seconds()) {
             return None;
         }
@@ -154,13 +168,14 @@ impl Decoder {
 
     /// The user who logs in acts as itself, though the program runs as root.
     fn sign_in(&self, view: &View<'_>, name: &'static str, person: Option<Person>) -> Deed {
+        let label = person.as_ref().map(Person::label);
         let actor = match person {
-            Some(person) if person.uid == super::sessions::UNSET => Actor::Named { name: person.label() },
+            Some(person) if person.uid == UNSET => Actor::Named { name: person.label() },
             Some(person) => Actor::Login { login: person.clone(), effective: person },
             None => Actor::Unknown,
         };
         let mut deed = Deed::new(view.event_source(), name, Kind::SignIn, actor);
-        deed.parameter("user", view.get("acct").map(|name| name.into_owned()));
+        deed.parameter("user", view.get("acct").map(|name| name.into_owned()).or(label));
         self.describe(view, &mut deed);
         deed.address = remote_address(view).or(deed.address);
         deed
@@ -184,7 +199,7 @@ impl Decoder {
                 effective_uid: target_uid,
             },
             (None, Some(target)) => {
-                let effective = Person { uid: target_uid.unwrap_or(super::sessions::UNSET), name: Some(target.clone()) };
+                let effective = Person { uid: target_uid.unwrap_or(UNSET), name: Some(target.clone()) };
                 Actor::Daemon { effective, program: view.event_source() }
             }
             (None, None) => Actor::Unknown,
@@ -312,12 +327,11 @@ fn step_name(kind: u16) -> &'static str {
 /// The account that the record is about: its name with its uid, or its uid with its name.
 fn account(context: &mut Context<'_>, view: &View<'_>) -> Option<Person> {
     if let Some(name) = view.get("acct") {
-        let uid = context.names.uid(&name).unwrap_or(super::sessions::UNSET);
+        let uid = context.names.uid(&name).unwrap_or(UNSET);
         return Some(Person { uid, name: Some(name.into_owned()) });
     }
     let uid = view.primary()?.number("id")?;
-    let enriched = view.get("ID").map(|name| name.into_owned());
-    Some(Person { uid, name: enriched.or_else(|| context.names.user(uid)) })
+    Some(Person { uid, name: view.named("ID").or_else(|| if uid == UNSET { None } else { context.names.user(uid) }) })
 }
 
 /// The peer's address, else its name.

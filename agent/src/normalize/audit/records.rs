@@ -4,6 +4,7 @@
 //! aside (1100–1199, 1200–1299, 2100–2999). Types that only add to another record of their event are not here.
 
 use super::deed::Kind;
+use super::kernel::Call;
 use super::view::View;
 use crate::sources::audit::kinds;
 
@@ -108,7 +109,8 @@ pub const BY_FIELD: &[(&str, &str, Kind)] = &[
     ("every other CONFIG_CHANGE", "ChangeAuditConfiguration", Management),
     ("BPF", "LoadBpfProgram", Management),
     ("BPF with op=UNLOAD", "UnloadBpfProgram", Data),
-    ("AVC that grants, AppArmor's ALLOWED, AUDIT, HINT", "ReportAccess", Data),
+    ("KERN_MODULE of delete_module", "UnloadKernelModule", Management),
+    ("AVC that grants or is permissive, AppArmor's ALLOWED, AUDIT, HINT", "ReportAccess", Data),
     ("AppArmor's STATUS, USER_AVC on a policy", "LoadSecurityPolicy", Management),
     ("USER_AVC on enforcing", "ChangeSecurityMode", Management),
 ];
@@ -121,6 +123,9 @@ pub fn event(view: &View<'_>) -> (&'static str, Kind) {
         kinds::CONFIG_CHANGE => ("ChangeAuditConfiguration", Management),
         kinds::BPF if text("op") == "UNLOAD" => ("UnloadBpfProgram", Data),
         kinds::BPF => ("LoadBpfProgram", Management),
+        kinds::KERN_MODULE if view.first(kinds::SYSCALL).is_some_and(|call| Call::of(call).name == "delete_module") => {
+            ("UnloadKernelModule", Management)
+        }
         kinds::AVC | kinds::USER_AVC => access(view, &text("apparmor")),
         kind => {
             let found = RECORDS.iter().find(|(first, last, _, _)| (*first..=*last).contains(&kind));
@@ -136,18 +141,25 @@ fn access(view: &View<'_>, apparmor: &str) -> (&'static str, Kind) {
     match apparmor {
         "ALLOWED" | "AUDIT" | "HINT" => ("ReportAccess", Data),
         "STATUS" => ("LoadSecurityPolicy", Management),
-        _ if words.contains(&"granted") => ("ReportAccess", Data),
+        _ if words.contains(&"granted") || is_permissive(view) => ("ReportAccess", Data),
         _ if words.contains(&"policyload") => ("LoadSecurityPolicy", Management),
         _ if words.contains(&"setenforce") => ("ChangeSecurityMode", Management),
         _ => ("DenyAccess", Management),
     }
 }
 
+/// Whether a policy that only reports let it pass: `denied` is what it would have said.
+fn is_permissive(view: &View<'_>) -> bool {
+    view.primary().and_then(|fields| fields.raw("permissive")) == Some("1")
+}
+
 /// Whether a decision refused something.
 pub fn is_denied(view: &View<'_>) -> bool {
     let Some(fields) = view.primary() else { return false };
-    let by_type = matches!(view.kind(), 1423 | 1503 | 1507);
+    // A link or file that the kernel would not follow or create is told only where it was refused.
+    let by_type = matches!(view.kind(), kinds::ANOM_LINK | 1703 | 1423 | 1503 | 1507);
     let by_word = matches!(view.kind(), kinds::AVC | kinds::USER_AVC) && fields.words().contains(&"denied");
+    let by_word = by_word && !is_permissive(view);
     by_type || by_word || matches!(fields.raw("apparmor"), Some("DENIED" | "KILLED"))
 }
 

@@ -34,27 +34,69 @@ pub struct Session {
     /// A Logout stands for it. Its processes may live on.
     #[serde(default)]
     pub closed: bool,
+    /// When it was first heard of, Unix seconds.
+    #[serde(default)]
+    heard: u64,
     /// When it was last heard of, Unix seconds.
     #[serde(default)]
     used: u64,
 }
 
-#[derive(Debug, Default)]
+/// Programs whose sessions nobody logged in to: they run what a table says at its time.
+pub const TIMERS: &[&str] = &["cron", "atd", "anacron", "fcron"];
+
+#[derive(Debug)]
 pub struct Sessions {
     by_id: BTreeMap<u32, Session>,
     changed: bool,
+    most: usize,
 }
 
-/// Most sessions remembered, some 100 bytes each.
+/// Most sessions remembered of this host and of another node of an aggregated log, some 100 bytes each.
 const SESSIONS_MAX: usize = 1024;
+const NODE_SESSIONS_MAX: usize = 64;
 
 /// The kernel's value for "no session" and "no login user".
 pub const UNSET: u32 = u32::MAX;
 
-#[derive(Serialize, Deserialize)]
-struct Saved {
+/// What a cursor holds: this host's sessions of one boot, and those of other nodes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Saved {
     boot: String,
     sessions: BTreeMap<u32, Session>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    nodes: BTreeMap<String, BTreeMap<u32, Session>>,
+}
+
+impl Saved {
+    pub fn new(boot: &str, sessions: &Sessions) -> Self {
+        Self { boot: boot.to_owned(), sessions: sessions.by_id.clone(), nodes: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, node: &str, sessions: &Sessions) {
+        self.nodes.insert(node.to_owned(), sessions.by_id.clone());
+    }
+
+    pub fn parse(saved: &[u8]) -> Self {
+        serde_json::from_slice(saved).unwrap_or_default()
+    }
+
+    /// This host's, if of the same boot: session numbers begin anew with each.
+    pub fn sessions(&mut self, boot: &str) -> Sessions {
+        let by_id = if self.boot == boot { std::mem::take(&mut self.sessions) } else { BTreeMap::new() };
+        Sessions { by_id, ..Sessions::default() }.within_bounds()
+    }
+
+    /// Other nodes': their boots are told by their own records.
+    pub fn nodes(self) -> impl Iterator<Item = (String, Sessions)> {
+        self.nodes.into_iter().map(|(node, by_id)| (node, Sessions { by_id, ..Sessions::of_node() }.within_bounds()))
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { by_id: BTreeMap::new(), changed: false, most: SESSIONS_MAX }
+    }
 }
 
 impl Session {
@@ -68,39 +110,58 @@ impl Session {
         }
         (!members.is_empty()).then_some(Value::Object(members))
     }
+
+    /// Whether nobody logged in to it.
+    pub fn is_timers(&self) -> bool {
+        self.program.as_deref().is_some_and(|program| TIMERS.contains(&program))
+    }
 }
 
 impl Sessions {
-    /// What [`Self::save`] wrote, if in the same boot: session numbers begin anew with each.
-    pub fn restore(boot: &str, saved: &[u8]) -> Self {
-        let sessions = serde_json::from_slice::<Saved>(saved).ok().filter(|saved| saved.boot == boot);
-        let mut by_id = sessions.map(|saved| saved.sessions).unwrap_or_default();
-        while by_id.len() > SESSIONS_MAX {
-            by_id.pop_first();
-        }
-        Self { by_id, changed: false }
+    /// Of another node of an aggregated log.
+    pub fn of_node() -> Self {
+        Self { most: NODE_SESSIONS_MAX, ..Self::default() }
     }
 
-    /// Its bytes, where something changed since it last was asked for them.
-    pub fn save(&mut self, boot: &str) -> Option<Vec<u8>> {
-        if !std::mem::take(&mut self.changed) {
-            return None;
+    fn within_bounds(mut self) -> Self {
+        while self.by_id.len() > self.most {
+            self.by_id.pop_first();
         }
-        let saved = Saved { boot: boot.to_owned(), sessions: self.by_id.clone() };
-        serde_json::to_vec(&saved).ok()
+        self
+    }
+
+    /// Whether something changed since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The host began anew: so do the numbers of its sessions.
+    pub fn forget_before(&mut self, time: u64) {
+        let before = self.by_id.len();
+        self.by_id.retain(|_, session| session.used >= time);
+        self.changed |= self.by_id.len() != before;
     }
 
     pub fn get(&self, id: u32) -> Option<&Session> {
         self.by_id.get(&id)
     }
 
-    /// A new session has begun: the kernel gave a process this login user and session.
+    /// A new session has begun: the kernel gave a process this login user and session. The record of it is of several
+    /// parts and may come behind what happened in the session since, which stays known.
     pub fn open(&mut self, id: u32, login: u32, time: u64) {
-        if id != UNSET {
-            self.by_id.insert(id, Session { login, since: time, used: time, ..Session::default() });
-            self.changed = true;
-            self.make_room();
+        if id == UNSET {
+            return;
         }
+        self.changed = true;
+        let is_this = |session: &&mut Session| {
+            session.login == login && (session.since == time || session.since == 0 && session.heard >= time)
+        };
+        if let Some(known) = self.by_id.get_mut(&id).filter(is_this) {
+            known.since = time;
+            return;
+        }
+        self.by_id.insert(id, Session { login, since: time, heard: time, used: time, ..Session::default() });
+        self.make_room();
     }
 
     /// Changes a session, which need not have been seen before.
@@ -108,7 +169,7 @@ impl Sessions {
         if id == UNSET {
             return;
         }
-        let session = self.by_id.entry(id).or_insert_with(|| Session { login, ..Session::default() });
+        let session = self.by_id.entry(id).or_insert_with(|| Session { login, heard: time, ..Session::default() });
         let before = session.clone();
         change(session);
         self.changed |= before != *session;
@@ -123,7 +184,7 @@ impl Sessions {
     }
 
     fn make_room(&mut self) {
-        while self.by_id.len() > SESSIONS_MAX {
+        while self.by_id.len() > self.most {
             let oldest = self.by_id.iter().min_by_key(|(_, session)| (!session.closed, session.used)).map(|(id, _)| *id);
             if let Some(id) = oldest {
                 self.by_id.remove(&id);
@@ -141,11 +202,34 @@ mod tests {
         let mut sessions = Sessions::default();
         sessions.open(3, 1000, 5);
         sessions.update(3, 1000, 6, |session| session.address = Some("192.0.2.7".into()));
-        let saved = sessions.save("boot-a").unwrap();
-        assert_eq!(sessions.save("boot-a"), None, "nothing changed since");
-        assert_eq!(Sessions::restore("boot-a", &saved).get(3).unwrap().address.as_deref(), Some("192.0.2.7"));
-        assert_eq!(Sessions::restore("boot-b", &saved).get(3), None);
-        assert_eq!(Sessions::restore("boot-a", b"junk").get(3), None);
+        assert!(sessions.take_changed() && !sessions.take_changed(), "nothing changed since");
+        let mut saved = Saved::new("boot-a", &sessions);
+        saved.add("web-2", &sessions);
+        let saved = serde_json::to_vec(&saved).unwrap();
+        let restored = |boot: &str, saved: &[u8]| Saved::parse(saved).sessions(boot);
+        assert_eq!(restored("boot-a", &saved).get(3).unwrap().address.as_deref(), Some("192.0.2.7"));
+        assert_eq!(restored("boot-b", &saved).get(3), None);
+        assert_eq!(restored("boot-a", b"junk").get(3), None);
+        let (node, sessions) = Saved::parse(&saved).nodes().next().unwrap();
+        assert_eq!((node.as_str(), sessions.get(3).unwrap().login), ("web-2", 1000), "another node's boots are its own");
+    }
+
+    #[test]
+    fn a_late_record_of_its_beginning_takes_nothing_from_a_session() {
+        let mut sessions = Sessions::default();
+        sessions.update(3, 1000, 100, |session| session.address = Some("192.0.2.7".into()));
+        sessions.open(3, 1000, 100);
+        let session = sessions.get(3).unwrap();
+        assert_eq!((session.address.as_deref(), session.since), (Some("192.0.2.7"), 100));
+        sessions.open(3, 1000, 100);
+        assert!(sessions.get(3).unwrap().address.is_some(), "the same record once more");
+        sessions.open(3, 1001, 100);
+        assert_eq!(sessions.get(3).unwrap().address, None, "another user's is another session");
+        sessions.update(4, 1000, 100, |session| session.address = Some("192.0.2.8".into()));
+        sessions.open(4, 1000, 5000);
+        assert_eq!(sessions.get(4).unwrap().address, None, "what was heard before it began is another boot's");
+        sessions.forget_before(5000);
+        assert!(sessions.get(3).is_none() && sessions.get(4).is_some());
     }
 
     #[test]

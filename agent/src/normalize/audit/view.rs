@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::sessions::UNSET;
 use crate::normalize::actor::{Actor, Person};
 use crate::normalize::names::Names;
-use crate::sources::audit::fields::Fields;
+use crate::sources::audit::fields::{Fields, Part};
 use crate::sources::audit::{Event, RawRecord, kinds};
 
 /// The texts that a [`View`] borrows from.
@@ -94,10 +94,15 @@ impl<'a> View<'a> {
     /// The user that a field's id names; auditd's name for it (`AUID="alice"`) wins, for the log may be another host's.
     fn person(&self, key: &str, names: &mut Names) -> Option<Person> {
         let uid = self.id(key)?;
-        let enriched =
-            self.get(&key.to_ascii_uppercase()).filter(|name| !matches!(name.as_ref(), "unset" | "unknown")).map(Cow::into_owned);
-        let name = enriched.or_else(|| if uid == UNSET { None } else { names.user(uid) });
+        let name = self.named(&key.to_ascii_uppercase()).or_else(|| if uid == UNSET { None } else { names.user(uid) });
         Some(Person { uid, name })
+    }
+
+    /// The name that auditd gives an id (`AUID`, `ID`), if it knew one.
+    pub fn named(&self, key: &str) -> Option<String> {
+        let syscall = self.first(kinds::SYSCALL);
+        let any = self.records.iter().map(|(_, fields)| fields);
+        self.primary().into_iter().chain(syscall).chain(any).find_map(|fields| named(fields, key))
     }
 
     pub fn actor(&self, names: &mut Names) -> Actor {
@@ -112,9 +117,14 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The acting program's path, or its short name.
+    /// The acting program's path, or its short name; of a type that one program alone writes, that one.
     pub fn exe(&self) -> Option<String> {
-        self.get("exe").or_else(|| self.get("comm")).map(Cow::into_owned)
+        let told = self.get("exe").or_else(|| self.get("comm")).map(Cow::into_owned);
+        told.or_else(|| match self.kind() {
+            kinds::USER_CMD => Some("sudo".to_owned()),
+            kinds::DAEMON_START..=1299 => Some("auditd".to_owned()),
+            _ => None,
+        })
     }
 
     /// The acting program's name, as in eventSource: lower case, no directory, no version of its file.
@@ -132,6 +142,14 @@ impl<'a> View<'a> {
     }
 }
 
+/// The name that auditd added to a record for an id. A program's own words (`msg='…'`) are none, nor is what auditd
+/// says where it found nothing: `unset`, `unknown(1002)`.
+pub fn named(fields: &Fields<'_>, key: &str) -> Option<String> {
+    let told = fields.iter().find(|field| field.key == key && field.part != Part::Message)?.decoded();
+    let is_name = !matches!(told.as_ref(), "" | "?" | "(null)" | "unset" | "unknown") && !told.starts_with("unknown(");
+    is_name.then(|| told.into_owned())
+}
+
 /// `sshd` of `/usr/sbin/sshd`, of its helpers `sshd-session` and `sshd-auth`, and of `/usr/sbin/sshd (deleted)`.
 pub fn program_name(exe: &str) -> String {
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
@@ -139,6 +157,8 @@ pub fn program_name(exe: &str) -> String {
     let name = match name {
         "sshd-session" | "sshd-auth" => "sshd",
         "su-l" => "su",
+        "crond" => "cron",
+        "systemd-executor" => "systemd",
         other => other,
     };
     let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c.to_ascii_lowercase() } else { '-' };

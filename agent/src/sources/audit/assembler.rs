@@ -10,15 +10,18 @@
 //! user's file has it: that event is held back until the file does ([`Assembler::named`]), at most for as long.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::fields::Fields;
 use super::kinds;
 use super::record::{RawRecord, Stamp, Stamped};
 
-/// The records of one audit event, joined by their serial.
+/// The records of one audit event, joined by their node, stamp and serial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub stamp: Stamp,
+    /// The host that the log names for it.
+    pub node: Option<Arc<str>>,
     pub records: Vec<RawRecord>,
     /// Records of other events that say more of the same act.
     pub related: Vec<RawRecord>,
@@ -50,8 +53,15 @@ pub struct Assembler {
     /// Oldest first.
     pending: VecDeque<Pending>,
     bytes: usize,
-    /// Serials that went out before their end mark, with the parts they had: a late record becomes another part.
-    emitted: VecDeque<(u32, u32)>,
+    /// Events that went out before their end mark, with the parts they had: a late record becomes another part.
+    emitted: VecDeque<Emitted>,
+}
+
+#[derive(Debug)]
+struct Emitted {
+    node: Option<Arc<str>>,
+    serial: u32,
+    parts: u32,
 }
 
 #[derive(Debug)]
@@ -101,9 +111,13 @@ const EMITTED_MAX: usize = 256;
 impl Event {
     /// Its name within the source, the same however it was read.
     pub fn position(&self) -> String {
+        let stamp = match &self.node {
+            Some(node) => format!("{node} {}", self.stamp),
+            None => self.stamp.to_string(),
+        };
         match self.part {
-            0 => self.stamp.to_string(),
-            part => format!("{}/{part}", self.stamp),
+            0 => stamp,
+            part => format!("{stamp}/{part}"),
         }
     }
 
@@ -120,14 +134,12 @@ impl Assembler {
 
     /// Takes a record in; `out` gets what became complete, or had to give way.
     pub fn push(&mut self, stamped: Stamped, now: u64, out: &mut Vec<Event>) {
-        let Stamped { stamp, record } = stamped;
-        if !record.joins() {
-            let event = Event::of(stamp, record);
-            self.single(event, now, out);
-        } else if record.is(kinds::EOE) {
-            self.end(stamp, now, out);
+        if !stamped.record.joins() {
+            self.single(Event::of(stamped), now, out);
+        } else if stamped.record.is(kinds::EOE) {
+            self.end(&stamped, now, out);
         } else {
-            self.join(stamp, record, now, out);
+            self.join(stamped, now, out);
         }
         self.make_room(out);
     }
@@ -160,8 +172,8 @@ impl Assembler {
     }
 
     /// What is half-joined, for the cursor: all of it as records, oldest first.
-    pub fn half_joined(&self) -> impl Iterator<Item = (Stamp, &RawRecord)> {
-        self.pending.iter().flat_map(|pending| pending.event.records.iter().map(|record| (pending.event.stamp, record)))
+    pub fn half_joined(&self) -> impl Iterator<Item = (&Event, &RawRecord)> {
+        self.pending.iter().flat_map(|pending| pending.event.records.iter().map(|record| (&pending.event, record)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -174,7 +186,9 @@ impl Assembler {
         if record.is(kinds::CRED_REFR) || record.is(kinds::USER_START) || record.is(kinds::USER_END) {
             let text = record.text();
             let target = Fields::parse(&text).number::<u32>("pid").map(Awaited::Target);
-            if let Some(at) = self.pending.iter().position(|pending| pending.awaits.is_some() && pending.awaits == target) {
+            let is_awaited =
+                |pending: &Pending| pending.awaits.is_some() && pending.awaits == target && pending.event.node == event.node;
+            if let Some(at) = self.pending.iter().position(is_awaited) {
                 if let Some(pending) = self.pending.get_mut(at) {
                     pending.event.related.push(record.clone());
                 }
@@ -189,13 +203,15 @@ impl Assembler {
         out.push(event);
     }
 
-    fn join(&mut self, stamp: Stamp, record: RawRecord, now: u64, out: &mut Vec<Event>) {
+    fn join(&mut self, stamped: Stamped, now: u64, out: &mut Vec<Event>) {
+        let at = self.find(&stamped);
+        let Stamped { stamp, node, record } = stamped;
         let ends = self.origin == Origin::Log && record.is(kinds::PROCTITLE);
-        let at = match self.find(stamp) {
+        let at = match at {
             Some(at) => at,
             None => {
-                let part = self.parts_before(stamp.serial);
-                let event = Event { part, ..Event::empty(stamp) };
+                let part = self.parts_before(node.as_ref(), stamp.serial);
+                let event = Event { part, node, ..Event::empty(stamp) };
                 self.pending.push_back(Pending { event, bytes: 0, deadline: now.saturating_add(JOIN_MAX), awaits: None });
                 self.pending.len().saturating_sub(1)
             }
@@ -216,15 +232,15 @@ impl Assembler {
         }
     }
 
-    fn end(&mut self, stamp: Stamp, now: u64, out: &mut Vec<Event>) {
+    fn end(&mut self, mark: &Stamped, now: u64, out: &mut Vec<Event>) {
         // An end mark of an event that is out already says nothing new.
-        if let Some(at) = self.find(stamp) {
+        if let Some(at) = self.find(mark) {
             self.finish(at, now, out);
         }
     }
 
-    fn find(&self, stamp: Stamp) -> Option<usize> {
-        self.pending.iter().rposition(|pending| pending.event.stamp == stamp)
+    fn find(&self, of: &Stamped) -> Option<usize> {
+        self.pending.iter().rposition(|pending| pending.event.stamp == of.stamp && pending.event.node == of.node)
     }
 
     fn finish(&mut self, at: usize, now: u64, out: &mut Vec<Event>) {
@@ -248,13 +264,15 @@ impl Assembler {
             if self.emitted.len() >= EMITTED_MAX {
                 self.emitted.pop_front();
             }
-            self.emitted.push_back((event.stamp.serial, event.part.saturating_add(1)));
+            let (node, serial, parts) = (event.node.clone(), event.stamp.serial, event.part.saturating_add(1));
+            self.emitted.push_back(Emitted { node, serial, parts });
         }
         out.push(event);
     }
 
-    fn parts_before(&self, serial: u32) -> u32 {
-        self.emitted.iter().rev().find(|(emitted, _)| *emitted == serial).map_or(0, |(_, parts)| *parts)
+    fn parts_before(&self, node: Option<&Arc<str>>, serial: u32) -> u32 {
+        let is_it = |emitted: &&Emitted| emitted.serial == serial && emitted.node.as_ref() == node;
+        self.emitted.iter().rev().find(is_it).map_or(0, |emitted| emitted.parts)
     }
 
     fn make_room(&mut self, out: &mut Vec<Event>) {
@@ -267,11 +285,11 @@ impl Assembler {
 
 impl Event {
     fn empty(stamp: Stamp) -> Self {
-        Self { stamp, records: Vec::new(), related: Vec::new(), complete: true, cut: Cut::default(), part: 0 }
+        Self { stamp, node: None, records: Vec::new(), related: Vec::new(), complete: true, cut: Cut::default(), part: 0 }
     }
 
-    fn of(stamp: Stamp, record: RawRecord) -> Self {
-        Self { records: vec![record], ..Self::empty(stamp) }
+    fn of(stamped: Stamped) -> Self {
+        Self { node: stamped.node, records: vec![stamped.record], ..Self::empty(stamped.stamp) }
     }
 }
 
@@ -371,6 +389,25 @@ mod tests {
         assembler.push(stamped(kinds::SYSCALL, 2, "pid=1"), 0, &mut out);
         assembler.expire(JOIN_MAX, &mut out);
         assert_eq!(serials(&out), [1, 2]);
+    }
+
+    #[test]
+    fn equal_stamps_of_two_nodes_are_two_events() {
+        let (mut assembler, mut out) = (Assembler::new(Origin::Log), Vec::new());
+        for (node, kind) in [("a", "SYSCALL"), ("b", "SYSCALL"), ("a", "CWD"), ("b", "CWD")] {
+            let line = format!("node={node} type={kind} msg=audit(1.002:3): pid=1");
+            assembler.push(Stamped::from_line(line.as_bytes()).unwrap(), 0, &mut out);
+        }
+        assembler.expire(JOIN_MAX, &mut out);
+        let told: Vec<_> = out.iter().map(|event| (event.position(), event.records.len())).collect();
+        assert_eq!(told, [("a 1.002:3".to_owned(), 2), ("b 1.002:3".to_owned(), 2)]);
+        // Another node's process of that number is not the one that is awaited.
+        out.clear();
+        for (node, kind, serial) in [("a", "USER_CMD", 4), ("b", "CRED_REFR", 5), ("a", "CRED_REFR", 6)] {
+            let line = format!("node={node} type={kind} msg=audit(1.002:{serial}): pid=9 msg='acct=\"x\" res=success'");
+            assembler.push(Stamped::from_line(line.as_bytes()).unwrap(), 0, &mut out);
+        }
+        assert_eq!(serials(&out), [5, 4, 6]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Event};
 use super::kinds;
 use super::record::{RawRecord, RecordType, Stamp, Stamped};
 
@@ -44,19 +44,20 @@ const HALF_JOINED_BYTES_MAX: usize = 256 * 1024;
 pub fn half_joined(assembler: &Assembler) -> Vec<HalfJoined> {
     let mut bytes = 0usize;
     let mut lines: Vec<HalfJoined> = Vec::new();
-    for (stamp, record) in assembler.half_joined() {
+    for (event, record) in assembler.half_joined() {
         bytes = bytes.saturating_add(record.text.len());
         if bytes > HALF_JOINED_BYTES_MAX {
             break;
         }
-        lines.push(HalfJoined::of(stamp, record));
+        lines.push(HalfJoined::of(event, record));
     }
     lines
 }
 
 impl HalfJoined {
-    fn of(stamp: Stamp, record: &RawRecord) -> Self {
-        Self(format!("type={} msg=audit({stamp}): {}", record.kind, record.text()))
+    fn of(event: &Event, record: &RawRecord) -> Self {
+        let node = event.node.as_ref().map(|node| format!("node={node} ")).unwrap_or_default();
+        Self(format!("{node}type={} msg=audit({}): {}", record.kind, event.stamp, record.text()))
     }
 
     /// None where the cursor was damaged: the event then goes on without it.

@@ -1,15 +1,13 @@
 //! The kernel's records, live.
 //!
 //! Two threads: the [`receiver`](super::receiver) only receives; this one joins, finds what is missing and hands on. It
-//! never sleeps shorter than [`STATUS_INTERVAL`] unless an event or a hole is open. What this process does itself is not
-//! an event: writing one would cause the next.
+//! never sleeps shorter than [`STATUS_INTERVAL`] unless an event or a hole is open. What [`Own`] did is not an event.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use memchr::memmem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +16,7 @@ use super::assembler::{Assembler, Event, Origin};
 use super::cursor::{KERNEL_KEY, KernelPlace, half_joined};
 use super::kinds;
 use super::message::Message;
+use super::own::Own;
 use super::plugin;
 use super::receiver::{CHUNKS_MAX, Chunk, receive};
 use super::record::{Stamp, Stamped};
@@ -197,33 +196,6 @@ struct Overrun {
     probed: Option<u64>,
 }
 
-/// Tells what this process does from what others do.
-struct Own {
-    /// ` pid=N ` as the kernel writes it.
-    pid: memmem::Finder<'static>,
-}
-
-impl Own {
-    fn new() -> Self {
-        Self { pid: memmem::Finder::new(&format!(" pid={} ", std::process::id())).into_owned() }
-    }
-
-    fn did(&self, event: &Event) -> bool {
-        event
-            .records
-            .iter()
-            .find(|record| record.is(kinds::SYSCALL) || record.is(kinds::EVENT_LISTENER))
-            // The kernel writes the process before anything that a process could choose.
-            .is_some_and(|record| {
-                self.pid.find(&record.text).is_some_and(|at| at < first_quote(&record.text)) || self.begins(&record.text)
-            })
-    }
-
-    fn begins(&self, text: &[u8]) -> bool {
-        text.starts_with(self.pid.needle().strip_prefix(b" ").unwrap_or_default())
-    }
-}
-
 /// Answers to requests and the kernel's question whether its owner still lives: no records.
 fn is_control(kind: u16) -> bool {
     kind < kinds::LOGIN && kind != 1005 || (kinds::LOGIN + 1..1100).contains(&kind) || kind == REPLACE
@@ -231,10 +203,6 @@ fn is_control(kind: u16) -> bool {
 
 /// The kernel asks the owner of its stream for life. Source: AUDIT_REPLACE in linux/audit.h.
 const REPLACE: u16 = 1329;
-
-fn first_quote(text: &[u8]) -> usize {
-    memchr::memchr(b'"', text).unwrap_or(text.len())
-}
 
 impl Joiner {
     fn new(origin: Origin, start: Option<Cursor>, intake: Intake) -> Self {
@@ -380,6 +348,11 @@ impl Joiner {
 
     fn take_record(&mut self, stamped: Stamped, now: u64, events: &mut Vec<Event>) {
         self.last_record = now;
+        // auditd's plugin also hands on what other hosts send it: their serials are their own.
+        if stamped.node.as_deref().is_some_and(|node| !self.own.is_here(node)) {
+            self.assembler.push(stamped, now, events);
+            return;
+        }
         if let Some(since) = self.former_boot.take()
             && let Some(before) = stamped.stamp.serial.checked_sub(1)
         {

@@ -4,6 +4,9 @@
 //! goes on with the next younger one. Its cursor is device and inode, generation and the offset behind the last line of
 //! which the records are all committed or kept in the cursor. A file that became shorter begins anew (+1 generation). A
 //! cursor whose file is gone is a gap without a bound, and reading goes on with the oldest file there is.
+//!
+//! A line is read as soon as auditd wrote it, for the journal waits half a second for the kernel's report of the same act;
+//! where changes of the folder can't be watched, each [`POLL_INTERVAL`].
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -15,15 +18,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::assembler::{Assembler, Event, Origin};
 use super::cursor::{HalfJoined, LogPlace, half_joined};
+use super::own::Own;
 use super::record::{RecordError, Stamped};
 use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped, Unparsed};
 use crate::sources::SourceError;
+use crate::sources::watch::Watch;
 
-/// How often a quiet log is looked at.
+/// How often a quiet log is looked at, should a change of it be overlooked.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// While an event is half-joined, the rest is looked for this often.
-const JOIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Lines that are written within so long are read together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How long what was just read is left alone where it was Edgetrail's own doing: to read it may have written more.
+const OWN_PAUSE: Duration = Duration::from_millis(200);
 
 /// Longest line that is read as one, bytes: kernel records are at most 8,970, enriched ones some more.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -39,29 +47,28 @@ pub fn key(path: &Path) -> String {
 /// Follows the log at `path` until told to stop. `start` is the cursor of [`key`], if there is one; without, reading
 /// begins at the log's present end.
 pub async fn run(path: PathBuf, start: Option<Cursor>, intake: Intake, stop: CancellationToken) -> Result<(), SourceError> {
+    follow(path, start, intake, stop, POLL_INTERVAL).await
+}
+
+async fn follow(
+    path: PathBuf,
+    start: Option<Cursor>,
+    intake: Intake,
+    stop: CancellationToken,
+    poll: Duration,
+) -> Result<(), SourceError> {
+    let (watch, waker) = Watch::new().map_err(|error| failed("setting up inotify", error))?;
+    watch_folder(&watch, &path);
     let mut follower = Follower::open(path, start).map_err(|error| failed("opening audit.log", error))?;
-    loop {
-        let (group, back) = tokio::task::spawn_blocking(move || {
-            let group = follower.read();
-            (group, follower)
-        })
-        .await
-        .map_err(|error| failed("reading audit.log", error))?;
-        follower = back;
-        let group = group.map_err(|error| failed("reading audit.log", error))?;
-        let (is_idle, is_joining) = (group.is_empty(), !follower.assembler.is_empty());
-        if !is_idle && intake.send(group).await == Err(Stopped) {
-            return Ok(());
-        }
-        let pause = match (is_idle, is_joining) {
-            (false, _) => Duration::ZERO,
-            (true, true) => JOIN_INTERVAL,
-            (true, false) => POLL_INTERVAL,
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(pause) => {}
-        }
+    let followed = move |stop: &CancellationToken| follower.follow(watch, &intake, stop, poll);
+    waker.run(&stop, followed).await.map_err(|error| failed("reading audit.log", error))?
+}
+
+/// The folder that the log is in, wherever a link to it stands: auditd renames within it.
+fn watch_folder(watch: &Watch, path: &Path) {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if let Err(error) = watch.tree(path.parent().unwrap_or(Path::new("/"))) {
+        tracing::warn!(%error, path = %path.display(), "the folder of audit.log can't be watched: it is looked at each second");
     }
 }
 
@@ -120,19 +127,51 @@ struct Follower {
     place: LogPlace,
     /// Events and losses that wait for the next group.
     waiting: Vec<Observation>,
+    own: Own,
+    /// Whether the last group left out what Edgetrail did itself.
+    is_own: bool,
     since: Instant,
 }
 
 impl Follower {
     fn open(path: PathBuf, start: Option<Cursor>) -> std::io::Result<Self> {
         let place = LogPlace { device: 0, inode: 0, generation: 0, offset: 0, half_joined: Vec::new() };
-        let mut follower =
-            Self { path, assembler: Assembler::new(Origin::Log), file: None, place, waiting: Vec::new(), since: Instant::now() };
+        let (assembler, waiting, own) = (Assembler::new(Origin::Log), Vec::new(), Own::new());
+        let mut follower = Self { path, assembler, file: None, place, waiting, own, is_own: false, since: Instant::now() };
         match start.and_then(|cursor| serde_json::from_slice::<LogPlace>(&cursor.value).ok()) {
             Some(place) => follower.resume(place)?,
             None => follower.begin_at_end()?,
         }
         Ok(follower)
+    }
+
+    /// Groups to the pipeline until told to stop or nobody takes them.
+    fn follow(&mut self, mut watch: Watch, intake: &Intake, stop: &CancellationToken, poll: Duration) -> Result<(), SourceError> {
+        let failed = |error| failed("reading audit.log", error);
+        while !stop.is_cancelled() {
+            let group = self.read().map_err(failed)?;
+            if !group.is_empty() {
+                if intake.send_blocking(group) == Err(Stopped) {
+                    return Ok(());
+                }
+                continue;
+            }
+            let pause = if std::mem::take(&mut self.is_own) { OWN_PAUSE } else { GATHER };
+            let joined = self.assembler.deadline().map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
+            let changes = watch.wait(Some(joined.unwrap_or(poll).min(poll))).map_err(failed)?;
+            if !changes.is_empty() && !stop.is_cancelled() {
+                std::thread::sleep(pause);
+            }
+        }
+        Ok(())
+    }
+
+    /// Events as observations, without what Edgetrail itself did.
+    fn observed(&mut self, events: Vec<Event>) -> Vec<Observation> {
+        let before = events.len();
+        let others: Vec<Observation> = events.into_iter().filter(|event| !self.own.did(event)).map(of_event).collect();
+        self.is_own |= others.len() < before;
+        others
     }
 
     fn begin_at_end(&mut self) -> std::io::Result<()> {
@@ -147,7 +186,8 @@ impl Follower {
         for stamped in place.half_joined.iter().filter_map(HalfJoined::restore) {
             self.assembler.push(stamped, 0, &mut events);
         }
-        self.waiting.extend(events.into_iter().map(of_event));
+        let waiting = self.observed(events);
+        self.waiting.extend(waiting);
         let candidates = std::iter::once(self.path.clone()).chain(rotated(&self.path));
         let found = candidates
             .into_iter()
@@ -186,7 +226,7 @@ impl Follower {
         self.read_lines(&mut group)?;
         let mut events = Vec::new();
         self.assembler.expire(self.now(), &mut events);
-        group.extend(events.into_iter().map(of_event));
+        group.extend(self.observed(events));
         if group.is_empty() && self.place.offset == before {
             self.next_file()?;
             return Ok(group);
@@ -199,7 +239,13 @@ impl Follower {
 
     fn read_lines(&mut self, group: &mut Vec<Observation>) -> std::io::Result<()> {
         let now = self.now();
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let read = self.read_file(&mut file, group, now);
+        self.file = Some(file);
+        read
+    }
+
+    fn read_file(&mut self, file: &mut File, group: &mut Vec<Observation>, now: u64) -> std::io::Result<()> {
         if file.metadata()?.len() < self.place.offset {
             tracing::warn!(path = %self.path.display(), "audit.log became shorter: reading it anew");
             self.place.offset = 0;
@@ -217,7 +263,7 @@ impl Follower {
                 Err(_) if line.is_empty() => {}
                 Err(reason) => group.push(unparsed(format!("{}:{}:{at}", self.place.inode, self.place.generation), line, reason)),
             }
-            group.extend(events.into_iter().map(of_event));
+            group.extend(self.observed(events));
         }
         self.place.offset = self.place.offset.saturating_add(lines.whole);
         Ok(())
@@ -310,7 +356,7 @@ mod tests {
     /// Positions of all that can be read now, and the last cursor.
     fn drain(follower: &mut Follower) -> (Vec<String>, Option<Cursor>) {
         let (mut positions, mut cursor, mut quiet) = (Vec::new(), None, 0);
-        while quiet < 3 {
+        while quiet < 3 || !follower.assembler.is_empty() {
             let group = follower.read().unwrap();
             quiet = if group.is_empty() { quiet + 1 } else { 0 };
             for observation in group {
@@ -339,6 +385,59 @@ mod tests {
         std::fs::rename(&path, directory.path().join("audit.log.1")).unwrap();
         append(&path, &line(5));
         assert_eq!(drain(&mut restarted).0, ["100.001:3", "100.001:4", "100.001:5"]);
+    }
+
+    /// A second is longer than the journal waits for the kernel's report.
+    #[tokio::test]
+    async fn a_line_is_read_when_it_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        append(&path, "");
+        let (intake, mut outlet) = crate::observation::intake();
+        let stop = CancellationToken::new();
+        let hour = Duration::from_secs(3600);
+        let following = tokio::spawn(follow(path.clone(), None, intake, stop.clone(), hour));
+        // Until the follower stands at the end: what is written before may not be its.
+        let mut group = None;
+        for _ in 0..60 {
+            append(&path, &line(1));
+            if let Ok(read) = tokio::time::timeout(Duration::from_millis(500), outlet.recv()).await {
+                group = read;
+                break;
+            }
+        }
+        assert_eq!(group.expect("a line is read without a poll")[0].position, "100.001:1");
+        std::fs::rename(&path, directory.path().join("audit.log.1")).unwrap();
+        append(&path, &line(2));
+        let next = async {
+            loop {
+                if outlet.recv().await.unwrap().iter().any(|it| it.position == "100.001:2") {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), next).await.expect("the new file is read without a poll");
+        stop.cancel();
+        following.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_the_agent_does_itself_is_no_event_of_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        append(&path, "");
+        let mut follower = Follower::open(path.clone(), None).unwrap();
+        let now = unix_nanoseconds() / 1_000_000_000;
+        for (serial, pid) in [(1, std::process::id()), (2, 1)] {
+            append(
+                &path,
+                &format!(
+                    "type=SYSCALL msg=audit({now}.001:{serial}): arch=c000003e syscall=257 success=yes exit=3 ppid=1 pid={pid} auid=4294967295 uid=0 comm=\"x\" exe=\"/x\" key=(null)\ntype=PROCTITLE msg=audit({now}.001:{serial}): proctitle=\"x\"\n"
+                ),
+            );
+        }
+        assert_eq!(drain(&mut follower).0, [format!("{now}.001:2")]);
+        assert!(follower.is_own, "and the next look is not taken at once");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod log;
 
 pub mod message;
 
+mod own;
+
 pub mod plugin;
 
 pub mod receiver;

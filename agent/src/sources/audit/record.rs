@@ -4,6 +4,7 @@
 //! nothing is interpreted beyond the stamp. The text stays as it was read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::kinds;
 
@@ -35,6 +36,8 @@ pub struct RawRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     pub stamp: Stamp,
+    /// The host that auditd names in its lines (`name_format`, an aggregated log).
+    pub node: Option<Arc<str>>,
     pub record: RawRecord,
 }
 
@@ -48,6 +51,9 @@ pub enum RecordError {
     #[error("the stamp is not audit(SECONDS.MILLISECONDS:SERIAL):")]
     Stamp,
 }
+
+/// Longest name of a node that is kept. Source: HOST_NAME_MAX is 64, a domain name at most 255.
+const NODE_BYTES_MAX: usize = 255;
 
 /// Separates what the kernel wrote from what auditd added when `log_format = ENRICHED`.
 pub const ENRICHED_SEPARATOR: u8 = 0x1d;
@@ -83,6 +89,13 @@ impl Stamp {
     }
 }
 
+/// Whether auditd's name of a node is this host's: as it is, or without its domain where either has none.
+pub fn is_same_host(node: &str, host: &str) -> bool {
+    let is_bare = |name: &str| !name.contains('.');
+    let first = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    node == host || (is_bare(node) || is_bare(host)) && first(node) == first(host)
+}
+
 /// Digits only: `u64::from_str` would also take a sign.
 fn decimal<N: std::str::FromStr>(text: &str) -> Result<N, RecordError> {
     if !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -95,16 +108,18 @@ impl Stamped {
     /// A record as netlink brings it: a number and `audit(…): text`, perhaps with trailing NULs.
     pub fn from_kernel(kind: u16, payload: &[u8]) -> Result<Self, RecordError> {
         let (stamp, text) = Stamp::parse(trim_end(payload))?;
-        Ok(Self { stamp, record: RawRecord { kind: RecordType::Number(kind), text: text.into() } })
+        Ok(Self { stamp, node: None, record: RawRecord { kind: RecordType::Number(kind), text: text.into() } })
     }
 
     /// A line of audit.log: `[node=HOST ]type=NAME msg=audit(…): text`.
     pub fn from_line(line: &[u8]) -> Result<Self, RecordError> {
         let line = trim_end(line);
-        let mut rest = line;
-        if line.starts_with(b"node=") {
-            let space = memchr::memchr(b' ', line).ok_or(RecordError::Prefix)?;
-            rest = line.get(space + 1..).ok_or(RecordError::Prefix)?;
+        let (mut rest, mut node) = (line, None);
+        if let Some(named) = line.strip_prefix(b"node=") {
+            let space = memchr::memchr(b' ', named).ok_or(RecordError::Prefix)?;
+            let (name, after) = named.split_at(space);
+            node = (!name.is_empty()).then(|| String::from_utf8_lossy(name.get(..NODE_BYTES_MAX).unwrap_or(name)).into());
+            rest = after.trim_ascii_start();
         }
         let rest = rest.strip_prefix(b"type=").ok_or(RecordError::Prefix)?;
         let space = memchr::memchr(b' ', rest).ok_or(RecordError::Prefix)?;
@@ -112,7 +127,7 @@ impl Stamped {
         let kind = RecordType::parse(kind)?;
         let rest = rest.strip_prefix(b" msg=").ok_or(RecordError::Prefix)?;
         let (stamp, text) = Stamp::parse(rest)?;
-        Ok(Self { stamp, record: RawRecord { kind, text: text.into() } })
+        Ok(Self { stamp, node, record: RawRecord { kind, text: text.into() } })
     }
 }
 
@@ -196,7 +211,7 @@ mod tests {
     #[test]
     fn a_node_name_and_an_unknown_type_are_read() {
         let line = Stamped::from_line(b"node=web1 type=UNKNOWN[1399] msg=audit(1.2:3): x=y").unwrap();
-        assert_eq!(line.record.kind, RecordType::Number(1399));
+        assert_eq!((line.record.kind, line.node.as_deref()), (RecordType::Number(1399), Some("web1")));
         assert_eq!(line.stamp, Stamp { seconds: 1, milliseconds: 2, serial: 3 });
     }
 

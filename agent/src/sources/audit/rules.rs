@@ -130,6 +130,16 @@ const fn architectures() -> &'static [(Arch, u32)] {
         &[(Arch::X86_64, 0xc000_003e), (Arch::I386, 0x4000_0003)]
     } else if cfg!(target_arch = "aarch64") {
         &[(Arch::Aarch64, 0xc000_00b7), (Arch::Arm, 0x4000_0028)]
+    } else if cfg!(target_arch = "riscv64") {
+        &[(Arch::Riscv64, 0xc000_00f3)]
+    } else if cfg!(target_arch = "loongarch64") {
+        &[(Arch::Loongarch64, 0xc000_0102)]
+    } else if cfg!(target_arch = "s390x") {
+        &[(Arch::S390x, 0x8000_0016)]
+    } else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+        &[(Arch::Powerpc64Le, 0xc000_0015)]
+    } else if cfg!(target_arch = "powerpc64") {
+        &[(Arch::Powerpc64, 0x8000_0015)]
     } else {
         &[]
     }
@@ -191,6 +201,10 @@ impl Set {
         };
         what.into_iter().map(|what| Rule { what, key: key.clone() }).collect()
     }
+
+    /// All of them.
+    const ALL: [Self; 8] =
+        [Self::Identity, Self::Privilege, Self::Time, Self::Modules, Self::Mounts, Self::Sudoers, Self::SshKeys, Self::Audit];
 
     const fn name(self) -> &'static str {
         match self {
@@ -318,7 +332,12 @@ fn is_same(listed: &[u8], wanted: &[u8]) -> bool {
 fn is_managed(listed: &[u8]) -> bool {
     let length = listed.get(FIXED_BYTES - 4..FIXED_BYTES).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes);
     let text = usize::try_from(length).ok().and_then(|length| listed.get(FIXED_BYTES..)?.get(..length)).unwrap_or_default();
-    Set::ALL.iter().map(|set| format!("{KEY_PREFIX}{}", set.name())).any(|key| text.ends_with(key.as_bytes()))
+    Set::ALL.into_iter().map(|set| format!("{KEY_PREFIX}{}", set.name())).any(|key| text.ends_with(key.as_bytes()))
+}
+
+/// Whether a rule's key is that of a managed set which guards files: what hits it by writing administers the host.
+pub fn watches_files(key: &str) -> bool {
+    key.strip_prefix(KEY_PREFIX).is_some_and(|set| Set::ALL.iter().any(|known| *known != Set::Privilege && known.name() == set))
 }
 
 impl Keeper {
@@ -326,6 +345,12 @@ impl Keeper {
     pub fn new(config: &Config) -> Result<Option<Self>, StatusError> {
         if config.sets.is_empty() {
             return Ok(None);
+        }
+        if architectures().is_empty() {
+            tracing::warn!(
+                architecture = std::env::consts::ARCH,
+                "no system call of this architecture has a name here: the managed sets watch files alone"
+            );
         }
         Ok(Some(Self { control: Control::open()?, sets: config.sets.clone(), next_look: 0, said: None }))
     }
@@ -351,6 +376,10 @@ impl Keeper {
             Ok(Restored { locked: true, missing, .. }) if missing > 0 => {
                 format!("{missing} managed audit rules are missing and auditing is locked until the next boot")
             }
+            Ok(Restored { refused, missing, why: Some(why), .. }) => {
+                let cause = std::error::Error::source(&why).map(|cause| format!(": {cause}")).unwrap_or_default();
+                format!("{refused} of {missing} managed audit rules could not be put in place, the others are: {why}{cause}")
+            }
             Ok(Restored { added, removed, .. }) if added + removed > 0 => {
                 tracing::info!(added, removed, "managed audit rules put in place");
                 return;
@@ -374,10 +403,7 @@ impl Keeper {
         if locked {
             return Ok(restored);
         }
-        for rule in missing {
-            self.control.request(ADD_RULE, rule)?;
-            restored.added += 1;
-        }
+        restored.add(&missing, |rule| self.control.request(ADD_RULE, rule).map(drop));
         for old in listed.iter().filter(|listed| is_managed(listed) && !wanted.iter().any(|rule| is_same(listed, rule))) {
             self.control.request(DELETE_RULE, old)?;
             restored.removed += 1;
@@ -386,13 +412,31 @@ impl Keeper {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Restored {
     missing: usize,
     added: usize,
     removed: usize,
+    /// Rules that the kernel did not take, and what it said of the first.
+    refused: usize,
+    why: Option<StatusError>,
     /// Nothing may be changed until the next boot.
     locked: bool,
+}
+
+impl Restored {
+    /// Each rule for itself: one that the kernel does not take keeps none of the others out.
+    fn add(&mut self, rules: &[&Vec<u8>], mut install: impl FnMut(&[u8]) -> Result<(), StatusError>) {
+        for rule in rules {
+            match install(rule) {
+                Ok(()) => self.added += 1,
+                Err(error) => {
+                    self.refused += 1;
+                    self.why.get_or_insert(error);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -422,6 +466,27 @@ mod tests {
         let word = |at: usize| u32::from_ne_bytes(encoded[at * 4..at * 4 + 4].try_into().unwrap());
         assert_eq!((word(3), word(3 + 1)), (0, 1 << (59 - 32)), "stime is none of x86_64's");
         assert_eq!(word(2), 4);
+    }
+
+    #[test]
+    fn a_refused_rule_keeps_no_other_out() {
+        let rules = [vec![1], vec![2], vec![3]];
+        let (mut restored, mut installed) = (Restored::default(), Vec::new());
+        restored.add(&rules.iter().collect::<Vec<_>>(), |rule| {
+            if rule == [1] {
+                return Err(StatusError::Answer);
+            }
+            installed.push(rule.to_vec());
+            Ok(())
+        });
+        assert_eq!((restored.added, restored.refused, installed), (2, 1, vec![vec![2], vec![3]]));
+        assert!(restored.why.is_some());
+    }
+
+    #[test]
+    fn keys_of_guarded_files_are_those_of_the_sets_alone() {
+        assert!(watches_files("edgetrail-sudoers") && watches_files("edgetrail-ssh-keys"));
+        assert!(!watches_files("edgetrail-privilege") && !watches_files("edgetrail-") && !watches_files("sudoers"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod aarch64;
 mod arm;
 mod i386;
+mod narrow;
 mod powerpc64;
 mod s390x;
 mod x86_64;
@@ -19,7 +20,11 @@ pub enum Arch {
     Arm,
     Powerpc64,
     Powerpc64Le,
+    Powerpc,
     S390x,
+    S390,
+    Riscv64,
+    Loongarch64,
 }
 
 /// Marks a call of the x32 ABI. Source: asm/unistd.h of x86.
@@ -35,14 +40,30 @@ impl Arch {
             0x4000_0028 => Some(Self::Arm),
             0x8000_0015 => Some(Self::Powerpc64),
             0xc000_0015 => Some(Self::Powerpc64Le),
+            0x0000_0014 => Some(Self::Powerpc),
             0x8000_0016 => Some(Self::S390x),
+            0x0000_0016 => Some(Self::S390),
+            0xc000_00f3 => Some(Self::Riscv64),
+            0xc000_0102 => Some(Self::Loongarch64),
             _ => None,
         }
     }
 
     /// Of its name, as auditd writes it in enriched logs.
     pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::X86_64, Self::I386, Self::Aarch64, Self::Arm, Self::Powerpc64, Self::Powerpc64Le, Self::S390x];
+        let all = [
+            Self::X86_64,
+            Self::I386,
+            Self::Aarch64,
+            Self::Arm,
+            Self::Powerpc64,
+            Self::Powerpc64Le,
+            Self::Powerpc,
+            Self::S390x,
+            Self::S390,
+            Self::Riscv64,
+            Self::Loongarch64,
+        ];
         all.into_iter().find(|arch| arch.name() == name)
     }
 
@@ -54,29 +75,52 @@ impl Arch {
             Self::Arm => "arm",
             Self::Powerpc64 => "ppc64",
             Self::Powerpc64Le => "ppc64le",
+            Self::Powerpc => "ppc",
             Self::S390x => "s390x",
+            Self::S390 => "s390",
+            Self::Riscv64 => "riscv64",
+            Self::Loongarch64 => "loongarch64",
         }
     }
 
     /// The name of a system call.
     pub fn syscall(self, number: u32) -> Option<&'static str> {
-        let (table, number) = match self {
-            Self::X86_64 => (x86_64::CALLS, number & !X32_BIT),
-            Self::I386 => (i386::CALLS, number),
-            Self::Aarch64 => (aarch64::CALLS, number),
-            Self::Arm => (arm::CALLS, number),
-            Self::Powerpc64 | Self::Powerpc64Le => (powerpc64::CALLS, number),
-            Self::S390x => (s390x::CALLS, number),
-        };
-        let (first, names) = table.iter().rev().find(|(first, _)| *first <= number)?;
-        let index = usize::try_from(number.checked_sub(*first)?).ok()?;
-        names.split(' ').nth(index).filter(|name| *name != "-")
+        let number = if self == Self::X86_64 { number & !X32_BIT } else { number };
+        self.tables().iter().find_map(|table| find(table, number))
+    }
+
+    /// What is the architecture's own before what it shares with another.
+    const fn tables(self) -> &'static [Table] {
+        match self {
+            Self::X86_64 => &[x86_64::CALLS],
+            Self::I386 => &[i386::CALLS],
+            Self::Aarch64 => &[aarch64::CALLS],
+            Self::Arm => &[arm::CALLS],
+            Self::Powerpc64 | Self::Powerpc64Le => &[powerpc64::CALLS],
+            Self::Powerpc => &[narrow::POWERPC, powerpc64::CALLS],
+            Self::S390x => &[s390x::CALLS],
+            Self::S390 => &[narrow::S390, s390x::CALLS],
+            Self::Riscv64 => &[RISCV, aarch64::CALLS],
+            Self::Loongarch64 => &[aarch64::CALLS],
+        }
     }
 
     /// The number of a system call.
     pub fn number(self, name: &str) -> Option<u32> {
         (0..1024).find(|number| self.syscall(*number) == Some(name))
     }
+}
+
+/// Runs of names behind the number of the first.
+type Table = &'static [(u32, &'static str)];
+
+/// What riscv adds to the generic table, in the range that it leaves to architectures. Source: asm/unistd.h of riscv.
+const RISCV: Table = &[(258, "riscv_hwprobe riscv_flush_icache")];
+
+fn find(table: Table, number: u32) -> Option<&'static str> {
+    let (first, names) = table.iter().rev().find(|(first, _)| *first <= number)?;
+    let index = usize::try_from(number.checked_sub(*first)?).ok()?;
+    names.split(' ').nth(index).filter(|name| *name != "-")
 }
 
 #[cfg(test)]
@@ -104,6 +148,19 @@ mod tests {
             (Arch::S390x, 11, "execve"),
             (Arch::S390x, 288, "openat"),
             (Arch::S390x, 213, "setuid"),
+            (Arch::Riscv64, 221, "execve"),
+            (Arch::Riscv64, 259, "riscv_flush_icache"),
+            (Arch::Riscv64, 437, "openat2"),
+            (Arch::Loongarch64, 56, "openat"),
+            (Arch::Loongarch64, 106, "delete_module"),
+            (Arch::Powerpc, 11, "execve"),
+            (Arch::Powerpc, 195, "stat64"),
+            (Arch::Powerpc, 404, "clock_settime64"),
+            (Arch::S390, 23, "setuid"),
+            (Arch::S390, 213, "setuid32"),
+            (Arch::S390, 212, "chown32"),
+            (Arch::S390, 11, "execve"),
+            (Arch::S390, 404, "clock_settime64"),
             (Arch::X86_64, X32_BIT | 520, "execve"),
             (Arch::X86_64, X32_BIT | 2, "open"),
         ] {
