@@ -23,7 +23,9 @@ pub(super) use batches::{
 };
 pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, drop_chunks, insert_chunk, move_chunks, oldest, read_body};
 use columns::{Bytes, Tally, Unsigned};
-pub(super) use streams::{StreamRow, insert_stream, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams};
+pub(super) use streams::{
+    StreamRow, insert_stream, latest_time, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams,
+};
 
 use super::tally;
 

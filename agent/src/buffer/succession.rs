@@ -64,9 +64,19 @@ impl Line {
 }
 
 impl Desk {
+    /// When a successor was opened, as its open says: behind every open and seal that this buffer knows, though the clock
+    /// was set back since. By these times a collector orders opens, and tells what was sealed before one from a fork.
+    ///
+    /// A clock that once stood far ahead does not carry later opens along for ever: where the open would outlive the
+    /// certificate that signs it, no verifier would take it, and the host's clock stands.
+    fn time_of_open(&self, now: u64) -> Result<u64, BufferError> {
+        let known = store::latest_time(&self.store.db, self.opener.valid_until()?)?;
+        Ok(now.max(known.saturating_add(1)))
+    }
+
     /// Opens a successor, moves into it what is unsealed or dissolved, and makes the key file its own.
     pub(super) fn succeed(&mut self, plan: Plan, now: u64) -> Result<Line, BufferError> {
-        let opened = self.opener.open(plan.cause, plan.predecessor, now)?;
+        let opened = self.opener.open(plan.cause, plan.predecessor, self.time_of_open(now)?)?;
         self.begin()?;
         let moved = self.survey(&plan, now)?;
         let mut reports = Addition::default();
