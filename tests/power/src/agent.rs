@@ -108,6 +108,13 @@ impl Agent {
         self.buffer.append(addition).is_ok() && wait(answered) == Some(committed)
     }
 
+    /// Hands records over as a pull source does: nobody waits for the commit.
+    pub fn hand_over(&self, records: &[String]) -> bool {
+        let mut addition = Addition::default();
+        records.iter().for_each(|record| addition.record(record.as_bytes(), Counted::Observed));
+        self.buffer.append(addition).is_ok()
+    }
+
     /// Ends the buffer's thread as a kill would, or in order. False where an orderly end failed.
     pub fn stop(self, orderly: bool) -> bool {
         let closed = orderly && self.buffer.close().is_ok();
