@@ -55,6 +55,9 @@ const CLOSES_MAX: u32 = 3;
 /// How much the rows take is looked at this often at most; what the disk has left, at each commit.
 const SPACE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// While there is traffic the wall clock is looked at this often.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How much the buffer may take, and how long it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -285,6 +288,8 @@ struct Writer {
     ballast: Ballast,
     space_at: Option<Instant>,
     steps: StepWatch,
+    /// When the clock was looked at last.
+    looked_at: Instant,
     clock: Clock,
     closed: bool,
 }
@@ -323,6 +328,7 @@ impl Writer {
             ballast,
             space_at: None,
             steps: StepWatch::new(clock()),
+            looked_at: now,
             clock,
             closed: false,
         };
@@ -438,6 +444,10 @@ impl Writer {
         let due = |staged: &Staged| staged.urgent() || staged.addition.is_full() || now >= staged.since + COMMIT_WAIT;
         if self.scribe.is_some() && self.staged.as_ref().is_some_and(due) {
             self.flush();
+        }
+        // Whatever the traffic; an idle clock is looked at before the heartbeat.
+        if self.scribe.is_some() && now >= self.looked_at + CLOCK_INTERVAL {
+            self.watch_clock();
         }
         if self.unsealed_since.is_some_and(|since| now >= since + self.limits.seal_interval) {
             self.seal();
@@ -655,6 +665,7 @@ impl Writer {
 
     /// A clock that was set is noted in the stream: order is by seq, but times before and after don't compare.
     fn watch_clock(&mut self) {
+        self.looked_at = Instant::now();
         let now = self.now();
         let Some(step) = self.steps.step(now) else { return };
         let loss = Loss {

@@ -1,16 +1,19 @@
 //! The writer without its thread: what it does of commands and time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use super::*;
 use crate::buffer::scribe::Step;
-use crate::buffer::tests::{addition, observed, opener, walk};
+use crate::buffer::tests::{addition, observed, opener, own, walk};
 use crate::report::tests::host;
 
 const START: u64 = 1_800_000_000_000_000_000;
 
 struct Rig {
     writer: Writer,
+    /// Wall time, Unix nanoseconds.
+    clock: Arc<AtomicU64>,
     _commands: SyncSender<Command>,
     _dir: tempfile::TempDir,
 }
@@ -26,9 +29,11 @@ impl Rig {
             reporter: Reporter::new(host()),
             published: Arc::new(Published::new()),
         };
+        let clock = Arc::new(AtomicU64::new(START));
+        let read = Arc::clone(&clock);
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
-        let writer = Writer::open(Arc::new(|| START), place, Limits::default(), receiver).unwrap();
-        Self { writer, _commands: commands, _dir: dir }
+        let writer = Writer::open(Arc::new(move || read.load(Ordering::Relaxed)), place, Limits::default(), receiver).unwrap();
+        Self { writer, clock, _commands: commands, _dir: dir }
     }
 
     fn append(&mut self, record: &str) {
@@ -82,4 +87,26 @@ fn a_second_commit_that_fails_leaves_what_came_between_in_order() {
     rig.commit_failing("c", Step::BeforeCommit);
     rig.append("d");
     assert_eq!(rig.recover(), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_clock_that_is_set_on_a_busy_host_is_noted_within_the_interval() {
+    let mut rig = Rig::new();
+    let hour = 3_600_000_000_000;
+    rig.clock.fetch_add(hour, Ordering::Relaxed);
+    // Never idle for as long as a heartbeat takes: each look comes amid traffic.
+    for record in ["a", "b", "c"] {
+        rig.append(record);
+        rig.writer.flush();
+        rig.writer.seal();
+        rig.writer.act();
+    }
+    assert!(own(&walk(rig.writer.scribe.as_ref().unwrap())[0]).is_empty(), "looked at before its time");
+    rig.writer.looked_at = Instant::now().checked_sub(CLOCK_INTERVAL).unwrap();
+    rig.append("d");
+    rig.writer.act();
+    rig.writer.commit();
+    rig.writer.seal();
+    let noted = own(&walk(rig.writer.scribe.as_ref().unwrap())[0]);
+    assert!(noted.len() == 1 && noted[0].contains(r#""cause":"clock-step","count":0,"#), "{noted:?}");
 }
