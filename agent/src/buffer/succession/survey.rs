@@ -243,8 +243,7 @@ impl Desk {
         if found.missing.first().is_some() {
             let Lost { events, exact, counters, counted } = found.lost(sealed.counters, reach);
             let evidence = format!("unsealed records of stream {}: {}", row.open.stream, found.missing);
-            let (cause, from) = (GapCause::BufferDamaged, if sealed.t == 0 { row.open.t_opened } else { sealed.t });
-            let loss = Loss { cause, count: Some(events), exact, evidence, from, to: now };
+            let loss = Loss { cause: GapCause::BufferDamaged, count: Some(events), exact, evidence, from: sealed.t, to: now };
             moved.missing.push(Missing { loss, counted });
             found.counters = tally::plus(found.counters, counters);
         }
