@@ -76,6 +76,14 @@ impl Opener {
         Ok(key(&self.credentials()?.certificate_chain)? != key(&opening.certificate_chain)?)
     }
 
+    /// Until when the certificate that would sign an open is valid, Unix nanoseconds.
+    pub(super) fn valid_until(&self) -> Result<u64, OpenerError> {
+        let chain = self.credentials()?.certificate_chain;
+        let leaf = CertificateDer::from_slice(chain.first().map_or(&[], Vec::as_slice));
+        let (_, not_after) = tls::validity_of(&leaf).map_err(|_| OpenerError::Certificate)?;
+        Ok(u64::try_from(not_after).unwrap_or(0).saturating_mul(1_000_000_000))
+    }
+
     fn credentials(&self) -> Result<Credentials, OpenerError> {
         let certificates = std::fs::read(self.dir.join(CERTIFICATE_FILE)).map_err(|_| OpenerError::Certificate)?;
         let certificate_chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(&certificates)

@@ -55,6 +55,9 @@ const CLOSES_MAX: u32 = 3;
 /// How much the rows take is looked at this often at most; what the disk has left, at each commit.
 const SPACE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// While there is traffic the wall clock is looked at this often.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How much the buffer may take, and how long it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -183,33 +186,10 @@ impl Buffer {
             reporter,
             published: Arc::clone(&published),
         };
-        let (scribe, _) = Scribe::open(&place, Opening::Start, clock())?;
         let (commands, receiver) = sync_channel(COMMANDS_MAX);
-        let (room_sender, room) = watch::channel(Room::Open);
+        let writer = Writer::open(clock, place, limits, receiver)?;
+        let room = writer.room.subscribe();
         let shelf = Shelf::open(medium, dir, commands.clone(), published)?;
-        let ballast = Ballast::new(medium, dir, limits.reserve_bytes);
-        let mut writer = Writer {
-            place,
-            limits,
-            commands: receiver,
-            room: room_sender,
-            scribe: Some(scribe),
-            staged: None,
-            in_doubt: None,
-            waiting: Vec::new(),
-            unsealed_since: None,
-            sealed_at: Instant::now(),
-            retry_at: Instant::now(),
-            condemned: false,
-            ballast,
-            space_at: None,
-            steps: StepWatch::new(clock()),
-            clock,
-            closed: false,
-        };
-        // The start itself may have committed a gap.
-        writer.settle();
-        writer.measure(true);
         let thread = std::thread::Builder::new()
             .name("buffer".to_owned())
             .stack_size(512 * 1024)
@@ -297,8 +277,7 @@ struct Writer {
     /// `None` after an error, until it could be opened again.
     scribe: Option<Scribe>,
     staged: Option<Staged>,
-    /// The commit count before a commit that failed: tells whether what is staged got through after all.
-    in_doubt: Option<u64>,
+    doubt: Option<Doubt>,
     /// Callers that wait for the receipt of a batch.
     waiting: Vec<(StreamId, u64, Caller)>,
     unsealed_since: Option<Instant>,
@@ -309,6 +288,8 @@ struct Writer {
     ballast: Ballast,
     space_at: Option<Instant>,
     steps: StepWatch,
+    /// When the clock was looked at last.
+    looked_at: Instant,
     clock: Clock,
     closed: bool,
 }
@@ -318,7 +299,45 @@ struct Staged {
     since: Instant,
 }
 
+/// What a commit that failed was of. It may be durable all the same: only the opened database tells. What comes meanwhile
+/// is staged apart, since no answer to that question is about it.
+struct Doubt {
+    staged: Staged,
+    /// The commit count before.
+    before: u64,
+}
+
 impl Writer {
+    fn open(clock: Clock, place: Place, limits: Limits, commands: Receiver<Command>) -> Result<Self, BufferError> {
+        let (scribe, _) = Scribe::open(&place, Opening::Start, clock())?;
+        let ballast = Ballast::new(&place.medium, &place.dir, limits.reserve_bytes);
+        let now = Instant::now();
+        let mut writer = Self {
+            place,
+            limits,
+            commands,
+            room: watch::Sender::new(Room::Open),
+            scribe: Some(scribe),
+            staged: None,
+            doubt: None,
+            waiting: Vec::new(),
+            unsealed_since: None,
+            sealed_at: now,
+            retry_at: now,
+            condemned: false,
+            ballast,
+            space_at: None,
+            steps: StepWatch::new(clock()),
+            looked_at: now,
+            clock,
+            closed: false,
+        };
+        // The start itself may have committed a gap.
+        writer.settle();
+        writer.measure(true);
+        Ok(writer)
+    }
+
     fn run(mut self) {
         loop {
             let wait = self.deadline().saturating_duration_since(Instant::now());
@@ -426,6 +445,10 @@ impl Writer {
         if self.scribe.is_some() && self.staged.as_ref().is_some_and(due) {
             self.flush();
         }
+        // Whatever the traffic; an idle clock is looked at before the heartbeat.
+        if self.scribe.is_some() && now >= self.looked_at + CLOCK_INTERVAL {
+            self.watch_clock();
+        }
         if self.unsealed_since.is_some_and(|since| now >= since + self.limits.seal_interval) {
             self.seal();
         } else if self.scribe.is_some() && now >= self.sealed_at + self.limits.heartbeat_interval {
@@ -477,9 +500,8 @@ impl Writer {
                 self.measure(false);
             }
             Err(error) => {
-                self.in_doubt = Some(before);
                 staged.refuse();
-                self.staged = Some(staged);
+                self.doubt = Some(Doubt { staged, before });
                 self.fail(&error);
             }
         }
@@ -543,9 +565,7 @@ impl Writer {
             Ok((scribe, commits)) => {
                 tracing::info!("the buffer is open again");
                 self.condemned = false;
-                if self.in_doubt.take().is_some_and(|before| commits > before) {
-                    self.staged = None;
-                }
+                self.resolve(commits);
                 self.scribe = Some(scribe);
                 self.settle();
                 self.follow_successor();
@@ -553,6 +573,18 @@ impl Writer {
             }
             Err(error) => self.fail(&error),
         }
+    }
+
+    /// Stages a commit that failed again, before what came since, unless the database holds it.
+    fn resolve(&mut self, commits: u64) {
+        let Some(Doubt { mut staged, before }) = self.doubt.take() else { return };
+        if commits > before {
+            return;
+        }
+        if let Some(later) = self.staged.take() {
+            staged.addition.absorb(later.addition);
+        }
+        self.staged = Some(staged);
     }
 
     /// What a repair brings waits as everything does while the buffer is full.
@@ -633,6 +665,7 @@ impl Writer {
 
     /// A clock that was set is noted in the stream: order is by seq, but times before and after don't compare.
     fn watch_clock(&mut self) {
+        self.looked_at = Instant::now();
         let now = self.now();
         let Some(step) = self.steps.step(now) else { return };
         let loss = Loss {
@@ -688,3 +721,6 @@ impl Staged {
         !self.addition.callers.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

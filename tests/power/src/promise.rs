@@ -29,6 +29,11 @@ impl Promises {
         self.answered[from..].fill(true);
     }
 
+    /// All that were made from the `from`-th on are as good as answered.
+    pub fn answer_since(&mut self, from: usize) {
+        self.answered[from..].fill(true);
+    }
+
     pub fn made(&self) -> usize {
         self.answered.len()
     }

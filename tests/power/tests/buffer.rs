@@ -7,6 +7,9 @@ use edgetrail_power::promise::Promises;
 use edgetrail_power::rng::Rng;
 use edgetrail_power::{Disk, FAULTS, Fault, seeds};
 
+/// How often records are brought before the buffer counts as stuck.
+const TRIES_MAX: usize = 8;
+
 /// What one agent lives through, over restarts.
 struct Life {
     disk: Disk,
@@ -144,6 +147,7 @@ fn fail_then_cut(fault: Fault, call: u64, case: u64) {
     let mut life = Life::new(case);
     life.disk.fail_after(call, fault);
     if let Ok(agent) = Agent::start(&life.disk) {
+        let from = life.promises.made();
         let mut resumed = false;
         let mut after = 0;
         // Steps behind the fault: what a failed sync left in the page cache alone must not be built upon.
@@ -151,7 +155,16 @@ fn fail_then_cut(fault: Fault, call: u64, case: u64) {
         while (life.disk.has_fault_ahead() || after < more) && life.promises.made() < 20_000 {
             after += usize::from(!life.disk.has_fault_ahead());
             life.step(&agent, &mut resumed);
+            // Pull sources don't look whether the buffer is open just now.
+            for _ in 0..life.rng.below(3) {
+                let records = life.promises.make(1);
+                assert!(agent.hand_over(&records));
+            }
         }
+        // Nothing was killed: what is answered now has everything before it that was ever handed over.
+        let taken = (0..TRIES_MAX).any(|_| agent.commit(&life.promises.make(1), false));
+        assert!(taken, "one failing call, and the buffer takes nothing any more");
+        life.promises.answer_since(from);
         if more == 0 {
             life.disk.kill();
         }

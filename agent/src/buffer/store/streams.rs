@@ -23,6 +23,10 @@ pub(in crate::buffer) struct StreamRow {
 const STREAM_COLUMNS: &str =
     "ordinal, open, binding, signature, certificates, header, seal, receipted_header, receipted_seal, receipt, damaged";
 
+/// Where t_opened lies in an open and t_sealed in a header, from 1: docs/protocol.md §3.2, §3.3.
+const T_OPENED: usize = 140;
+const T_SEALED: usize = 169;
+
 /// The newest `limit` streams, oldest first.
 pub(in crate::buffer) fn streams(db: &Connection, limit: usize) -> Result<Vec<StreamRow>, StoreError> {
     let sql = format!("SELECT {STREAM_COLUMNS} FROM stream ORDER BY ordinal DESC LIMIT ?1");
@@ -41,6 +45,20 @@ pub(in crate::buffer) fn stream(db: &Connection, id: StreamId) -> Result<Option<
 pub(in crate::buffer) fn stream_at(db: &Connection, ordinal: i64) -> Result<Option<StreamRow>, StoreError> {
     let sql = format!("SELECT {STREAM_COLUMNS} FROM stream WHERE ordinal = ?1");
     Ok(db.prepare_cached(&sql)?.query_row([ordinal], stream_row).optional()?)
+}
+
+/// The latest time before `until` that an open or a header says, Unix nanoseconds: of all streams, whatever their order.
+/// The clock may have been set back within a stream, so the head's is not always the latest of its batches'.
+pub(in crate::buffer) fn latest_time(db: &Connection, until: u64) -> Result<u64, StoreError> {
+    // Big-endian at a fixed place: compared as bytes.
+    let sql = format!(
+        "SELECT max(t) FROM (SELECT substr(open, {T_OPENED}, 8) AS t FROM stream
+           UNION ALL SELECT substr(header, {T_SEALED}, 8) FROM stream
+           UNION ALL SELECT substr(receipted_header, {T_SEALED}, 8) FROM stream
+           UNION ALL SELECT substr(header, {T_SEALED}, 8) FROM batch) WHERE t < ?1"
+    );
+    let latest: Option<Bytes<8>> = db.query_row(&sql, [Bytes(until.to_be_bytes())], |row| row.get(0))?;
+    Ok(latest.map_or(0, |time| u64::from_be_bytes(time.0)))
 }
 
 /// Records an open; gives the stream's ordinal.

@@ -1,6 +1,7 @@
 //! What the buffer promises, tried by stopping it everywhere.
 
 mod backlog;
+mod clock;
 mod crash;
 mod host_root;
 mod key_cases;
@@ -9,6 +10,7 @@ mod offline;
 mod outbox;
 mod random;
 mod repair;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,8 +28,19 @@ use crate::report::tests::host;
 
 /// Makes an opener as join would leave it.
 pub(crate) fn opener(dir: &Path, name: &str) -> Opener {
+    opener_by(dir, name, rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap())
+}
+
+/// One whose certificate ends.
+fn opener_until(dir: &Path, year: i32) -> Opener {
+    let mut params = rcgen::CertificateParams::new(vec!["web-1".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    opener_by(dir, "web-1", params)
+}
+
+fn opener_by(dir: &Path, name: &str, params: rcgen::CertificateParams) -> Opener {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
     std::fs::write(dir.join(crate::enroll::KEY_FILE), key.serialize_pem()).unwrap();
     std::fs::write(dir.join(crate::enroll::CERTIFICATE_FILE), certificate.pem()).unwrap();
     let host = host();
@@ -43,7 +56,7 @@ struct Rig {
 
 /// One stream as a verifier finds it.
 #[derive(Debug)]
-struct Walked {
+pub(super) struct Walked {
     open: Open,
     kinds: Vec<BatchKind>,
     records: Vec<String>,
@@ -115,7 +128,7 @@ impl Rig {
 }
 
 /// The records of a source whose cursor stands behind the last of them.
-fn addition(records: &[&str]) -> Addition {
+pub(super) fn addition(records: &[&str]) -> Addition {
     let mut addition = Addition::default();
     records.iter().for_each(|record| addition.record(record.as_bytes(), Counted::Observed));
     if let Some(last) = records.last() {
@@ -125,14 +138,14 @@ fn addition(records: &[&str]) -> Addition {
 }
 
 /// Where the source goes on after a restart: behind this record.
-fn cursor(scribe: &Scribe) -> String {
+pub(super) fn cursor(scribe: &Scribe) -> String {
     let cursors = store::cursors(&scribe.desk.store.db, SourceName::File.as_str()).unwrap();
     cursors.into_iter().map(|(_, value)| String::from_utf8(value).unwrap()).collect()
 }
 
 /// Checks every stream in the database with the verifier that ingest uses, batches without gaps, records against their
 /// roots, counters at every head; gives what is in them. For buffers that never had a receipt.
-fn walk(scribe: &Scribe) -> Vec<Walked> {
+pub(super) fn walk(scribe: &Scribe) -> Vec<Walked> {
     let db = &scribe.desk.store.db;
     store::streams(db, STREAMS_READ_MAX)
         .unwrap()
@@ -158,11 +171,11 @@ fn walk(scribe: &Scribe) -> Vec<Walked> {
 }
 
 /// The records that are not the agent's own, over all streams, in order.
-fn observed(streams: &[Walked]) -> Vec<String> {
+pub(super) fn observed(streams: &[Walked]) -> Vec<String> {
     streams.iter().flat_map(|stream| &stream.records).filter(|record| !record.contains("agent.edgetrail")).cloned().collect()
 }
 
-fn own(stream: &Walked) -> Vec<String> {
+pub(super) fn own(stream: &Walked) -> Vec<String> {
     stream.records.iter().filter(|record| record.contains("agent.edgetrail")).cloned().collect()
 }
 

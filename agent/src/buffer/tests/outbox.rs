@@ -125,7 +125,10 @@ fn a_receipt_releases_what_it_covers_and_answers_who_waited() {
 
 #[test]
 fn an_idle_stream_seals_heartbeats() {
-    let running = run_within(Limits { heartbeat_interval: Duration::from_millis(20), ..Limits::default() });
+    // A stream that beats a thousand times as seldom is not waited for.
+    let heartbeat_interval = Duration::from_millis(200);
+    assert!(heartbeat_interval * 1000 > PATIENCE);
+    let running = run_within(Limits { heartbeat_interval, ..Limits::default() });
     let (stream, k, _answer) = running.sealed("a");
     until(&running.shelf, "silent", || running.shelf.batch(stream, k + 2).unwrap().is_some());
     let heartbeat = running.shelf.batch(stream, k + 2).unwrap().unwrap().header;
