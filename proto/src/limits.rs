@@ -45,6 +45,10 @@ pub const SEAL_INTERVAL: Duration = Duration::from_secs(1);
 /// An idle stream seals a heartbeat this often. Source: docs/protocol.md §3.7.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// An expired certificate may be renewed by its key for this long, and what was opened with it until then is honest: a
+/// host that was off opens its stream before it can renew. Source: docs/protocol.md §7.
+pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Silence on a connection is flagged within this time. Source: docs/protocol.md §3.7.
 pub const SILENCE_MAX: Duration = Duration::from_secs(15);
 

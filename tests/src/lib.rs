@@ -14,4 +14,5 @@ pub mod process;
 pub mod rng;
 pub mod s3;
 pub mod seeds;
+pub mod skip;
 pub mod wait;

@@ -55,9 +55,13 @@ pub const fn advice(check: Check) -> &'static str {
         }
         StreamSilent => "Ask what the host did in that time: powered off, suspended, or its agent stopped. Nothing was captured.",
         SealTime => "Compare the host's clock with its ClockStep reports; without one, somebody back-dated records.",
+        OpenTime => {
+            "Compare the host's clock with its ClockStep reports, and with when its first batch was received: the host's clock was wrong, or somebody with an old key dated the stream so."
+        }
         ReceiptUnknown => {
             "Have the proofs of all accounts and regions read together; if it stays, the agent has a receipt of another collector or made it up."
         }
+        OpenExpired => "The host was off or cut off for longer than its certificate lives: usual after a long stop.",
         SealLate => "Usual after a crash; until the seal, the host's root could change these records.",
         Gap => "The report names cause and bound: see docs/verification.md for each cause.",
         Rehomed => "They count as sealed at the time of the new seal, not at their own.",

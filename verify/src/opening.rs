@@ -1,13 +1,20 @@
 //! Whether a stream's open was made by the agent it names: signature, certificate, binding.
+//!
+//! The certificate chain is judged as of its own issue, as the collector judges it: a host that was off for longer than its
+//! certificate lives opens its next stream before it can renew, and a clock that is wrong makes nobody's signature false.
+//! When the open says it was made is compared with the certificate apart, and is a matter of times alone.
 
 use edgetrail_proto::chain::{Binding, Hash, Open};
 use edgetrail_proto::evidence::EvidenceOpen;
 use edgetrail_proto::identity::{AgentId, AgentIdentity};
+use edgetrail_proto::limits::{RENEWAL_GRACE, SEAL_TIME_TOLERANCE};
 use edgetrail_proto::proof::{Base64, ProofStream};
+use edgetrail_proto::record::format_time;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::report::Check;
+use crate::stream::nanoseconds;
 
 /// Longest certificate chain that is followed.
 const CHAIN_LENGTH_MAX: usize = 8;
@@ -48,6 +55,8 @@ impl<'a> Statement<'a> {
 pub struct Opened {
     pub open: Open,
     pub binding: Binding,
+    /// What is to be said of when it was opened, beside its certificate's time: an [`Check::OpenTime`] or a note.
+    pub dated: Option<(Check, String)>,
 }
 
 /// The first check that the statement fails, with what is wrong.
@@ -72,8 +81,50 @@ pub fn check(statement: &Statement<'_>, roots: &[Vec<u8>]) -> Result<Opened, Bro
     if !names(&leaf, open.agent) {
         return Err((Check::OpenCertificate, format!("the certificate names another agent than the open's, {}", open.agent)));
     }
-    follow_chain(&statement.certificate_chain, roots, open.t_opened)?;
-    Ok(Opened { open, binding })
+    follow_chain(&statement.certificate_chain, roots)?;
+    let dated = dated(open.t_opened, Valid::of(&leaf));
+    Ok(Opened { open, binding, dated })
+}
+
+/// Compares the host's clock with its certificate's time. Before it, or behind the grace in which the agent may renew, the
+/// clock is wrong or somebody dated the open so; within the grace the host was only away.
+fn dated(t_opened: u64, valid: Valid) -> Option<(Check, String)> {
+    let (since, until) = (valid.since_ns(), valid.until_ns());
+    let detail = || format!("opened {}, certificate of {} to {}", format_time(t_opened), format_time(since), format_time(until));
+    let early = t_opened.saturating_add(nanoseconds(SEAL_TIME_TOLERANCE)) < since;
+    if early || t_opened > until.saturating_add(nanoseconds(RENEWAL_GRACE)) {
+        return Some((Check::OpenTime, detail()));
+    }
+    (t_opened > until).then(|| (Check::OpenExpired, detail()))
+}
+
+/// When a certificate, or all of several, are valid: Unix seconds, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Valid {
+    since: i64,
+    until: i64,
+}
+
+impl Valid {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self { since: validity.not_before.timestamp(), until: validity.not_after.timestamp() }
+    }
+
+    /// The time in which both are valid, if there is one.
+    fn and(self, other: Self) -> Option<Self> {
+        let both = Self { since: self.since.max(other.since), until: self.until.min(other.until) };
+        (both.since <= both.until).then_some(both)
+    }
+
+    fn since_ns(self) -> u64 {
+        u64::try_from(self.since).unwrap_or(0).saturating_mul(1_000_000_000)
+    }
+
+    /// The end of its last second.
+    fn until_ns(self) -> u64 {
+        u64::try_from(self.until.saturating_add(1)).unwrap_or(0).saturating_mul(1_000_000_000)
+    }
 }
 
 /// Whether a certificate is for this agent: by its SPIFFE id, the one URI among its alternative names; or, where a PKI of
@@ -105,19 +156,20 @@ fn is_authority(certificate: &X509Certificate<'_>) -> bool {
         && certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
 }
 
-/// Each certificate is signed by the next, an authority's, and the last one is, or is signed by, a root; all valid when the stream was opened.
-fn follow_chain(chain: &[&[u8]], roots: &[Vec<u8>], t_opened: u64) -> Result<(), Broken> {
+/// Each certificate is signed by the next, an authority's, and the last one is, or is signed by, a root; there was a time
+/// when all of them were valid, the first moment of which is the chain's issue.
+fn follow_chain(chain: &[&[u8]], roots: &[Vec<u8>]) -> Result<(), Broken> {
     let broken = |detail: String| Err((Check::OpenCertificate, detail));
     if chain.len() > CHAIN_LENGTH_MAX {
         return broken(format!("the chain has {} certificates, more than {CHAIN_LENGTH_MAX}", chain.len()));
     }
-    let seconds = i64::try_from(t_opened / 1_000_000_000).unwrap_or(i64::MAX);
-    let opened = ASN1Time::from_timestamp(seconds).map_err(|_| (Check::OpenCertificate, "t_opened is no time".to_owned()))?;
     let certificates = chain.iter().map(|der| certificate(der)).collect::<Result<Vec<_>, _>>()?;
+    let mut together = Valid { since: i64::MIN, until: i64::MAX };
     for (index, one) in certificates.iter().enumerate() {
-        if !one.validity().is_valid_at(opened) {
-            return broken(format!("certificate {index} was not valid when the stream was opened"));
-        }
+        let Some(valid) = together.and(Valid::of(one)) else {
+            return broken(format!("certificate {index} was never valid at the same time as those before it"));
+        };
+        together = valid;
         if index > 0 && !is_authority(one) {
             return broken(format!("certificate {index} is no authority's: it can't vouch for the one before it"));
         }
@@ -136,7 +188,7 @@ fn follow_chain(chain: &[&[u8]], roots: &[Vec<u8>], t_opened: u64) -> Result<(),
         let root = certificate(root_der)?;
         let leads_to = root_der == last_der
             || (is_authority(&root) && last.issuer() == root.subject() && last.verify_signature(Some(root.public_key())).is_ok());
-        if leads_to && root.validity().is_valid_at(opened) {
+        if leads_to && together.and(Valid::of(&root)).is_some() {
             return Ok(());
         }
     }

@@ -104,8 +104,10 @@ checks! {
     StreamUnclosed = Completeness, "stream was superseded without a close";
     StreamSilent = Completeness, "stream was silent for longer than its heartbeat allows";
     HeadStale = Completeness, "stream's newest batch is older than its heartbeat allows";
+    OpenTime = Time, "stream's open is dated before its certificate, or after the grace in which that could be renewed";
     SealTime = Time, "batch is dated outside the time that its receipts and the batch before it allow";
     ReceiptUnknown = Time, "batch names a receipt that no proof accounts for: nothing says since when it can have been sealed";
+    OpenExpired = Note, "stream was opened under a certificate that had expired, within the grace for renewing it";
     SealLate = Note, "records lay unsealed, and open to the host's root, for longer than a second";
     Gap = Completeness, "events are missing, as the agent reported";
     Rehomed = Note, "records were sealed again in a successor stream";

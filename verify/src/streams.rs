@@ -151,6 +151,10 @@ impl Streams {
                 let detail = format_args!("host {}", opened.binding.host());
                 report.find_in(id, Check::OpenBinding, format_args!("stream {} in {place}", stated.stream_id), detail);
             }
+            // Each window states it again: said once.
+            if let Some((check, detail)) = opened.dated.as_ref().filter(|_| !self.streams.contains_key(&id)) {
+                report.find_in(id, *check, format_args!("stream {} in {place}", stated.stream_id), detail);
+            }
             let stream = self.streams.entry(id).or_insert_with(|| Stream::begin(opened));
             if std::mem::take(&mut stream.may_be_taken_up)
                 && let Some(stated) = &stated.take_up

@@ -29,7 +29,7 @@ use super::{Authority, Pki, PkiError};
 use crate::control::{Agent, Control, ControlError, Grant};
 
 /// After its end, a certificate may still be renewed for this long: an agent that was cut off comes back by itself.
-pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub use edgetrail_proto::limits::RENEWAL_GRACE;
 
 /// Largest request, in bytes: a CSR, a certificate and a token take 2 KiB.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;

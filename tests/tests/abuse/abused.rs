@@ -67,8 +67,12 @@ impl Abused {
         let growth: Vec<u64> = memory.into_iter().map(Memory::growth_kib).collect();
         let all = witness.stop();
         let (before, while_attacked) = (p99(&calm), p99(&during));
+        let after = &all[(calm.len() + during.len()).min(all.len())..];
+        let quiet = [&calm[..], after].concat();
+        let (median_quiet, median_during) = (median(&quiet), median(&during));
         eprintln!(
-            "attacked for {:?}: witness p99 {before:?} before, {while_attacked:?} during ({} events), memory +{growth:?} KiB",
+            "attacked for {:?}: witness median {median_quiet:?} alone, {median_during:?} during; p99 {before:?} before, \
+             {while_attacked:?} during ({} events), memory +{growth:?} KiB",
             began.elapsed(),
             during.len()
         );
@@ -78,6 +82,11 @@ impl Abused {
         let now = top_level(self.deployment.dir());
         assert_eq!(now, self.there, "something was written outside its directory");
     }
+}
+
+/// Whether the long tier is run.
+pub(crate) fn is_soaking() -> bool {
+    !soak().is_zero()
 }
 
 /// Its share of the time that is given for all fifteen.
@@ -98,6 +107,12 @@ fn top_level(dir: &Path) -> BTreeSet<PathBuf> {
     let list = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let outside = list(Path::new("/tmp")).filter(|path| path.to_string_lossy().contains("escaped"));
     list(dir).chain(outside).collect()
+}
+
+fn median(latencies: &[Duration]) -> Duration {
+    let mut sorted = latencies.to_vec();
+    sorted.sort();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 fn p99(latencies: &[Duration]) -> Duration {

@@ -117,8 +117,7 @@ fn t11_text_that_is_markup_stays_text() {
     }
 }
 
-/// Insights and SQL are not built. That another uid does not reach the socket is its mode; SIGSTOP, `auditctl -D` and
-/// ptrace are the kernel tests' and the silence flag's.
+/// What is done to a running agent, and with keys of one's own: see `hands`. `auditctl -D` is a kernel test.
 #[test]
 fn t14_queries_find_only_what_they_may_and_a_deleted_buffer_shows() {
     let abused = Abused::start();

@@ -12,6 +12,7 @@ use edgetrail_link::wire::ingest_server::{Ingest, IngestServer};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{Hash, ReceiptSigner};
 use edgetrail_proto::identity::StreamId;
+use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::posting::post_one;
 use edgetrail_tests::{delivered, wait};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
@@ -103,8 +104,8 @@ impl Ingest for FalseCollector {
 }
 
 /// A server identity under the deployment's root, as whoever took the root's key can make it.
-fn stolen_identity(abused: &Abused) -> tls::Identity {
-    let pki = abused.deployment.collector_state().join("pki");
+pub(crate) fn stolen_identity(deployment: &Deployment) -> tls::Identity {
+    let pki = deployment.collector_state().join("pki");
     let root_key = KeyPair::from_pem(&std::fs::read_to_string(pki.join("ca.key")).unwrap()).unwrap();
     let root = tls::read_certificates(&pki.join("ca.pem")).unwrap().remove(0);
     let mut params = CertificateParams::default();
@@ -122,11 +123,11 @@ fn t12_a_false_collector_gets_no_batch_released_and_no_memory() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (tricks, listener) = (FalseCollector::default(), runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap());
     let port = listener.local_addr().unwrap().port();
-    let config = tls::api_config(stolen_identity(&abused)).unwrap();
+    let config = tls::api_config(stolen_identity(&abused.deployment)).unwrap();
     let (_config, watched) = tokio::sync::watch::channel(config);
     let server = tonic::transport::Server::builder().add_service(IngestServer::new(tricks.clone()));
     runtime.spawn(server.serve_with_incoming(Incoming::new(listener, watched)));
-    // Plain text, and a TLS that is too old: no agent speaks to these.
+    // Plain text: no agent speaks to this. An older TLS: see `old_tls`.
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let plain_port = plain.local_addr().unwrap().port();
     let heard = Arc::new(AtomicU64::new(0));

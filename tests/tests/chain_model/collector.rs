@@ -1,13 +1,13 @@
 //! A collector in this process: control store, PKI, ledger, internal stream, ingest; and its files, kept and restored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use edgetrail_collector::ledger::{Entry, Ledger};
 use edgetrail_link::uplink::{Credentials, Endpoint};
 use edgetrail_proto::chain::Cause;
-use edgetrail_proto::identity::AgentId;
+use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_simulation::enrolled::{self, copy};
 use edgetrail_simulation::stages::Stages;
 use tokio::net::TcpListener;
@@ -63,6 +63,11 @@ impl Collector {
         self.parts = Some(Parts::start(self.directory.path()).await);
     }
 
+    /// There is no copy any more.
+    pub(crate) fn forget_copy(&mut self) {
+        self.kept = None;
+    }
+
     /// Goes back to the copy, if there is one.
     pub(crate) async fn restore(&mut self) -> bool {
         let Some(kept) = &self.kept else { return false };
@@ -101,6 +106,18 @@ impl Collector {
             from = last.index + 1;
             all.extend(entries);
         }
+    }
+
+    /// Stream and k of the batches in which each of the hosts' events lies.
+    pub(crate) fn places(&self) -> BTreeMap<String, BTreeSet<(StreamId, u64)>> {
+        let mut places = BTreeMap::<String, BTreeSet<_>>::new();
+        for entry in self.entries().iter().filter(|entry| !entry.stream.internal) {
+            for record in &entry.records {
+                let name = record.facets.as_ref().unwrap().name.clone();
+                places.entry(name).or_default().insert((entry.stream_id(), entry.header.k));
+            }
+        }
+        places
     }
 
     /// Names of the hosts' events that are in the ledger.

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use edgetrail_agent::buffer::{self, Addition, Buffer, BufferTask, Caller, Counted, Limits, Opener, Shelf};
+use edgetrail_agent::clock::{Clock, unix_ns};
 use edgetrail_agent::normalize;
 use edgetrail_agent::observation::{Answer, Outcome};
 use edgetrail_agent::report::Reporter;
@@ -14,13 +16,14 @@ use edgetrail_disk::Medium;
 use edgetrail_link::outbox::Outbox;
 use edgetrail_link::uplink::{RETURN_AFTER, Uplink, UplinkOptions};
 use edgetrail_proto::chain::Binding;
-use edgetrail_proto::identity::AgentId;
+use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_simulation::enrolled::{ACCOUNT, REGION, copy, record};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::collector::Collector;
+use crate::steps::Step;
 
 /// Longer than any sync takes: a stream that is stuck fails its schedule.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,15 +31,39 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one that is refused may try.
 const TRY: Duration = Duration::from_secs(3);
 
+const KEY_FILE: &str = "ratchet.key";
+
 const BUFFER_FILES: [&str; 3] = ["buffer.sqlite", "buffer.sqlite-wal", "buffer.sqlite-shm"];
 
 pub(crate) struct Host {
     directory: tempfile::TempDir,
-    kept: Option<tempfile::TempDir>,
+    kept: Option<Image>,
     agent: AgentId,
     prefix: String,
     next: u64,
+    /// How far the host's clock stands ahead of the true one, nanoseconds.
+    ahead: Arc<AtomicI64>,
+    /// Starts that no orderly stop came before.
+    unclean: u64,
     running: Option<Running>,
+}
+
+/// A copy of the state directory.
+struct Image {
+    directory: tempfile::TempDir,
+    /// Taken behind an orderly stop.
+    closed: bool,
+    /// What agent and collector knew of by then.
+    streams: BTreeSet<StreamId>,
+}
+
+/// What a host that was put back to an image has to go by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restored {
+    /// The image ends in an orderly stop: nothing in it says that anything came after.
+    pub(crate) closed: bool,
+    /// The collector has heard of a stream that the image does not know.
+    pub(crate) known_beyond: bool,
 }
 
 struct Running {
@@ -51,7 +78,8 @@ impl Host {
         let agent = AgentId::from_bytes([7; 16]);
         collector.join(directory.path(), agent).await;
         buffer::prepare(&Medium::real(), directory.path()).unwrap();
-        Self { directory, kept: None, agent, prefix: prefix.to_owned(), next: 0, running: None }.started()
+        let ahead = Arc::new(AtomicI64::new(0));
+        Self { directory, kept: None, agent, prefix: prefix.to_owned(), next: 0, ahead, unclean: 0, running: None }.started()
     }
 
     fn started(mut self) -> Self {
@@ -73,7 +101,7 @@ impl Host {
         let opener = Opener::new(self.agent, binding, self.path()).unwrap();
         // Free space is the machine's, not the schedule's.
         let limits = Limits { seal_interval: Duration::from_millis(5), min_free_bytes: 0, ..Limits::default() };
-        let opened = Buffer::open(&Medium::real(), self.path(), opener, Reporter::new(host), limits);
+        let opened = Buffer::open_by(self.clock(), &Medium::real(), self.path(), opener, Reporter::new(host), limits);
         let (buffer, task, shelf) = opened.expect("nothing refuses to start");
         self.running = Some(Running { buffer, task, shelf: Arc::new(shelf) });
     }
@@ -84,6 +112,21 @@ impl Host {
 
     pub(crate) fn agent(&self) -> AgentId {
         self.agent
+    }
+
+    /// How often it was started behind a kill, a lost disk or an image: each is a gap.
+    pub(crate) fn unclean_starts(&self) -> u64 {
+        self.unclean
+    }
+
+    fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.ahead);
+        Arc::new(move || unix_ns().saturating_add_signed(ahead.load(Ordering::Relaxed)))
+    }
+
+    /// Whole seconds by the host's clock, as its records give them.
+    pub(crate) fn now_s(&self) -> u64 {
+        self.clock()() / 1_000_000_000
     }
 
     /// Commits events; gives their names once the commit has returned.
@@ -101,11 +144,13 @@ impl Host {
     }
 
     /// Connects until `due` is in the ledger and everything sealed has its receipt.
-    pub(crate) async fn sync(&mut self, collector: &Collector, due: &BTreeSet<String>, log: &[crate::Step]) {
+    pub(crate) async fn sync(&mut self, collector: &Collector, due: &BTreeSet<String>, log: &[Step]) {
         let shelf = Arc::clone(&self.running.as_ref().unwrap().shelf);
         let done = self.uplink(collector, PATIENCE, |collector| {
             let receipted = shelf.held().is_ok_and(|held| held.iter().all(|stream| stream.unreceipted.is_empty()));
-            receipted && due.is_subset(&collector.names())
+            // What a start reports of itself is sealed a moment later, and is to arrive too.
+            let nothing_left = || buffer::status(self.path()).is_ok_and(|status| status.records == 0);
+            receipted && nothing_left() && due.is_subset(&collector.names())
         });
         if let Err(trouble) = done.await {
             let names = collector.names();
@@ -115,6 +160,23 @@ impl Host {
             let known = collector.known(self.agent);
             panic!("stuck: {absent:?} are not in the ledger, after {log:?}; held {held:#?}, known {known:#?}; {trouble}");
         }
+    }
+
+    /// Commits one event and shows it, until it is in the ledger or the agent is frozen; whatever else comes of it.
+    pub(crate) async fn act(&mut self, collector: &Collector) -> Vec<String> {
+        let names = self.commit(1).await;
+        let agent = self.agent;
+        let done = |collector: &Collector| {
+            let states = collector.ledger().streams_of(agent).unwrap();
+            states.iter().any(|state| state.is_frozen()) || names.iter().all(|name| collector.names().contains(name))
+        };
+        drop(self.uplink(collector, TRY, done).await);
+        names
+    }
+
+    /// Connects for long enough to hear that it is frozen.
+    pub(crate) async fn hear_of_fork(&mut self, collector: &Collector) {
+        drop(self.uplink(collector, TRY, |_| false).await);
     }
 
     /// Connects for a while, whatever comes of it.
@@ -161,48 +223,83 @@ impl Host {
 
     pub(crate) fn kill(&mut self) {
         self.stop();
+        self.unclean += 1;
         self.start();
     }
 
-    pub(crate) fn close(&mut self) {
+    fn close_and_stop(&mut self) {
         self.running.as_ref().unwrap().buffer.close().unwrap();
-        self.kill();
+        self.stop();
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.close_and_stop();
+        self.start();
     }
 
     pub(crate) fn end(mut self) {
         self.stop();
     }
 
-    /// Keeps a copy of the state directory, as an image would.
-    pub(crate) fn keep(&mut self) {
+    /// While the host is down its clock is set.
+    pub(crate) fn set_clock(&mut self, by: Duration, back: bool) {
         self.stop();
+        let by = i64::try_from(by.as_nanos()).unwrap();
+        self.ahead.fetch_add(if back { -by } else { by }, Ordering::Relaxed);
+        self.unclean += 1;
+        self.start();
+    }
+
+    /// Keeps a copy of the state directory, as an image would: of a host that was cut off, or behind an orderly stop.
+    pub(crate) fn keep(&mut self, closed: bool, collector: &Collector) {
+        let held = self.running.as_ref().unwrap().shelf.held().unwrap();
+        let known = collector.ledger().streams_of(self.agent).unwrap();
+        let streams = held.iter().map(|held| held.stream).chain(known.iter().map(|state| state.info.stream)).collect();
+        if closed {
+            self.close_and_stop();
+        } else {
+            self.stop();
+            self.unclean += 1;
+        }
         let kept = tempfile::tempdir().unwrap();
         copy(self.path(), kept.path());
-        self.kept = Some(kept);
+        self.kept = Some(Image { directory: kept, closed, streams });
         self.start();
+    }
+
+    /// There is no image any more: one of before a join anew is refused, whoever shows it.
+    pub(crate) fn forget_image(&mut self) {
+        self.kept = None;
     }
 
     /// Goes back to the copy, if there is one.
-    pub(crate) fn restore(&mut self) -> bool {
-        let Some(kept) = &self.kept else { return false };
+    pub(crate) fn restore(&mut self, collector: &Collector) -> Option<Restored> {
+        let image = self.kept.as_ref()?;
         let back = tempfile::tempdir().unwrap();
-        copy(kept.path(), back.path());
+        copy(image.directory.path(), back.path());
+        let known = collector.ledger().streams_of(self.agent).unwrap();
+        let known_beyond = known.iter().any(|state| !image.streams.contains(&state.info.stream));
+        let restored = Restored { closed: image.closed, known_beyond };
         self.stop();
         self.directory = back;
+        self.unclean += u64::from(!restored.closed);
         self.start();
-        true
+        Some(restored)
     }
 
-    /// The database goes back to the copy, the key file does not: what a damaged log does silently.
-    pub(crate) fn lose_tail(&mut self) -> bool {
-        let Some(kept) = self.kept.as_ref().map(|kept| kept.path().to_owned()) else { return false };
+    /// The database goes back to the copy, the key file does not: what a damaged log does silently. Whether the key file
+    /// was further on.
+    pub(crate) fn lose_tail(&mut self) -> Option<bool> {
+        let kept = self.kept.as_ref()?.directory.path().to_owned();
         self.stop();
         for file in BUFFER_FILES {
             drop(std::fs::remove_file(self.path().join(file)));
             drop(std::fs::copy(kept.join(file), self.path().join(file)));
         }
+        let ahead = key_position(self.path()) != key_position(&kept);
+        self.unclean += 1;
         self.start();
-        true
+        Some(ahead)
     }
 
     pub(crate) fn lose_buffer(&mut self) {
@@ -215,7 +312,8 @@ impl Host {
 
     pub(crate) fn lose_key_file(&mut self) {
         self.stop();
-        std::fs::remove_file(self.path().join("ratchet.key")).unwrap();
+        std::fs::remove_file(self.path().join(KEY_FILE)).unwrap();
+        self.unclean += 1;
         self.start();
     }
 
@@ -224,7 +322,19 @@ impl Host {
         self.stop();
         let directory = tempfile::tempdir().unwrap();
         copy(self.path(), directory.path());
+        self.unclean += 1;
         self.start();
-        Self { directory, kept: None, agent: self.agent, prefix: prefix.to_owned(), next: 0, running: None }.started()
+        let ahead = Arc::new(AtomicI64::new(self.ahead.load(Ordering::Relaxed)));
+        Self { directory, kept: None, agent: self.agent, prefix: prefix.to_owned(), next: 0, ahead, unclean: 1, running: None }
+            .started()
     }
+}
+
+/// Stream and next k of the slot that counts. docs/protocol.md §3.5.
+fn key_position(directory: &Path) -> (Vec<u8>, u64) {
+    let file = std::fs::read(directory.join(KEY_FILE)).unwrap();
+    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
+    let slots = file.chunks_exact(4096).map(|slot| (number(&slot[..8]), slot[8..24].to_vec(), number(&slot[24..32])));
+    let (_, stream, next_k) = slots.max().unwrap();
+    (stream, next_k)
 }

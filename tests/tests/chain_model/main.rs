@@ -1,13 +1,18 @@
 //! The chain's rules under random schedules: the real buffer, uplink, ingest and ledger, and whatever can happen to their
 //! files between two starts. docs/protocol.md §8, §9.
 //!
-//! A schedule is a function of its seed: `EDGETRAIL_SEED` repeats one, `EDGETRAIL_SEEDS` sets how many are tried. The
-//! oracle holds after every schedule; what a step destroyed is known to it, and must be covered by a gap.
+//! A schedule is a function of its seed: `EDGETRAIL_SEED` repeats one, `EDGETRAIL_SEEDS` sets how many are tried,
+//! `EDGETRAIL_AT_ONCE` how many beside one another. The oracle holds after every schedule; what a step destroyed is known
+//! to it, and must be covered by the gap that is for such a loss: see [`oracle`].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod collector;
+mod gaps;
 mod host;
 mod oracle;
+mod steps;
+
+use std::time::Duration;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,51 +22,16 @@ use collector::Collector;
 use edgetrail_proto::chain::Cause;
 use host::Host;
 use oracle::Expected;
+use steps::{Step, schedule};
 
-/// Steps of one schedule.
-const STEPS: u64 = 14;
+/// Schedules that run beside one another: each mostly waits for its timers.
+const AT_ONCE: u64 = 12;
 
-/// Schedules that run beside one another.
-const AT_ONCE: u64 = 4;
+/// Turns that a clone and its original may take until they are found out.
+const TURNS: usize = 8;
 
 /// Schedules where nothing says how many: some fifteen seconds.
 const SEEDS: u64 = 8;
-
-/// What may happen between two commits.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Commit,
-    Sync,
-    Kill,
-    Close,
-    Keep,
-    Restore,
-    LoseBuffer,
-    LoseKeyFile,
-    LoseTail,
-    RestartCollector,
-    KeepCollector,
-    RestoreCollector,
-}
-
-impl Step {
-    fn draw(chance: &mut Chance) -> Self {
-        match chance.below(24) {
-            0..=7 => Self::Commit,
-            8..=12 => Self::Sync,
-            13 | 14 => Self::Kill,
-            15 => Self::Close,
-            16 => Self::Keep,
-            17 => Self::Restore,
-            18 => Self::LoseBuffer,
-            19 => Self::LoseKeyFile,
-            20 => Self::LoseTail,
-            21 => Self::RestartCollector,
-            22 => Self::KeepCollector,
-            _ => Self::RestoreCollector,
-        }
-    }
-}
 
 async fn run(seed: u64) {
     let mut chance = Chance::new(seed);
@@ -69,45 +39,117 @@ async fn run(seed: u64) {
     let mut host = Host::join(&collector, "a").await;
     let mut expected = Expected::default();
     let mut log = Vec::new();
-    for _ in 0..STEPS {
-        let step = Step::draw(&mut chance);
+    for step in schedule(&mut chance) {
         log.push(step);
         match step {
             Step::Commit => {
+                let at = host.now_s();
                 let names = host.commit(1 + chance.below(4)).await;
-                expected.committed(names);
+                expected.committed(names, at);
             }
             Step::Sync => {
                 host.sync(&collector, &expected.due(), &log).await;
-                expected.receipted();
+                expected.receipted(&collector);
             }
             Step::Kill => host.kill(),
             Step::Close => host.close(),
-            Step::Keep => {
-                host.keep();
+            Step::Keep | Step::KeepClosed => {
+                host.keep(step == Step::KeepClosed, &collector);
                 expected.kept();
             }
-            Step::Restore if host.restore() => expected.restored(),
+            Step::Restore => {
+                if let Some(restored) = host.restore(&collector) {
+                    expected.restored(restored);
+                }
+            }
             Step::LoseBuffer => {
                 host.lose_buffer();
-                expected.host_lost();
+                expected.buffer_lost();
             }
             Step::LoseKeyFile => host.lose_key_file(),
-            Step::LoseTail if host.lose_tail() => expected.restored(),
-            Step::RestartCollector => collector.restart().await,
-            Step::KeepCollector => {
-                collector.keep().await;
-                expected.collector_kept(&collector);
+            Step::LoseTail => {
+                if let Some(ahead) = host.lose_tail() {
+                    expected.tail_lost(ahead);
+                }
             }
-            Step::RestoreCollector if collector.restore().await => expected.collector_restored(&collector),
-            Step::Restore | Step::LoseTail | Step::RestoreCollector => {}
+            Step::RestartCollector => collector.restart().await,
+            Step::KeepCollector => collector.keep().await,
+            Step::RestoreCollector => {
+                expected.seen_in(&collector);
+                if collector.restore().await {
+                    expected.collector_restored(&collector);
+                }
+            }
+            Step::ClockForward(by) => {
+                host.set_clock(Duration::from_secs(by), false);
+                expected.clock_set(false);
+            }
+            Step::ClockBack(by) => {
+                host.set_clock(Duration::from_secs(by), true);
+                expected.clock_set(true);
+            }
+            // Each takes seconds: once is enough for a schedule.
+            Step::Clone if expected.forked() => {}
+            Step::Clone => cloned(&mut host, &mut collector, &mut expected, &mut chance, &log).await,
         }
     }
     host.sync(&collector, &expected.due(), &log).await;
-    expected.receipted();
-    expected.check(&collector, &format!("EDGETRAIL_SEED={seed} {log:?}"));
-    assert!(!collector.is_frozen(&host), "one party alone is accused: EDGETRAIL_SEED={seed} {log:?}");
+    expected.receipted(&collector);
+    let schedule = format!("EDGETRAIL_SEED={seed} {log:?}");
+    expected.check(&collector, &host, &schedule);
+    if !expected.forked() {
+        assert!(!collector.is_frozen(&host), "one party alone is accused: {schedule}");
+    }
     host.end();
+}
+
+/// A clone acts and its original does, in any order, until the agent is frozen; then the clone is found, and the
+/// original joins again with a token: everything that it committed arrives.
+async fn cloned(host: &mut Host, collector: &mut Collector, expected: &mut Expected, chance: &mut Chance, log: &[Step]) {
+    let mut clone = host.clone_state("clone");
+    expected.cloned();
+    let mut turns = String::new();
+    let mut turn = |chance: &mut Chance| {
+        // Whoever is alone is no clone: neither acts three times in a row.
+        let last: Vec<char> = turns.chars().rev().take(2).collect();
+        let original = match last[..] {
+            [one, other] if one == other => one == 'c',
+            _ => chance.below(2) == 0,
+        };
+        turns.push(if original { 'o' } else { 'c' });
+        (original, turns.clone())
+    };
+    for _ in 0..TURNS {
+        if collector.is_frozen(host) {
+            break;
+        }
+        let (original, _) = turn(chance);
+        if original {
+            let at = host.now_s();
+            let names = host.act(collector).await;
+            expected.committed(names, at);
+        } else {
+            clone.act(collector).await;
+        }
+    }
+    let (_, turns) = turn(chance);
+    assert!(
+        collector.is_frozen(host),
+        "a clone went unnoticed, turns {turns}, after {log:?}: {:#?}",
+        collector.known(host.agent())
+    );
+    let at = host.now_s();
+    expected.committed(host.commit(1).await, at);
+    clone.end();
+    host.hear_of_fork(collector).await;
+    // Images of before are refused from here on, as the clone is.
+    host.forget_image();
+    collector.forget_copy();
+    collector.join(host.path(), host.agent()).await;
+    host.kill();
+    host.sync(collector, &expected.due(), log).await;
+    expected.receipted(collector);
+    assert!(collector.causes(host).contains(&Cause::Fork), "it went on without saying why, turns {turns}, after {log:?}");
 }
 
 /// Says which schedule failed where several run, and lets no more begin.
@@ -135,7 +177,7 @@ fn whatever_happens_to_one_host_and_its_collector_is_kept_once_or_reported() {
     let take = || next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then_some(seed + 1)).ok();
     // A schedule mostly waits for its timers: several at once.
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(count) {
+        for _ in 0..number("EDGETRAIL_AT_ONCE", AT_ONCE).clamp(1, count.max(1)) {
             scope.spawn(|| {
                 while let Some(seed) = take() {
                     eprintln!("EDGETRAIL_SEED={seed}");
@@ -158,26 +200,26 @@ async fn a_clone_that_acts_beside_the_original_is_a_fork_and_the_one_that_joins_
     let mut collector = Collector::start().await;
     let mut host = Host::join(&collector, "a").await;
     let mut expected = Expected::default();
-    expected.committed(host.commit(3).await);
+    expected.committed(host.commit(3).await, host.now_s());
     host.sync(&collector, &expected.due(), &[]).await;
     let mut clone = host.clone_state("b");
-    expected.committed(host.commit(2).await);
+    expected.committed(host.commit(2).await, host.now_s());
     host.sync(&collector, &expected.due(), &[]).await;
-    expected.receipted();
+    expected.receipted(&collector);
     // The clone looks like an image that was restored, and so does the original to which this is news.
-    expected.may_repeat();
+    expected.cloned();
     clone.commit(1).await;
     clone.sync(&collector, &Default::default(), &[]).await;
-    expected.committed(host.commit(1).await);
+    expected.committed(host.commit(1).await, host.now_s());
     host.sync(&collector, &expected.due(), &[]).await;
-    expected.receipted();
+    expected.receipted(&collector);
     assert_eq!(collector.causes(&host), [Cause::Join, Cause::Rollback, Cause::RestoredBehindLater]);
     assert!(!collector.is_frozen(&host), "nobody has acted twice");
     // Told that another one went on in its place, an image that was really replaced would stay silent.
     clone.commit(1).await;
     clone.try_sync(&collector).await;
     assert!(collector.is_frozen(&host), "both have acted");
-    expected.committed(host.commit(1).await);
+    expected.committed(host.commit(1).await, host.now_s());
     host.try_sync(&collector).await;
     assert_eq!(collector.causes(&host).len(), 3, "nothing is opened by itself");
     clone.end();
@@ -185,8 +227,8 @@ async fn a_clone_that_acts_beside_the_original_is_a_fork_and_the_one_that_joins_
     collector.join(host.path(), host.agent()).await;
     host.kill();
     host.sync(&collector, &expected.due(), &[]).await;
-    expected.receipted();
-    expected.check(&collector, "fork");
+    expected.receipted(&collector);
+    expected.check(&collector, &host, "fork");
     assert!(collector.causes(&host).contains(&Cause::Fork));
     host.end();
     collector.restart().await;

@@ -7,7 +7,7 @@ use edgetrail_tests::aws::Client;
 use edgetrail_tests::deployment::Deployment;
 use edgetrail_tests::port::free_port;
 use edgetrail_tests::process::{Process, succeed, text, workspace};
-use edgetrail_tests::wait;
+use edgetrail_tests::{skip, wait};
 use serde_json::{Value, json};
 
 /// Records of an eventName, as look-ups give them.
@@ -101,8 +101,7 @@ fn sudo(sudoers: &std::path::Path, words: &[&str]) -> Output {
 
 #[test]
 fn sudo_tells_the_agent_before_it_runs_a_command_and_runs_none_without_it() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give sudo another sudoers file");
+    if skip::unless_root("EDGETRAIL_SKIP_SUDO", "a real sudo under a sudoers file of its own") {
         return;
     }
     let port = free_port();
@@ -139,8 +138,7 @@ fn sudo_tells_the_agent_before_it_runs_a_command_and_runs_none_without_it() {
 /// Both are told by the same sudo; what only its log says comes from there.
 #[test]
 fn sudos_own_log_and_its_log_server_make_one_record_of_a_command() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give sudo another sudoers file");
+    if skip::unless_root("EDGETRAIL_SKIP_SUDO", "a real sudo under a sudoers file of its own") {
         return;
     }
     let port = free_port();
@@ -244,10 +242,12 @@ fn the_examples_for_clients_record_their_event_and_may_be_repeated() {
         ("node", &[], "post_event.mjs"),
         ("go", &["run"], "post_event.go"),
     ] {
-        if Command::new(program).arg("version").output().is_err() {
-            eprintln!("SKIPPED: {file}, for there is no {program} here");
+        let optional = program == "node" || program == "go";
+        if optional && skip::by_name("EDGETRAIL_SKIP_CLIENTS", &format!("{file} is not run")) {
             continue;
         }
+        let there = Command::new(program).arg("version").output().is_ok();
+        assert!(there, "{file} needs {program}: install it, or set EDGETRAIL_SKIP_CLIENTS=1");
         let mut answers = Vec::new();
         for _ in 0..2 {
             let mut client = Command::new(program);

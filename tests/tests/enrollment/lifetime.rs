@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use edgetrail_tests::deployment::{Deployment, HOME};
-use edgetrail_tests::process::succeed;
+use edgetrail_tests::posting::post_one;
+use edgetrail_tests::process::{succeed, text};
 use edgetrail_tests::wait;
+use serde_json::json;
 
 use crate::poster::Poster;
 
@@ -54,6 +56,33 @@ fn an_agent_that_was_away_for_longer_than_its_certificate_lives_comes_back_by_it
     let agents = succeed(deployment.collector_command().args(["agents", "list", "-o", "json"]));
     let agents: serde_json::Value = serde_json::from_slice(&agents.stdout).unwrap();
     assert_eq!(agents.as_array().unwrap().len(), 1, "the same agent");
+}
+
+/// The stream that a start opens is signed with the certificate that lies there, before any renewal: the collector takes
+/// it, and so must whoever verifies.
+#[test]
+fn an_honest_host_that_starts_with_an_expired_certificate_is_no_broken_one_to_the_auditor() {
+    let mut deployment = short_lived(1);
+    post_one(deployment.socket(), &json!({"eventSource": "shop.example", "eventName": "BeforeLeaving", "id": "1"}));
+    deployment.wait_until_all_digested();
+    deployment.stop_agent(0);
+    let left = Instant::now();
+    wait::until("the certificate to expire", Duration::from_secs(60), || {
+        (left.elapsed() > Duration::from_secs(LIFE_S + 2)).then_some(())
+    });
+    deployment.start_agent(0);
+    Poster::start(deployment.socket(), "AfterReturning").all_delivered(&deployment.trail());
+    deployment.wait_until_all_digested();
+    deployment.stop_agents_and_logging();
+
+    let output = deployment.verify(&["-o", "json"]);
+    let said: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    assert_eq!((&said["integrity"], &said["times"]), (&json!(true), &json!(true)), "{said:#}");
+    let findings = said["report"]["findings"].as_array().unwrap();
+    let told: Vec<_> = findings.iter().filter(|finding| finding["check"] == "open-expired").collect();
+    assert_eq!(told.len(), 1, "the stream of the second start: {findings:#?}");
+    assert!(told[0]["stream"].is_string() && told[0]["verdict"] == "note", "{told:#?}");
 }
 
 #[test]

@@ -49,6 +49,20 @@ fn a_login_and_sudo_are_one_assumed_role_record_with_the_logins_address() {
     assert_one_login_session(&records, "127.0.0.2");
 }
 
+/// What root does to blind the agent is the last thing that it sees.
+#[test]
+fn deleting_the_audit_rules_under_a_capturing_agent_is_a_record() {
+    if skipped() {
+        return;
+    }
+    let audit = AuditOn::now();
+    let acts = Acts::captured_by(AUDIT);
+    audit.watch("sethostname", "auid=4294967294");
+    acts.wait_for("ModifyAuditRule", "add_rule");
+    audit.forget_rules();
+    acts.wait_for("ModifyAuditRule", "remove_rule");
+}
+
 #[test]
 fn data_events_are_refused_and_counted_unless_they_are_selected() {
     if skipped() {

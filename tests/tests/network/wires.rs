@@ -14,13 +14,11 @@ pub(super) struct Cable {
 }
 
 impl Cable {
-    /// `None` where this user may not make namespaces.
-    pub(super) fn lay(number: u8) -> Option<Self> {
+    /// Fails where this user may not make namespaces.
+    pub(super) fn lay(number: u8) -> Self {
         let id = std::process::id();
         let (namespace, near) = (format!("edgetrail-{id}-{number}"), format!("et{}-{number}", id % 1_000_000));
-        if !Command::new("ip").args(["netns", "add", &namespace]).output().is_ok_and(|made| made.status.success()) {
-            return None;
-        }
+        succeed(Command::new("ip").args(["netns", "add", &namespace]));
         // 198.18.0.0/15 is for tests of networks (RFC 2544): nothing real lies there.
         let net = format!("198.{}.{}.{}", 18 + id / 4096 % 2, id / 16 % 256, id % 16 * 16 + u32::from(number % 4) * 4);
         let (head, last) = net.rsplit_once('.').expect("it has dots");
@@ -33,7 +31,7 @@ impl Cable {
         cable.ip(&["-n", &cable.namespace, "addr", "add", &format!("{other}/30"), "dev", "far"]);
         cable.ip(&["-n", &cable.namespace, "link", "set", "far", "up"]);
         cable.ip(&["-n", &cable.namespace, "link", "set", "lo", "up"]);
-        Some(cable)
+        cable
     }
 
     /// Pulled out, or in again.

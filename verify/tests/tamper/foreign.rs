@@ -87,15 +87,37 @@ fn a_foreign_certificate_of_another_name_or_of_no_root_that_was_given_proves_not
     assert!(report.count(Check::OpenCertificate) > 0, "without the foreign root: {report}");
 }
 
+/// As an agent does that starts after a long stop, before its PKI has given it a new one.
 #[test]
-fn a_foreign_certificate_that_had_ended_when_the_stream_was_opened_proves_nothing() {
+fn a_foreign_certificate_that_had_ended_when_the_stream_was_opened_is_judged_as_of_its_issue() {
     let mut hooks = hooks(Vec::new(), AgentId::of_name(NAME));
     hooks.certificate = Box::new(|params| {
         params.subject_alt_names = vec![uri(NAME)];
         params.not_after = rcgen::date_time_ymd(2026, 1, 15);
     });
     let report = report(&hooks);
-    assert!(report.count(Check::OpenCertificate) > 0, "it ended at midnight before {T0}: {report}");
+    assert_eq!(report.count(Check::OpenExpired), 1, "it ended at midnight before {T0}: {report}");
+    assert!(report.is_good(), "{report}");
+}
+
+/// An authority that came after the end of what it signed did not sign it when it says.
+#[test]
+fn certificates_that_were_never_valid_together_are_no_chain() {
+    let mut late = authority("corp machines");
+    late.not_before = rcgen::date_time_ymd(2026, 1, 14);
+    let mut corp = Corp::new();
+    let root = KeyPair::try_from(rsa_key()).unwrap();
+    let root = CertifiedIssuer::self_signed(authority("corp root"), root).unwrap();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    (corp.issuer, corp.root) = (CertifiedIssuer::signed_by(late, key, &root).unwrap(), root.der().to_vec());
+    let mut hooks = hooks(Vec::new(), AgentId::of_name(NAME));
+    hooks.corp = Some(corp);
+    hooks.certificate = Box::new(|params| {
+        params.subject_alt_names = vec![uri(NAME)];
+        params.not_after = rcgen::date_time_ymd(2026, 1, 13);
+    });
+    let report = report(&hooks);
+    assert!(report.count(Check::OpenCertificate) > 0, "{report}");
 }
 
 /// Whoever has an agent's key has a certificate that leads to a root: it vouches for nobody else.

@@ -207,8 +207,18 @@ fn proof_cases() -> Vec<Case> {
         hooked(Check::OpenCertificate, |h| h.proof = Box::new(|_, p| p.streams[0].certificate_chain.clear())),
         hooked(Check::OpenCertificate, |h| h.open = Box::new(|open| open.certificate = Hash::ZERO)),
         hooked(Check::OpenCertificate, |h| h.certificate = Box::new(|params| params.subject_alt_names.clear())),
+        // A root that ended before the certificate began: nothing shows that it signed it.
         hooked(Check::OpenCertificate, |h| {
+            h.certificate = Box::new(|params| params.not_before = rcgen::date_time_ymd(4097, 1, 1));
+        }),
+        hooked(Check::OpenExpired, |h| {
             h.certificate = Box::new(|params| params.not_after = rcgen::date_time_ymd(2026, 1, 14));
+        }),
+        hooked(Check::OpenTime, |h| {
+            h.certificate = Box::new(|params| params.not_after = rcgen::date_time_ymd(2025, 12, 15));
+        }),
+        hooked(Check::OpenTime, |h| {
+            h.certificate = Box::new(|params| params.not_before = rcgen::date_time_ymd(2026, 1, 16));
         }),
         hooked(Check::OpenCertificate, |h| {
             h.open = Box::new(|open| open.agent = edgetrail_proto::identity::AgentId::from_bytes([8; 16]))
@@ -433,6 +443,25 @@ fn each_tampering_is_reported_by_the_check_that_is_for_it() {
     let covered: std::collections::BTreeSet<Check> = cases.iter().map(|case| case.check).collect();
     let uncovered: Vec<&Check> = Check::ALL.iter().filter(|check| !covered.contains(check)).collect();
     assert!(uncovered.is_empty(), "checks without a tampering: {uncovered:?}");
+}
+
+/// A clock, a long stop: neither makes a signature false, and nothing of the stream is doubted for it.
+#[test]
+fn an_open_that_its_certificate_does_not_date_is_a_matter_of_times_alone() {
+    let dated = |set: fn(&mut rcgen::CertificateParams)| {
+        report_of(&Trail::with(&Hooks { certificate: Box::new(set), ..Hooks::default() }), WHOLE)
+    };
+    // The last second of the grace, and the first behind it: T0 is noon.
+    let within = dated(|params| params.not_after = rcgen::date_time_ymd(2025, 12, 17));
+    let beyond = dated(|params| params.not_after = rcgen::date_time_ymd(2025, 12, 16));
+    let before = dated(|params| params.not_before = rcgen::date_time_ymd(2026, 1, 16));
+    assert_eq!((within.count(Check::OpenExpired), within.findings.len()), (1, 1), "{within}");
+    assert!(within.is_good(), "{within}");
+    for report in [beyond, before] {
+        assert_eq!((report.count(Check::OpenTime), report.findings.len()), (1, 1), "said once, and nothing else: {report}");
+        assert!(!report.is_good() && report.holds(Verdict::Integrity) && report.holds(Verdict::Completeness), "{report}");
+        assert_eq!(report.seen.records_proven, report.seen.records);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use edgetrail_proto::chain::{Hash, Ratchet, Receipt, Writer};
+use edgetrail_proto::record::GapCause;
 use edgetrail_verify::report::{Check, Verdict};
 
 use super::super::published::{report_with, stolen};
@@ -18,23 +19,27 @@ pub(super) fn found(set: impl FnOnce(&mut Hooks), checks: &[Check]) {
     }
 }
 
-pub(super) fn own_report(name: &'static str, parameters: &'static str) -> impl Fn(usize, &mut Vec<Vec<u8>>) {
+pub(super) fn own_report(name: &'static str, parameters: impl Into<String>) -> impl Fn(usize, &mut Vec<Vec<u8>>) {
+    let parameters = parameters.into();
     move |window, records| {
         if window == 2 {
             let own = String::from_utf8(record(2, 3)).unwrap();
             let own = own.replace("shop.example", "agent.edgetrail").replace("RefundOrder", name);
-            records.push(own.replace(r#"{"n":3}"#, parameters).replace("12:02:13", "12:02:12").into_bytes());
+            records.push(own.replace(r#"{"n":3}"#, &parameters).replace("12:02:13", "12:02:12").into_bytes());
         }
     }
 }
 
 pub(super) fn a_flood_is_a_gap() {
-    let parameters = r#"{"cause":"kernel-lost","count":512,"exact":true,"evidence":"serials","from":"2026-01-15T12:02:01Z","to":"2026-01-15T12:02:09Z"}"#;
+    let cause = GapCause::KernelLoss.as_str();
+    let parameters = format!(
+        r#"{{"cause":"{cause}","count":512,"exact":true,"evidence":"serials","from":"2026-01-15T12:02:01Z","to":"2026-01-15T12:02:09Z"}}"#
+    );
     let report = report_with(|h| h.records = Box::new(own_report("ReportGap", parameters)));
     assert_eq!(report.count(Check::Gap), 1, "{report}");
     assert!(!report.holds(Verdict::Completeness) && report.holds(Verdict::Integrity));
     let hour = report.accounts.hosts().into_values().next().unwrap().hours.into_values().next().unwrap();
-    assert_eq!((hour.gaps["kernel-lost"].count, hour.gaps["kernel-lost"].unbounded), (512, false));
+    assert_eq!((hour.gaps[cause].count, hour.gaps[cause].unbounded), (512, false));
 }
 
 fn silent_from(window_from: usize) -> impl FnOnce(&mut Hooks) {
