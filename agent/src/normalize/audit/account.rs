@@ -201,22 +201,41 @@ fn meaning(view: &View<'_>, operation: &str) -> Meaning {
     }
 }
 
-/// The account by name; by its id where the tool knows no more.
+/// The account by name; by its id where nobody knows more. What a tool says of a new account is kept for its end: the file
+/// may be read between the two, or not.
 fn account_name(context: &mut Context<'_>, view: &View<'_>, group: bool) -> String {
+    let id = view.primary().and_then(|fields| fields.number::<u32>("id"));
     let group_name = || if group { view.get("grp") } else { None };
     if let Some(name) = view.get("acct").or_else(group_name) {
+        if let (kinds::ADD_USER | kinds::ADD_GROUP, Some(id)) = (view.kind(), id) {
+            learn(context, group, id, &name);
+        }
         return name.into_owned();
     }
     if let Some(name) = view.named("ID") {
         return name;
     }
-    let Some(id) = view.primary().and_then(|fields| fields.number::<u32>("id")) else { return String::new() };
-    if matches!(view.kind(), kinds::ADD_USER | kinds::ADD_GROUP) {
-        // The id may have been another's until now.
-        context.names.look_anew();
+    let Some(id) = id else { return String::new() };
+    let names = &mut context.names;
+    let name = match (view.kind(), group) {
+        (kinds::DEL_USER, _) => names.former_user(id),
+        (kinds::DEL_GROUP, _) => names.former_group(id),
+        (kind, group) => {
+            if matches!(kind, kinds::ADD_USER | kinds::ADD_GROUP) {
+                // The id may have been another's until now.
+                names.look_anew();
+            }
+            if group { names.group(id) } else { names.user(id) }
+        }
+    };
+    if let (kinds::ADD_USER | kinds::ADD_GROUP, Some(name)) = (view.kind(), &name) {
+        learn(context, group, id, name);
     }
-    let name = if group { context.names.group(id) } else { context.names.user(id) };
     name.unwrap_or_else(|| id.to_string())
+}
+
+fn learn(context: &mut Context<'_>, group: bool, id: u32, name: &str) {
+    if group { context.names.learn_group(id, name) } else { context.names.learn_user(id, name) }
 }
 
 /// An operation without the file that it touched.

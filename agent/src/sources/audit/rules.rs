@@ -203,9 +203,6 @@ impl Set {
     }
 
     /// All of them.
-    const ALL: [Self; 8] =
-        [Self::Identity, Self::Privilege, Self::Time, Self::Modules, Self::Mounts, Self::Sudoers, Self::SshKeys, Self::Audit];
-
     const fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
