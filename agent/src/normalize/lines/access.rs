@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 use super::{Place, category, event_type, identity, message, object, set_category, source_name};
 use crate::sources::lines::access::Request;
 use crate::sources::lines::access::route::Route;
+use crate::sources::lines::address::{host, is_private, is_within};
 use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::shape::AccessShape;
-use crate::sources::lines::template::{self, pascal};
+use crate::sources::lines::template::pascal;
 
 /// Parameters of a query that are kept one by one.
 const QUERY_PARAMETERS_MAX: usize = 128;
@@ -165,11 +166,11 @@ fn address(request: &Request, access: &AccessShape) -> Option<String> {
         name => request.headers.get(name).and_then(Value::as_str).map(str::to_owned),
     });
     let is_proxy = |address: &&str| match &access.trusted_proxies {
-        Some(ranges) => ranges.iter().any(|range| template::is_within(range, address)),
-        None => template::is_private(address),
+        Some(ranges) => ranges.iter().any(|range| is_within(range, address)),
+        None => is_private(address),
     };
     let noted = noted.and_then(|list| {
-        let list: Vec<&str> = list.split(',').map(|one| template::host(one.trim())).filter(|one| !one.is_empty()).collect();
+        let list: Vec<&str> = list.split(',').map(|one| host(one.trim())).filter(|one| !one.is_empty()).collect();
         list.iter().rev().find(|one| !is_proxy(one)).or(list.last()).map(|one| (*one).to_owned())
     });
     noted.or_else(|| request.address.clone())

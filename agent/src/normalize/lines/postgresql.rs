@@ -7,9 +7,10 @@ use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
 use serde_json::{Value, json};
 
 use super::{Place, event_name, identity, message, object, set_category};
+use crate::sources::lines::address::host;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::postgresql::{Audit, Entry};
-use crate::sources::lines::template::{host, pascal};
+use crate::sources::lines::template::pascal;
 use crate::sources::lines::time;
 
 /// eventSource of everything here.

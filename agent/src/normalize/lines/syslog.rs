@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::{LOG_MESSAGE, Place, identity, mapped, set_category, source_name};
 use crate::observation::SourceName;
+use crate::sources::lines::address;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::syslog::{self, Message};
-use crate::sources::lines::template;
 
 /// Facilities whose messages are about who may do what.
 const SECURITY: &[&str] = &["auth", "authpriv", "audit"];
@@ -45,7 +45,7 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, text: &str) -> Record
 /// The address of who sent it over a network.
 fn peer<'a>(place: &Place<'a>) -> Option<&'a str> {
     let (scheme, address) = place.path.filter(|_| place.source == SourceName::Syslog)?.split_once("://")?;
-    matches!(scheme, "udp" | "tcp" | "tls").then(|| template::host(address))
+    matches!(scheme, "udp" | "tcp" | "tls").then(|| address::host(address))
 }
 
 /// The message's parts by name.

@@ -6,6 +6,8 @@
 
 pub mod access;
 
+pub mod address;
+
 pub mod cri;
 
 pub mod envelope;

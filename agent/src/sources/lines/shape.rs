@@ -185,7 +185,7 @@ impl AccessShape {
         if let Some(category) = self.category.as_deref().filter(|category| !matches!(*category, "Management" | "Data")) {
             return Some(format!("access.category is Management or Data, not `{category}`"));
         }
-        let range = self.trusted_proxies.iter().flatten().find(|range| super::template::network(range).is_none())?;
+        let range = self.trusted_proxies.iter().flatten().find(|range| super::address::network(range).is_none())?;
         Some(format!("access.trusted_proxies: `{range}` is no address or range such as 10.0.0.0/8"))
     }
 

@@ -6,10 +6,9 @@
 //! there is an error), `nonzero` (nothing where it is 0 or less). `{{` is a brace.
 //! Nothing is evaluated: a template is data.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use serde_json::{Map, Value};
 
+use super::address::host;
 use super::fields;
 
 /// A compiled template.
@@ -201,83 +200,6 @@ fn is_no_error(text: &str) -> bool {
         text.trim().to_lowercase().as_str(),
         "" | "false" | "none" | "null" | "nil" | "<nil>" | "0" | "no" | "ok" | "success"
     )
-}
-
-/// An address without its port: `192.0.2.1:80`, `[2001:db8::1]:80`. IPv4 within IPv6 is IPv4.
-pub fn host(address: &str) -> &str {
-    let bracketed = address.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(host, _)| host);
-    if let Some(host) = bracketed {
-        return plain(host);
-    }
-    match address.rsplit_once(':') {
-        Some((host, port)) if is_port(port) && address.parse::<Ipv6Addr>().is_err() && is_host(host) => plain(host),
-        _ => plain(address),
-    }
-}
-
-/// The same where a port always stands behind: an IPv6 address may stand before it without brackets.
-pub fn host_before_port(address: &str) -> &str {
-    match address.rsplit_once(':') {
-        Some((host, port)) if is_port(port) && is_host(host) => plain(host.trim_start_matches('[').trim_end_matches(']')),
-        _ => host(address),
-    }
-}
-
-/// Whether an address lies within `10.0.0.0/8`, `2001:db8::/32`, or is the one given alone.
-pub fn is_within(range: &str, address: &str) -> bool {
-    let Some((network, bits)) = network(range) else { return false };
-    match (network, address.parse::<IpAddr>()) {
-        (IpAddr::V4(network), Ok(IpAddr::V4(address))) => {
-            shifted(address.to_bits().into(), 32 - bits) == shifted(network.to_bits().into(), 32 - bits)
-        }
-        (IpAddr::V6(network), Ok(IpAddr::V6(address))) => {
-            shifted(address.to_bits(), 128 - bits) == shifted(network.to_bits(), 128 - bits)
-        }
-        _ => false,
-    }
-}
-
-/// A range's address and the bits of it that count; `None` where it is no range.
-pub fn network(range: &str) -> Option<(IpAddr, u32)> {
-    let (address, bits) = range.split_once('/').map_or((range, None), |(address, bits)| (address, Some(bits)));
-    let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
-    (bits <= most).then_some((address, bits))
-}
-
-fn shifted(bits: u128, by: u32) -> u128 {
-    bits.checked_shr(by).unwrap_or(0)
-}
-
-/// Whether an address is of no network but one's own.
-pub fn is_private(address: &str) -> bool {
-    const RANGES: &[&str] = &[
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "::1",
-        "fc00::/7",
-        "fe80::/10",
-    ];
-    RANGES.iter().any(|range| is_within(range, address))
-}
-
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok()
-}
-
-fn is_host(text: &str) -> bool {
-    !text.contains(':') || text.trim_start_matches('[').trim_end_matches(']').parse::<Ipv6Addr>().is_ok()
-}
-
-/// `::ffff:192.0.2.1` as `192.0.2.1`.
-fn plain(host: &str) -> &str {
-    let mapped = host.get(..7).filter(|start| start.eq_ignore_ascii_case("::ffff:")).and_then(|_| host.get(7..));
-    mapped.filter(|inner| inner.parse::<std::net::Ipv4Addr>().is_ok()).unwrap_or(host)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod words;
 use serde_json::{Map, Value};
 
 pub use self::json::of_members;
-use super::template;
+use super::address;
 
 /// One request as a log tells it. Texts are unescaped; what a log leaves out or writes as `-` is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +114,7 @@ impl Request {
         if matches!(text, "" | "-") {
             return;
         }
-        let host = template::host(text);
+        let host = address::host(text);
         let behind = text.rsplit_once(host).map(|(_, behind)| behind.trim_start_matches(']')).unwrap_or_default();
         self.port = behind.strip_prefix(':').and_then(|port| port.parse().ok()).or(self.port);
         self.address = Some(host.to_owned());
@@ -123,7 +123,7 @@ impl Request {
     /// Takes a client's address behind which its port always stands.
     fn take_client(&mut self, text: &str) {
         self.port = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        self.address = Some(template::host_before_port(text).to_owned());
+        self.address = Some(address::host_before_port(text).to_owned());
     }
 
     /// Takes a list of addresses that proxies noted.
