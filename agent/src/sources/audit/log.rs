@@ -396,7 +396,8 @@ mod tests {
         let (intake, mut outlet) = crate::observation::intake();
         let stop = CancellationToken::new();
         let hour = Duration::from_secs(3600);
-        let following = tokio::spawn(follow(path.clone(), None, intake, stop.clone(), hour));
+        let mut following = tokio::task::JoinSet::new();
+        following.spawn(follow(path.clone(), None, intake, stop.clone(), hour));
         // Until the follower stands at the end: what is written before may not be its.
         let mut group = None;
         for _ in 0..60 {
@@ -418,7 +419,7 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(60), next).await.expect("the new file is read without a poll");
         stop.cancel();
-        following.await.unwrap().unwrap();
+        following.join_next().await.unwrap().unwrap().unwrap();
     }
 
     #[test]

@@ -39,7 +39,8 @@ async fn followed(text: &str) -> Vec<Value> {
     use std::os::unix::fs::MetadataExt;
     let place = serde_json::json!({"device": metadata.dev(), "inode": metadata.ino(), "generation": 0, "offset": 0});
     let cursor = Cursor { key: log::key(&path), value: serde_json::to_vec(&place).unwrap() };
-    let following = tokio::spawn(log::run(path.clone(), Some(cursor), intake, stop.clone()));
+    let mut following = tokio::task::JoinSet::new();
+    following.spawn(log::run(path.clone(), Some(cursor), intake, stop.clone()));
     std::fs::write(&path, format!("{text}type=USER_AVC msg=audit(2000000000.001:1): pid=1\n")).unwrap();
     let (mut events, mut is_last) = (Vec::new(), false);
     // The last line says that all was read; what is still being joined then comes within a second.
@@ -56,7 +57,7 @@ async fn followed(text: &str) -> Vec<Value> {
     }
     assert!(is_last, "the log was read to its end");
     stop.cancel();
-    following.await.unwrap().unwrap();
+    following.join_next().await.unwrap().unwrap().unwrap();
     without_steps(decode_events(&events))
 }
 
@@ -74,10 +75,17 @@ async fn a_session_has_its_address_and_terminal_whichever_way_it_came() {
     };
     let without_marks: String =
         login.lines().filter(|line| !line.starts_with("type=EOE")).map(|line| format!("{line}\n")).collect();
-    // Many events of several records more: they push out what was still being joined.
-    let mut long = without_marks.clone();
-    for serial in 1000..1040u32 {
-        long.push_str(&format!("type=SYSCALL msg=audit(1795454190.001:{serial}): arch=c000003e syscall=87 success=yes exit=0 ppid=1 pid=3 auid=4294967295 uid=0 ses=4294967295 comm=\"rm\" exe=\"/usr/bin/rm\" key=(null)\ntype=PROCTITLE msg=audit(1795454190.001:{serial}): proctitle=\"rm\"\n"));
+    // Many other events as soon as the session began: they push out what was still being joined.
+    let (mut busy, mut serial) = (String::new(), 1000u32);
+    for line in without_marks.lines() {
+        busy.push_str(line);
+        busy.push('\n');
+        let is_login = line.starts_with("type=USER_START") && line.contains("/usr/sbin/sshd");
+        for _ in 0..if is_login { 40 } else { 0 } {
+            serial += 1;
+            let stamp = format!("audit(1795454108.020:{serial})");
+            busy.push_str(&format!("type=SYSCALL msg={stamp}: arch=c000003e syscall=87 success=yes exit=0 ppid=1 pid=3 auid=4294967295 uid=0 ses=4294967295 comm=\"rm\" exe=\"/usr/bin/rm\" key=(null)\ntype=PROCTITLE msg={stamp}: proctitle=\"rm\"\n"));
+        }
     }
     let acts = |records: Vec<Value>| -> Vec<Value> {
         records.into_iter().filter(|record| record["eventName"] != "DeleteFile").collect()
@@ -85,8 +93,9 @@ async fn a_session_has_its_address_and_terminal_whichever_way_it_came() {
     for (way, records) in [
         ("parse", parsed(&login)),
         ("parse without end marks", parsed(&without_marks)),
-        ("parse of a long log", acts(parsed(&long))),
+        ("parse of a busy log", acts(parsed(&busy))),
         ("log", followed(&without_marks).await),
+        ("busy log", acts(followed(&busy).await)),
     ] {
         let sorted = |mut texts: Vec<String>| {
             texts.sort();
