@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::scribe::end_seq;
 use super::store::{self, StreamRow};
+use super::unsealed::unsealed;
 use super::{BufferError, KEY_FILE, addition};
 
 /// How often a key file that differs from a running agent's buffer is looked at again.
@@ -69,9 +70,22 @@ fn rows(dir: &Path) -> Result<Checked, BufferError> {
     let db = store::open_reader(&Medium::real(), dir)?;
     db.execute_batch("BEGIN")?;
     let mut checked = Checked::default();
+    let state = store::state(&db)?;
+    if state.reach.is_none() {
+        checked.findings.push("the state row is damaged: the next start reports it".to_owned());
+    }
     for row in store::streams(&db, usize::MAX)? {
         checked.streams += 1;
         stream(&db, &row, &mut checked)?;
+        let end = row.head.as_ref().map_or(0, |(header, _)| end_seq(header));
+        let reach = state.reach.filter(|_| state.current == Some(row.ordinal)).map(|reach| reach.next_seq);
+        let missing = unsealed(&db, row.ordinal, end, reach)?.missing;
+        if missing.first().is_some() {
+            checked.findings.push(format!("stream {}: unsealed records are damaged or gone: {missing}", row.open.stream));
+        }
+    }
+    for _ in store::damaged_cursors(&db)? {
+        checked.findings.push("a source's cursor is damaged: the next start reports it".to_owned());
     }
     Ok(checked)
 }

@@ -30,6 +30,7 @@ mod succession;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unsealed;
 mod writer;
 
 pub use addition::{Addition, Caller, Counted};

@@ -8,7 +8,7 @@ use edgetrail_disk::{Medium, crash_point};
 use edgetrail_link::outbox::{
     CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled,
 };
-use edgetrail_proto::chain::{BatchKind, Receipt, Verifier};
+use edgetrail_proto::chain::{BatchKind, Header, Receipt, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::BATCHES_NAMED_MAX;
 use rusqlite::Connection;
@@ -187,18 +187,30 @@ fn whole(db: &Connection, row: &store::StreamRow, batch: store::BatchRow) -> Res
         return Ok(None);
     }
     let store::BatchRow { header, seal, waits, .. } = batch;
+    let (from, to) = (header.first_seq, end_seq(&header));
+    let whole = store::chunks(db, row.ordinal, from, to, usize::MAX)?.into_iter().map(|chunk| chunk.body).collect();
+    // The root vouches for records, whatever became of the row that names them.
+    let body = match records_of(db, &header, whole) {
+        Some(body) => Some(body),
+        None => records_of(db, &header, store::bodies_between(db, row.ordinal, from, to)?),
+    };
+    Ok(body.map(|body| {
+        let body = OutgoingBody::Plain(body);
+        OutgoingBatch { header, seal, body, caller_waits: waits, named_receipts: Vec::new() }
+    }))
+}
+
+/// The records that lie there, if they make the header's root.
+fn records_of(db: &Connection, header: &Header, bodies: Vec<i64>) -> Option<Vec<u8>> {
     let mut body = Vec::new();
-    for chunk in store::chunks(db, row.ordinal, header.first_seq, end_seq(&header), usize::MAX)? {
-        if store::read_body(db, chunk.body, &mut body).is_err() {
-            return Ok(None);
-        }
+    for id in bodies {
+        store::read_body(db, id, &mut body).ok()?;
     }
     let leaves = addition::leaves(&body, header.count);
-    if leaves.is_none_or(|leaves| Verifier::check_leaves(&header, &leaves).is_err()) {
-        return Ok(None);
+    if leaves.is_none_or(|leaves| Verifier::check_leaves(header, &leaves).is_err()) {
+        return None;
     }
-    let body = OutgoingBody::Plain(body);
-    Ok(Some(OutgoingBatch { header, seal, body, caller_waits: waits, named_receipts: Vec::new() }))
+    Some(body)
 }
 
 fn refused(error: BufferError) -> OutboxError {

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use edgetrail_disk::{Access, Medium};
 use edgetrail_proto::chain::verify_seal;
 use edgetrail_proto::identity::StreamId;
+use rusqlite::Connection;
 use serde::Serialize;
 
 use super::salvage::{Salvage, Whole};
 use super::scribe::end_seq;
-use super::store::{self, ChunkRow, Store, StoreError, StreamRow};
+use super::store::{self, ChunkRow, Content, Store, StoreError, StreamRow};
 use super::writer::Limits;
 use super::{BUFFER_FILE, BufferError, KEY_FILE, addition};
 use crate::buffer::space::Space;
@@ -264,17 +265,24 @@ pub(super) fn take_in(store: &Store, slice: &Slice) -> Result<(), BufferError> {
     for whole in &slice.whole {
         store::insert_batch(db, slice.ordinal, &whole.batch)?;
         for (chunk, body) in &whole.chunks {
-            store::insert_chunk(db, slice.ordinal, chunk, body)?;
+            put_chunk(db, slice.ordinal, chunk, body)?;
         }
     }
     for (chunk, body) in &slice.unsealed {
-        store::insert_chunk(db, slice.ordinal, chunk, body)?;
+        put_chunk(db, slice.ordinal, chunk, body)?;
     }
     if let Some(row) = &slice.stream {
         store::put_stream(db, row)?;
     }
     db.execute_batch("COMMIT")?;
     // From here on a crash keeps the slice; a stream counts from its last one on.
+    Ok(())
+}
+
+/// A file of before there were sums says nothing of what records hash to.
+fn put_chunk(db: &Connection, ordinal: i64, chunk: &ChunkRow, body: &[u8]) -> Result<(), BufferError> {
+    let content = Content::of(&addition::leaves(body, chunk.count).unwrap_or_default());
+    store::insert_chunk(db, ordinal, &ChunkRow { content, ..chunk.clone() }, body)?;
     Ok(())
 }
 

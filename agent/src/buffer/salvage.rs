@@ -23,7 +23,7 @@ use self::cells::Value;
 use self::pages::Pages;
 use super::addition;
 use super::scribe::end_seq;
-use super::store::{BatchRow, ChunkRow, StreamRow};
+use super::store::{BatchRow, ChunkRow, Content, StreamRow};
 use super::tally;
 
 /// Where a row lies.
@@ -91,7 +91,8 @@ impl Salvage {
                     self.batches.push((key, place));
                 }
             }
-            (None, 7) => {
+            // With sums, and of before there were any.
+            (None, 7 | 9) => {
                 if let Some(key) = self.pages.row(page, &cell).as_deref().and_then(key_of) {
                     self.chunks.push((key, place));
                 }
@@ -147,6 +148,10 @@ impl Salvage {
         let from = self.bodies.partition_point(|(id, _)| *id < chunk.body);
         let found = self.bodies.iter().skip(from).take_while(|(id, _)| *id == chunk.body);
         found.filter_map(|(_, place)| body(&self.pages.row_at(place.page, place.offset)?)).find(|body| {
+            let leaves = addition::leaves(body, chunk.count).filter(|_| chunk.content != Content([0; 16]));
+            if leaves.is_some_and(|leaves| Content::of(&leaves) != chunk.content) {
+                return false;
+            }
             let sizes: Option<Vec<u64>> = unframe(body).map(|record| record.ok().map(|record| record.len() as u64)).collect();
             sizes.is_some_and(|sizes| sizes.len() == chunk.count as usize && sizes.iter().sum::<u64>() == chunk.bytes)
         })
@@ -198,14 +203,18 @@ fn batch_row(row: &[u8]) -> Option<BatchRow> {
 
 fn chunk_row(row: &[u8]) -> Option<ChunkRow> {
     let columns = cells::columns(row)?;
-    Some(ChunkRow {
+    let chunk = ChunkRow {
         first_seq: unsigned(columns.get(1))?,
         count: u32::try_from(unsigned(columns.get(2))?).ok()?,
         bytes: unsigned(columns.get(3))?,
         committed: unsigned(columns.get(4))?,
         counters: tally::decode(blob(columns.get(5))?)?,
         body: integer(columns.get(6))?,
-    })
+        content: Content(blob(columns.get(7)).map_or(Some([0; 16]), |content| content.try_into().ok())?),
+    };
+    let sum = blob(columns.get(8));
+    let ordinal = integer(columns.first())?;
+    (columns.len() == 7 || sum == Some(chunk.sum(ordinal).as_slice())).then_some(chunk)
 }
 
 /// A stream whose open holds under its certificate. What else is damaged in the row is taken as not there.

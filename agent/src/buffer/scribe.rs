@@ -18,7 +18,7 @@ use edgetrail_proto::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 
 use super::addition::{self, Addition};
 use super::open::Opener;
-use super::store::{self, BatchRow, ChunkRow, State, Store};
+use super::store::{self, BatchRow, ChunkRow, Content, State, Store};
 use super::{BufferError, tally};
 use crate::report::Reporter;
 
@@ -137,10 +137,13 @@ impl Scribe {
         desk.begin()?;
         for part in addition::parts(addition, count, bytes) {
             let count = u32::try_from(part.leaves.len()).unwrap_or(u32::MAX);
-            let row = ChunkRow { first_seq: seq, count, bytes: part.bytes, committed: now, counters: part.counters, body: 0 };
+            let content = Content::of(&part.leaves);
+            let counters = part.counters;
+            let row = ChunkRow { first_seq: seq, count, bytes: part.bytes, committed: now, counters, content, body: 0 };
             let body = store::insert_chunk(&desk.store.db, line.ordinal, &row, part.body)?;
             line.unsealed.push_back(Chunk { row: ChunkRow { body, ..row }, leaves: part.leaves });
             seq += u64::from(count);
+            desk.state.reach_on(seq, counters);
         }
         for (source, cursor) in &addition.cursors {
             store::put_cursor(&desk.store.db, source.as_str(), &cursor.key, &cursor.value)?;

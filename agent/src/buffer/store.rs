@@ -8,32 +8,42 @@
 mod batches;
 mod chunks;
 mod columns;
+mod cursors;
+mod state;
 mod streams;
 
 use std::path::Path;
 
 use edgetrail_disk::Medium;
 use edgetrail_disk::database::{self, DatabaseError, Tuning};
-use edgetrail_proto::chain::{Counters, Hash};
-use edgetrail_proto::identity::StreamId;
-use rusqlite::{Connection, params};
+use edgetrail_proto::chain::Hash;
+use rusqlite::Connection;
 
 pub(super) use batches::{
     BatchRow, any_batch, batch, batches, delete_batches, first_batch, has_head, insert_batch, key_of, names,
 };
-pub(super) use chunks::{ChunkRow, chunks, delete_chunks, depth, drop_chunks, insert_chunk, move_chunks, oldest, read_body};
-use columns::{Bytes, Tally, Unsigned};
+pub(super) use chunks::{
+    ChunkRow, Content, bodies_between, chunks, delete_chunks, depth, drop_chunks, drop_damaged_chunks, insert_chunk, move_chunks,
+    oldest, read_body,
+};
+use columns::is_unfit;
+pub(super) use cursors::{cursors, damaged_cursors, drop_cursor, put_cursor};
+pub(super) use state::{Reach, State, hold, put_hold, put_state, state};
 pub(super) use streams::{
     StreamRow, insert_stream, latest_time, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams,
 };
-
-use super::tally;
 
 /// The file's name in the state directory.
 pub const BUFFER_FILE: &str = "buffer.sqlite";
 
 /// `user_version` of the schema below.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+
+/// Without sums: what wrote it came before them.
+const SCHEMA_WITHOUT_SUMS: i64 = 1;
+
+/// Of a row that no header, root or seal vouches for: it tells what a disk made of it from what was written.
+pub(super) type Sum = [u8; 16];
 
 /// SQLite's extended codes of reads that the disk refused.
 const UNREADABLE: [i32; 3] =
@@ -68,7 +78,9 @@ CREATE TABLE state (
   commits     INTEGER NOT NULL,    -- tells after an error whether the last commit went through
   committed   INTEGER NOT NULL,    -- time of the last commit, Unix ns
   tail        BLOB NOT NULL,       -- counters that no chunk and no header holds
-  hold        BLOB                 -- what the hold must know after a restart
+  hold        BLOB,                -- what the hold must know after a restart
+  reach       BLOB,                -- the seq behind the last commit's records, and what its chunks count so far
+  sum         BLOB                 -- over all but hold
 );
 CREATE TABLE stream (
   ordinal     INTEGER PRIMARY KEY, -- oldest first
@@ -101,6 +113,8 @@ CREATE TABLE chunk (
   committed   INTEGER NOT NULL,    -- Unix ns
   counters    BLOB NOT NULL,       -- what it adds to the stream's
   body        INTEGER NOT NULL,
+  content     BLOB,                -- what its records hash to
+  sum         BLOB,                -- over all of the row
   PRIMARY KEY (stream, first_seq)
 ) WITHOUT ROWID;
 CREATE TABLE body (
@@ -111,21 +125,19 @@ CREATE TABLE cursor (
   source      TEXT NOT NULL,
   key         TEXT NOT NULL,
   value       BLOB NOT NULL,
+  sum         BLOB,
   PRIMARY KEY (source, key)
 ) WITHOUT ROWID;
 ";
 
-/// The one row of `state`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
-    pub(super) current: Option<i64>,
-    pub(super) running: bool,
-    pub(super) forked: Option<StreamId>,
-    pub(super) receipt: Hash,
-    pub(super) commits: u64,
-    pub(super) committed: u64,
-    pub(super) tail: Counters,
-}
+/// From the schema without sums to this one.
+const SUMS: &str = "
+ALTER TABLE chunk ADD COLUMN content BLOB;
+ALTER TABLE chunk ADD COLUMN sum BLOB;
+ALTER TABLE cursor ADD COLUMN sum BLOB;
+ALTER TABLE state ADD COLUMN reach BLOB;
+ALTER TABLE state ADD COLUMN sum BLOB;
+";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -133,6 +145,8 @@ pub enum StoreError {
         "the buffer's schema is version {found}, this agent knows {SCHEMA_VERSION}: use the agent that wrote it, or a newer one"
     )]
     Schema { found: i64 },
+    #[error("the buffer is as an older agent left it: start this agent once, then ask again")]
+    NotMigrated,
     #[error(transparent)]
     Open(#[from] DatabaseError),
     #[error("the buffer's directory can't be used: check its permissions and the disk's free space")]
@@ -144,10 +158,9 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the file's content is at fault, not the disk or a permission: it is put aside and capture goes on.
     pub(super) fn is_damage(&self) -> bool {
-        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
         let (Self::Sqlite(error) | Self::Open(DatabaseError::Sqlite(error))) = self else { return false };
         matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
-            || matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+            || is_unfit(error)
     }
 
     /// Whether, of a file that was just opened, a table, a column or the one row of `state` is not there.
@@ -212,11 +225,19 @@ impl Store {
             0 => {
                 let tx = self.db.transaction()?;
                 tx.execute_batch(SCHEMA)?;
-                tx.execute(
-                    "INSERT INTO state (id, running, receipt, commits, committed, tail) VALUES (1, 0, ?1, 0, 0, ?2)",
-                    params![Bytes(Hash::ZERO.0), tally::encode(Counters::default()).as_slice()],
-                )?;
+                state::insert(&tx)?;
                 tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                Ok(tx.commit()?)
+            }
+            SCHEMA_WITHOUT_SUMS => {
+                let tx = self.db.transaction()?;
+                tx.execute_batch(SUMS)?;
+                // What the rows say now is taken for what was written: nothing is left that could tell.
+                chunks::sum_chunks(&tx)?;
+                cursors::sum_cursors(&tx)?;
+                state::sum_state(&tx)?;
+                tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                // From here on a crash finds the new schema with every row of the old one.
                 Ok(tx.commit()?)
             }
             found => Err(StoreError::Schema { found }),
@@ -264,59 +285,17 @@ impl Store {
 pub(super) fn open_reader(medium: &Medium, dir: &Path) -> Result<Connection, StoreError> {
     let db = database::open_visitor(medium, &dir.join(BUFFER_FILE))?;
     db.pragma_update(None, "cache_size", -256)?;
+    if db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == SCHEMA_WITHOUT_SUMS {
+        return Err(StoreError::NotMigrated);
+    }
     Ok(db)
 }
 
-pub(super) fn state(db: &Connection) -> Result<State, StoreError> {
-    Ok(db
-        .prepare_cached("SELECT current, running, forked, receipt, commits, committed, tail FROM state WHERE id = 1")?
-        .query_row([], |row| {
-            Ok(State {
-                current: row.get(0)?,
-                running: row.get(1)?,
-                forked: row.get::<_, Option<Bytes<16>>>(2)?.map(|id| StreamId::from_bytes(id.0)),
-                receipt: Hash(row.get::<_, Bytes<32>>(3)?.0),
-                commits: row.get::<_, Unsigned>(4)?.0,
-                committed: row.get::<_, Unsigned>(5)?.0,
-                tail: row.get::<_, Tally>(6)?.0,
-            })
-        })?)
-}
-
-/// Writes everything of the state row but `hold`.
-pub(super) fn put_state(db: &Connection, state: &State) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "UPDATE state SET current = ?1, running = ?2, forked = ?3, receipt = ?4, commits = ?5, committed = ?6, tail = ?7 WHERE id = 1",
-    )?
-    .execute(params![
-        state.current,
-        state.running,
-        state.forked.map(|id| Bytes(*id.as_bytes())),
-        Bytes(state.receipt.0),
-        Unsigned(state.commits),
-        Unsigned(state.committed),
-        tally::encode(state.tail).as_slice(),
-    ])?;
-    Ok(())
-}
-
-pub(super) fn hold(db: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(db.query_row("SELECT hold FROM state WHERE id = 1", [], |row| row.get(0))?)
-}
-
-pub(super) fn put_hold(db: &Connection, hold: &[u8]) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE state SET hold = ?1 WHERE id = 1")?.execute([hold])?;
-    Ok(())
-}
-
-pub(super) fn cursors(db: &Connection, source: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT key, value FROM cursor WHERE source = ?1 ORDER BY key")?;
-    let rows = statement.query_map([source], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn put_cursor(db: &Connection, source: &str, key: &str, value: &[u8]) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO cursor VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = excluded.value")?
-        .execute(params![source, key, value])?;
-    Ok(())
+/// The first half of a SHA-256, of pieces of fixed length but for the last.
+fn sum(kind: &[u8], pieces: &[&[u8]]) -> Sum {
+    let mut bytes = kind.to_vec();
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+    let mut sum = Sum::default();
+    sum.iter_mut().zip(Hash::of(&bytes).0).for_each(|(to, from)| *to = from);
+    sum
 }

@@ -14,7 +14,7 @@ use edgetrail_proto::identity::StreamId;
 
 use super::addition::{self, Addition, Counted};
 use super::scribe::{Desk, Line, STREAMS_READ_MAX, Scribe, end_seq};
-use super::store::{self, ChunkRow, StreamRow};
+use super::store::{self, ChunkRow, Content, Reach, StreamRow};
 use super::{BufferError, tally};
 use crate::observation::{GapCause, Loss};
 
@@ -90,13 +90,18 @@ impl Desk {
         let mut beyond = tally::minus(moved.counters, moved.held);
 
         let ordinal = store::insert_stream(&self.store.db, opened.open.stream, &opened.opening)?;
+        // What a flipped bit made rows of a stream that was not there yet.
+        store::drop_damaged_chunks(&self.store.db, ordinal, 0, u64::MAX)?;
+        self.state.reach = Some(Reach::default());
         let mut seq = 0;
         for part in addition::parts(&reports, 0, 0) {
             let counters = tally::plus(part.counters, std::mem::take(&mut beyond));
             let count = u32::try_from(part.leaves.len()).unwrap_or(u32::MAX);
-            let row = ChunkRow { first_seq: seq, count, bytes: part.bytes, committed: now, counters, body: 0 };
+            let content = Content::of(&part.leaves);
+            let row = ChunkRow { first_seq: seq, count, bytes: part.bytes, committed: now, counters, content, body: 0 };
             store::insert_chunk(&self.store.db, ordinal, &row, part.body)?;
             seq += u64::from(count);
+            self.state.reach_on(seq, counters);
         }
         for &(from, from_seq) in &moved.runs {
             seq = store::move_chunks(&self.store.db, (from, from_seq), (ordinal, seq))?;
@@ -105,6 +110,7 @@ impl Desk {
             store::delete_batches(&self.store.db, from, k, u64::MAX)?;
             store::put_damaged(&self.store.db, from, None)?;
         }
+        self.state.reach_on(seq, moved.held);
         self.state.current = Some(ordinal);
         self.state.running = true;
         self.state.tail = beyond;

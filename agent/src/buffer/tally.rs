@@ -24,6 +24,11 @@ pub(super) fn minus(a: Counters, b: Counters) -> Counters {
     }
 }
 
+/// Without refusals, which records never carry: what chunks and headers count alike.
+pub(super) fn of_records(counters: Counters) -> Counters {
+    Counters { observed: counters.observed.saturating_sub(counters.refused), refused: 0, ..counters }
+}
+
 /// As five big-endian integers, the way a row keeps them.
 pub(super) fn encode(counters: Counters) -> [u8; 40] {
     let Counters { observed, refused, own, lost_agent, lost_source } = counters;

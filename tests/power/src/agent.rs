@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use edgetrail_agent::buffer::{Addition, Buffer, BufferError, BufferTask, Caller, Counted, Limits, Opener, Shelf, prepare};
 use edgetrail_agent::enroll::{CERTIFICATE_FILE, KEY_FILE};
 use edgetrail_agent::normalize::Host;
-use edgetrail_agent::observation::{Answer, Outcome};
+use edgetrail_agent::observation::{Answer, Cursor, Outcome, SourceName};
 use edgetrail_agent::report::Reporter;
 use edgetrail_agent::sources::api::AnswerAfter;
 use edgetrail_proto::chain::Binding;
@@ -95,7 +95,17 @@ impl Agent {
 
     /// Commits records, and seals them at once where `seal`; true if the commit was answered.
     pub fn commit(&self, records: &[String], seal: bool) -> bool {
+        self.add(Addition::default(), records, seal)
+    }
+
+    /// The same of a source that reached a place with these records.
+    pub fn commit_up_to(&self, place: &str, records: &[String]) -> bool {
         let mut addition = Addition::default();
+        addition.cursor(SourceName::File, Cursor { key: "log".to_owned(), value: place.as_bytes().to_vec() });
+        self.add(addition, records, false)
+    }
+
+    fn add(&self, mut addition: Addition, records: &[String], seal: bool) -> bool {
         records.iter().for_each(|record| addition.record(record.as_bytes(), Counted::Observed));
         let (answer, answered) = oneshot::channel();
         let committed = Outcome::Committed { event_ids: Vec::new() };

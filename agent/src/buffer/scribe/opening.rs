@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use edgetrail_disk::{KeyFile, Medium};
 use edgetrail_proto::chain::{BatchKind, Cause, Counters, KeySlot, Writer};
+use rusqlite::types::Value;
 
 use super::{Desk, Line, Published, STREAMS_READ_MAX, Scribe, end_seq};
 use crate::buffer::addition::{Addition, Counted};
@@ -25,6 +26,9 @@ use crate::report::Reporter;
 /// How often a database that the disk does not give is asked for, and the pause between.
 const READS_MAX: u32 = 3;
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Damaged cursors that a report names.
+const CURSORS_NAMED_MAX: usize = 16;
 
 /// Where, what and for whom.
 #[derive(Clone, Debug)]
@@ -61,7 +65,7 @@ impl Scribe {
         let (key_file, slot) = KeyFile::open(&place.medium, &place.dir.join(KEY_FILE))?;
         let Opened { store, state, current, existed, damage } = open_store(place, condemned, now)?;
         let commits = state.commits;
-        let (was_running, committed) = (state.running, state.committed);
+        let (was_running, committed, is_sound) = (state.running, state.committed, state.reach.is_some());
         let found = current.as_ref().map(|row| found(&store, row)).transpose()?;
         let start = recovery::decide(slot.as_ref(), found.as_ref(), existed, |id| {
             store::streams(&store.db, STREAMS_READ_MAX).is_ok_and(|streams| {
@@ -93,6 +97,14 @@ impl Scribe {
             let evidence = "the buffer's database was gone at the start: what it held unsent can't be known".to_owned();
             losses.push(Loss { cause: GapCause::BufferDamaged, count: None, exact: false, evidence, from: 0, to: now });
         }
+        if !is_sound {
+            let evidence = "the buffer's state row was damaged: the last unsealed records may be missing".to_owned();
+            losses.push(Loss { cause: GapCause::BufferDamaged, count: None, exact: false, evidence, from: committed, to: now });
+        }
+        let cursors = if why == Opening::Start { store::damaged_cursors(&scribe.desk.store.db)? } else { Vec::new() };
+        if !cursors.is_empty() {
+            losses.push(cursors_lost(&cursors, committed, now));
+        }
         if why == Opening::Start && was_running {
             losses.push(Loss {
                 cause: GapCause::UncleanRestart,
@@ -115,6 +127,10 @@ impl Scribe {
         if !losses.is_empty() || !scribe.desk.state.running {
             scribe.commit(&addition, false, now)?;
         }
+        // Behind the report: a crash before finds and reports them again.
+        for cursor in &cursors {
+            store::drop_cursor(&scribe.desk.store.db, cursor)?;
+        }
         Ok((scribe, commits))
     }
 
@@ -130,6 +146,19 @@ impl Scribe {
         self.line = self.desk.succeed(plan, now)?;
         Ok(())
     }
+}
+
+/// Sources that must go on without the place that they had reached. What that passes over nobody knows.
+fn cursors_lost(cursors: &[(Value, Value)], from: u64, to: u64) -> Loss {
+    let text = |value: &Value| match value {
+        Value::Text(text) => text.clone(),
+        _ => "?".to_owned(),
+    };
+    let named: Vec<String> =
+        cursors.iter().take(CURSORS_NAMED_MAX).map(|(s, key)| format!("{} ({})", text(s), text(key))).collect();
+    let evidence =
+        format!("{} damaged cursors, of sources that start at the present or read again: {}", cursors.len(), named.join(", "));
+    Loss { cause: GapCause::BufferDamaged, count: None, exact: false, evidence, from, to }
 }
 
 struct Opened {

@@ -4,10 +4,10 @@
 //! comes again at every reading.
 
 use edgetrail_proto::chain::{Hash, Header, PublicKey, Seal, verify_seal};
-use rusqlite::{Connection, Error, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::columns::{Bytes, HeaderBytes, Unsigned};
+use super::columns::{Bytes, HeaderBytes, Unsigned, is_unfit};
 use super::streams::StreamRow;
 
 /// One row of `batch`; whether seal and records fit the header, who uses them checks.
@@ -21,14 +21,30 @@ pub(in crate::buffer) struct BatchRow {
 }
 
 pub(in crate::buffer) fn insert_batch(db: &Connection, ordinal: i64, batch: &BatchRow) -> Result<(), StoreError> {
-    db.prepare_cached("INSERT INTO batch VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
-        ordinal,
-        Unsigned(batch.header.k),
-        batch.header.encode().as_slice(),
-        Bytes(batch.hash.0),
-        Bytes(batch.seal.0),
-        batch.waits,
-    ])?;
+    let mut insert = db.prepare_cached("INSERT INTO batch VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let k = batch.header.k;
+    let mut put = || {
+        insert.execute(params![
+            ordinal,
+            Unsigned(k),
+            batch.header.encode().as_slice(),
+            Bytes(batch.hash.0),
+            Bytes(batch.seal.0),
+            batch.waits,
+        ])
+    };
+    match put() {
+        // A damaged row in the place makes way: it is no batch, and would be in the way for ever.
+        Err(error)
+            if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) && self::batch(db, ordinal, k)?.is_none() =>
+        {
+            delete_batches(db, ordinal, k, k.saturating_add(1))?;
+            put()?;
+        }
+        done => {
+            done?;
+        }
+    }
     Ok(())
 }
 
@@ -121,7 +137,7 @@ fn batch_row(row: &Row<'_>) -> rusqlite::Result<Option<BatchRow>> {
     };
     match read() {
         Ok((k, batch)) => Ok((batch.header.k == k).then_some(batch)),
-        Err(Error::FromSqlConversionFailure(..) | Error::IntegralValueOutOfRange(..) | Error::InvalidColumnType(..)) => Ok(None),
+        Err(error) if is_unfit(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

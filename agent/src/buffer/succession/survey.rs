@@ -10,7 +10,8 @@ use edgetrail_proto::identity::StreamId;
 use super::{Missing, Plan};
 use crate::buffer::addition::{self, Counted};
 use crate::buffer::scribe::{Desk, end_seq};
-use crate::buffer::store::{self, BatchRow, ChunkRow, StreamRow};
+use crate::buffer::store::{self, BatchRow, StreamRow};
+use crate::buffer::unsealed::{Lost, Unsealed, unsealed};
 use crate::buffer::{BufferError, tally};
 use crate::observation::{GapCause, Loss};
 use crate::report::Rehomed;
@@ -176,7 +177,7 @@ impl Desk {
             moved.missing.extend(holes.iter().map(|hole| hole.missing(row.open.stream)));
         }
         // Beyond its sealed batches a former stream holds nothing but what a repair brought.
-        let unsealed = self.unsealed(row, sealed.next_seq, now, moved)?;
+        let unsealed = self.unsealed(row, &sealed, now, moved)?;
         counters = tally::plus(counters, unsealed.counters);
         rehomed.records = rehomed.records.saturating_add(unsealed.records);
         if self.state.current == Some(row.ordinal) {
@@ -233,47 +234,21 @@ impl Desk {
         Ok(())
     }
 
-    /// Counts what lies behind the head; what is not there between is named.
-    fn unsealed(&self, row: &StreamRow, from: u64, now: u64, moved: &mut Moved) -> Result<Unsealed, BufferError> {
-        let mut unsealed = Unsealed::default();
-        let mut next = from;
-        loop {
-            let chunks: Vec<ChunkRow> = store::chunks(&self.store.db, row.ordinal, next, u64::MAX, ROWS_MAX)?;
-            if chunks.is_empty() {
-                break;
-            }
-            for chunk in &chunks {
-                if chunk.first_seq > next {
-                    moved.missing.push(unsealed_hole(row, next, chunk, now));
-                }
-                next = chunk.first_seq.saturating_add(u64::from(chunk.count));
-                unsealed.counters = tally::plus(unsealed.counters, chunk.counters);
-                unsealed.records = unsealed.records.saturating_add(u64::from(chunk.count));
-            }
+    /// Counts what lies behind the head; what is not there is named, and counted by what the state row says of all.
+    fn unsealed(&self, row: &StreamRow, sealed: &Whole, now: u64, moved: &mut Moved) -> Result<Unsealed, BufferError> {
+        // Of a former stream, which a repair brought, nothing says how far it reached.
+        let reach = self.state.reach.filter(|_| self.state.current == Some(row.ordinal));
+        let mut found = unsealed(&self.store.db, row.ordinal, sealed.next_seq, reach.map(|reach| reach.next_seq))?;
+        moved.held = tally::plus(moved.held, found.counters);
+        if found.missing.first().is_some() {
+            let Lost { events, exact, counters, counted } = found.lost(sealed.counters, reach);
+            let evidence = format!("unsealed records of stream {}: {}", row.open.stream, found.missing);
+            let loss = Loss { cause: GapCause::BufferDamaged, count: Some(events), exact, evidence, from: sealed.t, to: now };
+            moved.missing.push(Missing { loss, counted });
+            found.counters = tally::plus(found.counters, counters);
         }
-        moved.held = tally::plus(moved.held, unsealed.counters);
-        Ok(unsealed)
+        Ok(found)
     }
-}
-
-#[derive(Debug, Default)]
-struct Unsealed {
-    counters: Counters,
-    records: u64,
-}
-
-/// Records that no header counts: how many were the agent's own is not known.
-fn unsealed_hole(row: &StreamRow, from: u64, behind: &ChunkRow, now: u64) -> Missing {
-    let count = behind.first_seq.saturating_sub(from);
-    let loss = Loss {
-        cause: GapCause::BufferDamaged,
-        count: Some(count),
-        exact: false,
-        evidence: format!("unsealed records of stream {}: seq {from} to {}", row.open.stream, behind.first_seq.saturating_sub(1)),
-        from: row.head.as_ref().map_or(row.open.t_opened, |(header, _)| header.t_sealed),
-        to: now,
-    };
-    Missing { loss, counted: Counted::Gap { lost_agent: 0, lost_source: count } }
 }
 
 #[cfg(test)]

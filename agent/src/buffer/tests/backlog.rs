@@ -21,10 +21,12 @@ fn a_long_unsealed_backlog_moves_in_bounded_memory() {
     edgetrail_link::body::frame(&mut body, b"x");
     for seq in 0..CHUNKS {
         let counters = Counters { observed: 1, ..Counters::default() };
-        let row = ChunkRow { first_seq: seq, count: 1, bytes: 1, committed: rig.now, counters, body: 0 };
+        let content = store::Content::of(&addition::leaves(&body, 1).unwrap());
+        let row = ChunkRow { first_seq: seq, count: 1, bytes: 1, committed: rig.now, counters, content, body: 0 };
         store::insert_chunk(db, scribe.line.ordinal, &row, &body).unwrap();
     }
     db.execute_batch("COMMIT").unwrap();
+    scribe.desk.state.reach_on(CHUNKS, Counters { observed: CHUNKS, ..Counters::default() });
     // Resets the peak; where the kernel does not let it, the peak of before counts and the bound is as good.
     let _reset = std::fs::write("/proc/self/clear_refs", "5");
     let before = peak_kib();

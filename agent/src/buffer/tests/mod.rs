@@ -10,6 +10,7 @@ mod offline;
 mod outbox;
 mod random;
 mod repair;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
