@@ -1,14 +1,18 @@
 //! One record under way from a message: who, what, from where, how it ended.
 
+use std::borrow::Cow;
+
 use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use super::message::{Change, FAILED_AUTHENTICATION, Said, Statement, Thing};
+use super::Message;
+use super::connections::{Connections, Process};
+use super::message::{By, Change, CommandAct, FAILED_AUTHENTICATION, Said, Statement, Thing};
+use super::place::Carrier;
+use super::sessions::Sessions;
 use crate::normalize::actor::{Actor, Person, host_arn};
 use crate::normalize::names::Names;
 use crate::normalize::{Act, Draft, Host, Made, act, report};
-use crate::observation::SourceName;
 use crate::sources::journal::Entry;
 
 /// userName of a refused login whose name the host does not know: what was typed may be a password. Source: CloudTrail,
@@ -16,11 +20,13 @@ use crate::sources::journal::Entry;
 const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
 
 pub(super) struct Making<'a> {
-    pub(super) host: &'a Host,
+    /// Where it happened: this host, or the other one whose message it is.
+    pub(super) host: Cow<'a, Host>,
     pub(super) entry: &'a Entry,
     pub(super) record: Record,
     pub(super) act: Option<Act>,
     pub(super) time: u64,
+    carrier: Carrier<'a>,
     names: &'a mut Names,
     parameters: Map<String, Value>,
     /// Of another host: this one's users are not its users, nor its acts this one's.
@@ -28,30 +34,42 @@ pub(super) struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    pub(super) fn new(
-        host: &'a Host,
-        names: &'a mut Names,
-        source: SourceName,
-        entry: &'a Entry,
-        program: &str,
-        event_id: Uuid,
-        time: u64,
-    ) -> Self {
-        let mut record = report::blank(host, Some(source), event_id, time);
+    pub(super) fn new(host: &'a Host, names: &'a mut Names, message: &Message<'a>, program: &str) -> Self {
+        let Message { carrier, event_id, time, entry } = *message;
+        let mut record = report::blank(host, Some(carrier.source()), event_id, time);
         record.event_source = event_source(program);
-        record.user_agent = Some(entry.text("_EXE").map_or_else(|| program.to_owned(), std::borrow::Cow::into_owned));
-        let mut making = Self { host, entry, record, act: None, time, names, parameters: Map::new(), is_foreign: false };
-        if let Some(name) = entry.text("_HOSTNAME").filter(|name| *name != host.name && source != SourceName::Journal) {
-            let name = name.into_owned();
-            making.is_foreign = true;
+        record.user_agent = Some(entry.text("_EXE").map_or_else(|| program.to_owned(), Cow::into_owned));
+        let named = entry.text("_HOSTNAME");
+        let elsewhere = carrier.elsewhere(host, named.as_deref());
+        let is_foreign = elsewhere.is_some();
+        if let Some(name) = &elsewhere {
+            record.source_ip_address.clone_from(name);
+        }
+        let keep_raw = host.keep_raw;
+        let host = elsewhere.map_or(Cow::Borrowed(host), |name| Cow::Owned(Host { name, ..host.clone() }));
+        let mut making = Self { host, entry, record, act: None, time, carrier, names, parameters: Map::new(), is_foreign };
+        if let Some(name) = named.filter(|_| is_foreign) {
             making.mark("loggedBy", name.into());
         }
-        if host.keep_raw {
+        if keep_raw {
             let fields = entry.fields.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
             let raw = Value::Object(fields.collect());
             making.mark("raw", raw);
         }
         making
+    }
+
+    /// The login session that the sender was in, and where it was opened from.
+    pub(super) fn place(&mut self, sessions: &mut Sessions) {
+        let is_login = self.record.event_name == "Login" && self.record.error_code.is_none();
+        let from = Some(&*self.record.source_ip_address).filter(|from| is_login && *from != self.host.name);
+        let (session, address) = sessions.place(self.entry, from);
+        if let Some(session) = session {
+            self.parameters.entry("session").or_insert_with(|| session.into());
+        }
+        if let Some(address) = address.filter(|_| self.record.source_ip_address == self.host.name) {
+            self.record.source_ip_address = address;
+        }
     }
 
     pub(super) fn done(mut self) -> Draft {
@@ -69,11 +87,47 @@ impl<'a> Making<'a> {
         }
     }
 
-    pub(super) fn say(&mut self, statement: Statement) {
-        let Statement { said, is_step, times } = statement;
+    pub(super) fn say(&mut self, statement: Statement, connections: &mut Connections) {
+        let Statement { said, is_step, times, part } = statement;
+        let process = self.process();
+        let is_told = match (&process, part) {
+            // Repetitions are attempts of their own.
+            (Some(process), Some(part)) => connections.is_told(process.clone(), part, self.time) && times.is_none(),
+            _ => false,
+        };
         match said {
-            Said::Command { user, target, tty, cwd, command, refusal } => {
-                self.command(&user, &target, &tty, &cwd, &command, refusal)
+            Said::Command { act: CommandAct::Sudo, .. } => {
+                if let Some(process) = process {
+                    connections.commands(process, self.record.event_id, self.time);
+                }
+                self.command(said);
+            }
+            Said::Command { .. } => self.command(said),
+            Said::ContinuedCommand { user, text } => {
+                let login = self.login_name().unwrap_or(user);
+                self.name("ContinueCommand");
+                self.acting(&login, &login);
+                self.parameter("command", &text);
+                if let Some(first) = process.and_then(|process| connections.command(&process)) {
+                    self.mark("relatedEventID", first.to_string().into());
+                }
+            }
+            Said::Alert { user, target, tty, cwd, why } => {
+                let login = self.login_name().unwrap_or(user);
+                self.name("ReportAlert");
+                self.acting(&login, &login);
+                for (key, value) in [("user", &*target), ("tty", act::terminal(&tty)), ("cwd", &*cwd)] {
+                    self.parameter(key, value);
+                }
+                self.failed("Failed", &why);
+            }
+            Said::SwitchGroup { user, group, tty, is_refused } => {
+                self.name("SwitchGroup");
+                self.acting(&user, &user);
+                self.parameter("group", &group);
+                self.parameter("tty", act::terminal(&tty));
+                self.ended(is_refused);
+                self.resource("Host::Group", &format!("group/{group}"));
             }
             Said::Login { user, address, port, method, key } => {
                 self.sign_in("Login", &user, &address, &port);
@@ -97,11 +151,12 @@ impl<'a> Making<'a> {
                 self.record.response_elements = Some(json!({"Logout": "Success"}));
                 self.act = Some(act::logout(&user, self.time));
             }
-            Said::SwitchUser { user, target, tty, is_refused } => self.switch(&user, &target, &tty, is_refused),
-            Said::AuthenticationFailure { program, user, tty, address, is_unknown, why } => {
+            Said::SwitchUser { by, target, tty, is_refused } => self.switch(&by, &target, &tty, is_refused),
+            Said::AuthenticationFailure { program, by, user, tty, address, is_unknown, why } => {
                 self.name("Authenticate");
                 self.record.event_source = event_source(&program);
-                self.acting(&user, &user);
+                let by = self.person(&by);
+                self.acting_as(&by, &by);
                 if is_unknown {
                     self.unknown(&user);
                 }
@@ -146,9 +201,16 @@ impl<'a> Making<'a> {
         if let Some(times) = times {
             self.parameters.insert("times".to_owned(), times.into());
         }
-        if is_step {
+        if is_step || is_told {
             self.step();
         }
+    }
+
+    /// Who sent it, where that is known.
+    fn process(&self) -> Option<Process> {
+        let pid = self.entry.number("_PID").or_else(|| self.entry.number("SYSLOG_PID"))?;
+        let host = if self.is_foreign { self.host.name.clone() } else { String::new() };
+        Some(Process { source: self.carrier.source(), host, pid })
     }
 
     /// Another record stands for the act: this one is kept only where Data events are.
@@ -159,39 +221,53 @@ impl<'a> Making<'a> {
         self.mark("step", true.into());
     }
 
-    fn command(&mut self, user: &str, target: &str, tty: &str, cwd: &str, command: &str, refusal: Option<String>) {
-        let login = self.login_name().unwrap_or_else(|| user.to_owned());
+    fn command(&mut self, said: Said) {
+        let Said::Command { user, target, tty, cwd, command, group, refusal, act } = said else { return };
+        let login = self.login_name().unwrap_or_else(|| user.clone());
         self.name("RunCommand");
-        self.acting(&login, if refusal.is_some() { &login } else { target });
-        self.parameter("command", command);
-        self.parameter("cwd", cwd);
-        self.parameter("tty", act::terminal(tty));
-        self.parameter("user", target);
-        if login != user {
-            self.parameter("invokingUser", user);
+        self.acting(&login, if refusal.is_some() { &login } else { &target });
+        let invoking = if login == user { "" } else { &*user };
+        for (key, value) in [
+            ("command", &*command),
+            ("cwd", &*cwd),
+            ("tty", act::terminal(&tty)),
+            ("user", &*target),
+            ("group", &*group),
+            ("invokingUser", invoking),
+        ] {
+            self.parameter(key, value);
         }
         self.resource("Host::User", &format!("user/{target}"));
-        let matched = if refusal.is_some() { "" } else { target };
-        self.act = Some(act::sudo_command(&login, matched, tty, command, self.time));
+        let matched = if refusal.is_some() { "" } else { &*target };
+        self.act = Some(match act {
+            CommandAct::Sudo => act::sudo_command(&login, matched, &tty, &command, self.time),
+            CommandAct::Switch => act::switch_user(&login, &target, self.time),
+        });
         match refusal {
             Some(why) => self.denied(&why),
             None => self.record.response_elements = Some(json!({"result": "success"})),
         }
     }
 
-    fn switch(&mut self, user: &str, target: &str, tty: &str, is_refused: bool) {
-        let login = self.login_name().unwrap_or_else(|| user.to_owned());
+    fn switch(&mut self, by: &By, target: &str, tty: &str, is_refused: bool) {
+        let login = self.login_name().map(|name| By { name, uid: None });
+        let login = self.person(login.as_ref().unwrap_or(by));
         self.name("SwitchUser");
-        self.acting(&login, if is_refused { &login } else { target });
+        let effective = if is_refused { login.clone() } else { (target.to_owned(), self.uid(target)) };
+        self.acting_as(&login, &effective);
         self.parameter("user", target);
         self.parameter("tty", act::terminal(tty));
+        self.ended(is_refused);
+        self.resource("Host::User", &format!("user/{target}"));
+        self.act = Some(act::switch_user(&login.0, target, self.time));
+    }
+
+    fn ended(&mut self, is_refused: bool) {
         if is_refused {
-            self.denied("Failed authentication");
+            self.denied(FAILED_AUTHENTICATION);
         } else {
             self.record.response_elements = Some(json!({"result": "success"}));
         }
-        self.resource("Host::User", &format!("user/{target}"));
-        self.act = Some(act::switch_user(&login, target, self.time));
     }
 
     fn scheduled(&mut self, user: &str, command: &str, job: &str) {
@@ -200,7 +276,7 @@ impl<'a> Making<'a> {
         let uid = self.uid(user);
         self.record.event_type = EventType::AwsServiceEvent;
         let effective = Person { uid: uid.unwrap_or(u32::MAX), name: Some(user.to_owned()) };
-        self.record.user_identity = Actor::Daemon { effective, program: source }.identity(self.host);
+        self.record.user_identity = Actor::Daemon { effective, program: source }.identity(&self.host);
         if uid.is_none() {
             self.record.user_identity.principal_id = Some(user.to_owned());
         }
@@ -224,14 +300,15 @@ impl<'a> Making<'a> {
         let uid = details.iter().find(|(key, _)| *key == "uid" && !matches!(what, Thing::User)).map(|(_, uid)| uid.clone());
         if let Some(uid) = uid.and_then(|uid| uid.parse().ok()) {
             // A service that acts for whoever called it names the caller.
-            let person = Person { uid, name: self.names.user(uid) };
-            self.record.user_identity = Actor::Login { login: person.clone(), effective: person }.identity(self.host);
+            let person = Person { uid, name: self.user_name(uid) };
+            self.record.user_identity = Actor::Login { login: person.clone(), effective: person }.identity(&self.host);
         }
         for (key, value) in details {
             self.parameter(key, &value);
         }
         if !subject.is_empty() && !kind.is_empty() {
-            self.resource(kind, &format!("{path}/{subject}"));
+            let separator = if subject.starts_with('/') { "" } else { "/" };
+            self.resource(kind, &format!("{path}{separator}{subject}"));
         }
         if let Some((code, why)) = failure {
             self.failed(code, &why);
@@ -260,7 +337,7 @@ impl<'a> Making<'a> {
     }
 
     fn unknown(&mut self, user: &str) {
-        self.record.user_identity = Actor::Unknown.identity(self.host);
+        self.record.user_identity = Actor::Unknown.identity(&self.host);
         if !user.is_empty() {
             self.record.user_identity.user_name = Some(HIDDEN.to_owned());
         }
@@ -268,12 +345,33 @@ impl<'a> Making<'a> {
 
     fn acting(&mut self, login: &str, effective: &str) {
         let (login_uid, effective_uid) = (self.uid(login), self.uid(effective));
-        let actor = if login.is_empty() {
-            Actor::Unknown
-        } else {
-            Actor::NamedAs { login: login.to_owned(), login_uid, effective: effective.to_owned(), effective_uid }
+        self.acting_as(&(login.to_owned(), login_uid), &(effective.to_owned(), effective_uid));
+    }
+
+    fn acting_as(&mut self, login: &(String, Option<u32>), effective: &(String, Option<u32>)) {
+        let ((login, login_uid), (effective, effective_uid)) = (login.clone(), effective.clone());
+        let actor = match login.as_str() {
+            "" => Actor::Unknown,
+            _ => Actor::NamedAs { login, login_uid, effective, effective_uid },
         };
-        self.record.user_identity = actor.identity(self.host);
+        self.record.user_identity = actor.identity(&self.host);
+    }
+
+    /// Name and id of whom a message tells by either: an id that nobody here has a name for stands for itself.
+    fn person(&mut self, by: &By) -> (String, Option<u32>) {
+        match by.uid.filter(|_| by.name.is_empty()) {
+            Some(uid) => (self.user_name(uid).unwrap_or_else(|| uid.to_string()), Some(uid).filter(|_| !self.is_foreign)),
+            None => (by.name.clone(), self.uid(&by.name)),
+        }
+    }
+
+    fn user_name(&mut self, uid: u32) -> Option<String> {
+        match (uid, self.is_foreign) {
+            // On every host.
+            (0, true) => Some("root".to_owned()),
+            (_, true) => None,
+            (uid, false) => self.names.user(uid),
+        }
     }
 
     fn uid(&mut self, name: &str) -> Option<u32> {
@@ -287,14 +385,14 @@ impl<'a> Making<'a> {
         let mut person = |uid| Person { uid, name: names.user(uid) };
         let login = self.entry.number("_AUDIT_LOGINUID").filter(|uid| *uid != u32::MAX).map(&mut person);
         let actor = Actor::of(login, person(uid), &self.record.event_source);
-        self.record.user_identity = actor.identity(self.host);
+        self.record.user_identity = actor.identity(&self.host);
     }
 
     /// The host does it by itself.
     pub(super) fn service(&mut self, program: &str) {
         self.record.event_type = EventType::AwsServiceEvent;
         let effective = Person { uid: 0, name: Some("root".to_owned()) };
-        self.record.user_identity = Actor::Daemon { effective, program: program.to_owned() }.identity(self.host);
+        self.record.user_identity = Actor::Daemon { effective, program: program.to_owned() }.identity(&self.host);
     }
 
     /// The login user whom the kernel names.
@@ -332,7 +430,7 @@ impl<'a> Making<'a> {
         if path.ends_with('/') {
             return;
         }
-        let (account_id, arn) = (Some(self.host.account.to_string()), Some(host_arn(self.host, path)));
+        let (account_id, arn) = (Some(self.host.account.to_string()), Some(host_arn(&self.host, path)));
         self.record.resources = Some(vec![Resource { account_id, kind: Some(kind.to_owned()), arn, ..Resource::default() }]);
     }
 }
@@ -345,6 +443,7 @@ impl Thing {
             Self::Group => ("groupName", "Host::Group", "group"),
             Self::Crontab => ("user", "Host::Crontab", "crontab"),
             Self::Package => ("package", "Host::Package", "package"),
+            Self::File => ("path", "Host::File", "file"),
             Self::Interface => ("interface", "Host::NetworkInterface", "interface"),
             Self::Connection => ("connection", "Host::NetworkConnection", "connection"),
             Self::Firewall => ("firewall", "Host::Firewall", "firewall"),
@@ -357,7 +456,7 @@ impl Thing {
 fn event_source(identifier: &str) -> String {
     let program = match identifier {
         "sshd-session" | "sshd-auth" => "sshd",
-        "CRON" | "crond" | "/usr/sbin/cron" => "cron",
+        "CRON" | "crond" | "CROND" | "/usr/sbin/cron" => "cron",
         "su-l" => "su",
         "[RPM]" => "rpm",
         "packagekitd" => "packagekit",
