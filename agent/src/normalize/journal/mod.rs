@@ -17,6 +17,8 @@ mod place;
 
 mod repeats;
 
+mod saying;
+
 pub mod sessions;
 
 mod units;
