@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::normalize::{Act, Draft, Made};
+use crate::normalize::{Act, Draft, Made, act};
 use crate::observation::SourceName;
 
 /// What one observation made, on its way to the commit. `rest` travels with it: cursor, answer, counters.
@@ -297,6 +297,9 @@ fn is_same(one: &Act, other: &Act) -> bool {
 /// Facts that the kernel's record of the same act never has: kept for them, the lower record stays.
 const FACTS: &[&str] = &["keyFingerprint", "authenticationMethod", "group"];
 
+/// The same of a change of user: pkexec and doas tell what they ran.
+const SWITCH_FACTS: &[&str] = &["command", "cwd"];
+
 fn adds_facts(draft: &Draft) -> bool {
     facts(draft).next().is_some()
 }
@@ -306,7 +309,9 @@ fn facts(draft: &Draft) -> impl Iterator<Item = (&String, &Value)> {
         Made::Record(record) => record.request_parameters.as_ref().and_then(Value::as_object),
         Made::Written(_) | Made::Foreign(_) => None,
     };
-    parameters.into_iter().flatten().filter(|(name, _)| FACTS.contains(&name.as_str()))
+    let is_switch = draft.act.as_ref().is_some_and(|act| act.class == act::class::SWITCH_USER);
+    let is_fact = move |name: &str| FACTS.contains(&name) || (is_switch && SWITCH_FACTS.contains(&name));
+    parameters.into_iter().flatten().filter(move |(name, _)| is_fact(name))
 }
 
 fn event_id(draft: &Draft) -> Option<Uuid> {
@@ -412,6 +417,25 @@ mod tests {
         let Made::Record(record) = &released[0].drafts[0].record else { panic!() };
         let related = &record.additional_event_data.as_ref().unwrap()["edgetrail"]["relatedEventID"];
         assert_eq!(*related, Uuid::from_u128(3).to_string());
+    }
+
+    /// The kernel sees that pkexec changed the user, its message says for what.
+    #[test]
+    fn what_a_change_of_user_ran_is_a_fact_of_it() {
+        let ran = |id, command: Option<&str>| {
+            let mut draft = draft(id, "", START, false);
+            draft.act = Some(act::switch_user("alice", "root", START));
+            if let Made::Record(record) = &mut draft.record {
+                record.request_parameters = command.map(|command| serde_json::json!({"command": command}));
+            }
+            draft
+        };
+        let mut hold = hold();
+        hold.offer(START, parcel(SourceName::Journal, vec![ran(1, Some("/usr/bin/id"))], 1));
+        let released = hold.offer(START + MS, parcel(SourceName::Audit, vec![ran(2, None)], 2));
+        assert_eq!(shown(&released), [(1, 0, 1), (2, 1, 0)]);
+        let Made::Record(record) = &released[1].drafts[0].record else { panic!() };
+        assert_eq!(record.request_parameters.as_ref().unwrap()["command"], "/usr/bin/id");
     }
 
     #[test]

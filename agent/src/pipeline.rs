@@ -216,8 +216,8 @@ impl Pipeline {
     fn take_as(&mut self, fate: Fate, observation: Observation, addition: &mut Addition) -> Result<(), BufferError> {
         let drafts = self.normalizer.normalize(&observation);
         // With the records of the same observation: audit's are never held, so that state and record stand or fall together.
-        for cursor in self.normalizer.take_cursors() {
-            addition.cursor(SourceName::Audit, cursor);
+        for (source, cursor) in self.normalizer.take_cursors() {
+            addition.cursor(source, cursor);
         }
         let Observation { source, position, cursor, answer, .. } = observation;
         let parcel = Parcel { source, drafts, rest: Rest { position, cursor, answer, fate } };

@@ -24,6 +24,7 @@ use crate::clock::unix_ns;
 use crate::config::Config;
 use crate::control::{Control, Offers, PassedOver, Status, StatusOf, UplinkStatus, WaitingStream};
 use crate::enroll::{EnrollError, Enrollment, Renewal};
+use crate::normalize::journal::sessions;
 use crate::normalize::lines::vault;
 use crate::normalize::names::Names;
 use crate::normalize::{Host, Normalizer, audit, kubernetes};
@@ -85,6 +86,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let (intake, outlet) = intake();
     let redactor = Redactor::new(config.redact.clone()).map_err(|error| RunError::Config(error.to_string()))?;
     let sessions = buffer.cursors(SourceName::Audit)?.into_iter().find(|cursor| cursor.key == audit::SESSIONS_KEY);
+    let logins = buffer.cursors(SourceName::Journal)?.into_iter().find(|cursor| cursor.key == sessions::KEY);
     let stages = buffer.cursors(SourceName::Kubernetes)?;
     let requests = buffer.cursors(SourceName::Vault)?.into_iter().find(|cursor| cursor.key == vault::CURSOR_KEY);
     let cluster = config.sources.kubernetes.cluster.clone();
@@ -95,7 +97,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let normalizer = Normalizer::new(host.clone(), decoder, Names::default())
         .with_kubernetes(kubernetes::Decoder::restore(cluster, &stages))
         .with_gateway(gateway)
-        .with_requests(vault::Requests::restore(requests.as_ref()));
+        .with_requests(vault::Requests::restore(requests.as_ref()))
+        .with_journal(sessions::Sessions::restore(logins.as_ref()));
     let roster = Roster::new(&config, binding, images, buffer.clone(), reporter);
     let pipeline = Pipeline::new(
         normalizer,

@@ -43,12 +43,18 @@ fn act(class: &'static str, parts: &[&str], time: u64) -> Act {
 /// A command run through sudo, or refused by it. `user` typed it, `target` is whom it runs as (empty where refused or
 /// unknown), `tty` as either source spells it, `command` with its arguments.
 pub fn sudo_command(user: &str, target: &str, tty: &str, command: &str, time: u64) -> Act {
-    act(class::SUDO_COMMAND, &[user, target, terminal(tty), &plain_command(command)], time)
+    act(class::SUDO_COMMAND, &[at(tty, user), target, terminal(tty), &plain_command(command)], time)
 }
 
 /// The end of a command that ran through sudo.
 pub fn sudo_end(user: &str, target: &str, tty: &str, command: &str, time: u64) -> Act {
-    act(class::SUDO_END, &[user, target, terminal(tty), &plain_command(command)], time)
+    act(class::SUDO_END, &[at(tty, user), target, terminal(tty), &plain_command(command)], time)
+}
+
+/// Whoever typed a command, where its terminal does not tell: within a shell that is another user's, sudo names that user
+/// and the kernel whoever logged in.
+fn at<'a>(tty: &str, user: &'a str) -> &'a str {
+    if terminal(tty).is_empty() { user } else { "" }
 }
 
 /// A login over the network or at a console; `address` is empty where there is none.
@@ -95,7 +101,8 @@ pub fn terminal(tty: &str) -> &str {
 }
 
 /// A command without what the sources spell differently: the program's directory (sudo's message has the path that it
-/// found, the kernel's record what was typed), runs of white space, backslashes.
+/// found, the kernel's record what was typed), runs of white space, backslashes; and of a long one its beginning, for
+/// sudo's message may hold no more.
 fn plain_command(command: &str) -> String {
     let mut words = command.split_whitespace();
     let program = words.next().unwrap_or_default();
@@ -104,8 +111,11 @@ fn plain_command(command: &str) -> String {
         plain.push(' ');
         plain.extend(word.chars().filter(|c| *c != '\\'));
     }
-    plain
+    plain.chars().take(COMMAND_CHARS_MAX).collect()
 }
+
+/// What is compared of a command. Source: sudo's syslog_maxlen is 980 bytes, of which user, terminal and directory take some.
+const COMMAND_CHARS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -118,6 +128,14 @@ mod tests {
         assert_eq!(kernel, message);
         assert_eq!(sudo_command("alice", "root", "unknown", "id", 1), sudo_command("alice", "root", "?", "id", 1));
         assert_ne!(sudo_command("alice", "root", "", "id", 1), sudo_command("alice", "bob", "", "id", 1));
+    }
+
+    /// sudo names whoever typed it, the kernel whoever logged in; a terminal has one user at a time.
+    #[test]
+    fn behind_another_s_shell_a_command_is_the_same_act() {
+        assert_eq!(sudo_command("alice", "root", "/dev/pts/0", "id", 1), sudo_command("bob", "root", "pts/0", "/usr/bin/id", 1));
+        assert_ne!(sudo_command("alice", "root", "pts/0", "id", 1), sudo_command("bob", "root", "pts/1", "id", 1));
+        assert_ne!(sudo_command("alice", "root", "", "id", 1), sudo_command("bob", "root", "", "id", 1));
     }
 
     #[test]

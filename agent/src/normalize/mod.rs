@@ -108,6 +108,9 @@ pub struct Normalizer {
     requests: lines::vault::Requests,
     /// Commands of sudo's log whose ends did not come yet.
     commands: log::Commands,
+    /// What programs' messages told before.
+    journal: journal::Memory,
+    repeats: journal::Repeats,
 }
 
 impl Normalizer {
@@ -116,7 +119,15 @@ impl Normalizer {
         let zone = TimeZone::system();
         let (kubernetes, requests) = (kubernetes::Decoder::default(), lines::vault::Requests::default());
         let gateway = Mapping::open("access", shape::AccessShape::default()).ok();
-        Self { host, audit, names, writer, kubernetes, zone, gateway, requests, commands: log::Commands::default() }
+        let (commands, journal, repeats) = (log::Commands::default(), journal::Memory::default(), journal::Repeats::default());
+        Self { host, audit, names, writer, kubernetes, zone, gateway, requests, commands, journal, repeats }
+    }
+
+    /// With the login sessions that the journal told of before.
+    #[must_use]
+    pub fn with_journal(mut self, sessions: journal::sessions::Sessions) -> Self {
+        self.journal.sessions = sessions;
+        self
     }
 
     /// With what was carried of the Kubernetes audit before.
@@ -149,8 +160,9 @@ impl Normalizer {
                 self.audit.decode(&self.host, &mut self.names, event, id).into_iter().collect()
             }
             Payload::Journal(entry) => {
-                let id = self.event_id(observation, 0);
-                let draft = journal::draft(&self.host, &mut self.names, id, observation.time, entry);
+                let event_id = self.event_id(observation, 0);
+                let message = journal::Message { carrier: journal::Carrier::Journal, event_id, time: observation.time, entry };
+                let draft = journal::draft(&self.host, &mut self.names, &mut self.journal, &message);
                 if let Some(draft) = &draft {
                     self.share_login(draft);
                 }
@@ -185,8 +197,10 @@ impl Normalizer {
     }
 
     /// What the normalizers carry between observations, where it changed: to be committed with the records made since.
-    pub fn take_cursors(&mut self) -> Vec<Cursor> {
-        self.audit.take_cursor().into_iter().collect()
+    pub fn take_cursors(&mut self) -> Vec<(SourceName, Cursor)> {
+        let audit = self.audit.take_cursor().map(|cursor| (SourceName::Audit, cursor));
+        let journal = self.journal.sessions.take_cursor().map(|cursor| (SourceName::Journal, cursor));
+        audit.into_iter().chain(journal).collect()
     }
 
     /// What was carried for the sake of something that did not come, as records.
@@ -259,7 +273,7 @@ impl Normalizer {
         let overdue = self.requests.due(*time);
         let mut drafts = self.unanswered(overdue);
         // What the catalogue of the host's own programs knows is that act, whoever carried the message.
-        let known = if mapping.format == shape::Format::Syslog { self.told(observation, bytes) } else { None };
+        let known = if mapping.format == shape::Format::Syslog { self.told(observation, path, bytes) } else { None };
         if let Some(draft) = known {
             drafts.push(draft);
         } else if !waits {
@@ -301,7 +315,7 @@ impl Normalizer {
                 let whole = if line.bytes.contains(&b'\n') { joined(&line.bytes) } else { vec![line.bytes.to_vec()] };
                 whole.iter().flat_map(|line| self.kubernetes(observation, &peeled(line, observation.time))).collect()
             }
-            Format::Syslog => self.syslog(observation, &line.bytes).into_iter().collect(),
+            Format::Syslog => self.syslog(observation, line).into_iter().collect(),
             Format::Sudo => self.sudo(observation, &line.bytes).into_iter().collect(),
             Format::CloudTrail => match posted::foreign(&line.bytes) {
                 Ok(records) => (0u32..).zip(records).map(|(index, record)| self.foreign(observation, index, record)).collect(),
@@ -340,34 +354,53 @@ impl Normalizer {
         self.audit.logged_in(user, uid, &record.source_ip_address, method, act.time / 1_000_000_000);
     }
 
-    /// The act that a message of syslog tells under its program's name.
-    fn told(&mut self, observation: &Observation, bytes: &[u8]) -> Option<Draft> {
+    /// The act that a message of syslog tells under its program's name. `path`: its file, or the peer that sent it.
+    fn told(&mut self, observation: &Observation, path: Option<&str>, bytes: &[u8]) -> Option<Draft> {
         let text = String::from_utf8_lossy(bytes);
         let line = SyslogLine::parse(&text, observation.time, &self.zone).filter(|line| !line.program.is_empty())?;
-        let (id, time) = (self.event_id(observation, 0), line.time.unwrap_or(observation.time));
-        journal::carried(&self.host, &mut self.names, observation.source, id, time, &line.entry())
+        let time = line.time.unwrap_or(observation.time);
+        let entry = self.repeats.entry(path.unwrap_or_default(), &line)?;
+        self.carried(observation, path, time, &entry, bytes)
     }
 
     /// A line of syslog: the act that its program tells, if it is one.
-    fn syslog(&mut self, observation: &Observation, bytes: &[u8]) -> Option<Draft> {
-        let id = self.event_id(observation, 0);
+    fn syslog(&mut self, observation: &Observation, line: &Line) -> Option<Draft> {
+        let Line { bytes, path, .. } = line;
         let text = String::from_utf8_lossy(bytes);
-        let line = SyslogLine::parse(&text, observation.time, &self.zone)?;
-        let time = line.time.unwrap_or(observation.time);
-        if !line.program.is_empty() {
-            return journal::carried(&self.host, &mut self.names, observation.source, id, time, &line.entry());
+        let parsed = SyslogLine::parse(&text, observation.time, &self.zone)?;
+        if !parsed.program.is_empty() {
+            return self.told(observation, Some(path), bytes);
         }
         // Without a header it is what a server writes to a file of its own.
-        let servers = ["sshd", "dropbear"].into_iter();
-        let of = |program| line.said_by(program).entry();
-        let mut said = servers
-            .map(of)
-            .filter_map(|entry| journal::carried(&self.host, &mut self.names, observation.source, id, time, &entry));
-        if let Some(draft) = said.next() {
-            return Some(draft);
+        let time = parsed.time.unwrap_or(observation.time);
+        for program in ["sshd", "dropbear"] {
+            let said = self.carried(observation, Some(path), time, &parsed.said_by(program).entry(), bytes);
+            if said.is_some() {
+                return said;
+            }
         }
         let reason = "the line has no header of syslog".to_owned();
         Some(self.unparsed(observation, 0, &Unparsed { bytes: bytes.to_vec(), reason }))
+    }
+
+    /// The record of what a message of syslog says, with where it came from.
+    fn carried(
+        &mut self,
+        observation: &Observation,
+        path: Option<&str>,
+        time: u64,
+        entry: &crate::sources::journal::Entry,
+        bytes: &[u8],
+    ) -> Option<Draft> {
+        let (source, event_id) = (observation.source, self.event_id(observation, 0));
+        let message = journal::Message { carrier: journal::Carrier::of(source, path), event_id, time, entry };
+        let mut draft = journal::carried(&self.host, &mut self.names, &mut self.journal, &message)?;
+        if let Made::Record(record) = &mut draft.record {
+            lines::Place { host: &self.host, source, path, event_id, time }.sign(record, bytes);
+            // It may have grown by the line itself.
+            record.fit();
+        }
+        Some(draft)
     }
 
     /// An entry of sudo's log; none where only the log's end was read.

@@ -4,7 +4,9 @@
 //! bytes. Never changes a record's shape, only strings within it (and numbers under a secret name). A mask that is too
 //! much costs a detail, one that is missing costs a secret: where in doubt, it masks.
 
+mod command;
 mod names;
+mod sql;
 mod suspects;
 mod text;
 

@@ -48,10 +48,14 @@ const ENDINGS: &[&str] = &[
     "otp",
     "totp",
     "mfacode",
+    "sshpass",
 ];
 
+/// Last words that are secret, set apart from what stands before: `DB_PASS`, `smtp-pass`, `dbPass`, but not `bypass`.
+const LAST_WORDS: &[&str] = &["pass", "pwd"];
+
 /// Endings that are secret only as a whole name: words of other meanings end in them.
-const WHOLE_ONLY: &[&str] = &["pwd", "sas", "sig", "pin", "otp", "totp", "accesskey"];
+const WHOLE_ONLY: &[&str] = &["pwd", "sas", "sig", "pin", "otp", "totp", "accesskey", "sshpass"];
 
 /// Names that end like secrets and are none.
 const HARMLESS: &[&str] = &[
@@ -96,7 +100,19 @@ impl Names {
             return false;
         }
         ENDINGS.iter().any(|ending| if WHOLE_ONLY.contains(ending) { folded == *ending } else { folded.ends_with(ending) })
+            || LAST_WORDS.iter().any(|word| ends_in_word(name, word))
     }
+}
+
+/// Whether a name ends in a word: after a separator, in capitals after small letters, or as a whole.
+fn ends_in_word(name: &str, word: &str) -> bool {
+    let Some((before, last)) = name.len().checked_sub(word.len()).and_then(|at| name.split_at_checked(at)) else { return false };
+    let is_apart = match before.chars().next_back() {
+        None => true,
+        Some(c) if c.is_alphanumeric() => c.is_lowercase() && last.starts_with(char::is_uppercase),
+        Some(_) => true,
+    };
+    is_apart && last.eq_ignore_ascii_case(word)
 }
 
 /// Longer names are no names.
@@ -122,6 +138,12 @@ mod tests {
             "AWS_SECRET_ACCESS_KEY",
             "sessionToken",
             "Authorization",
+            "DB_PASS",
+            "smtp-pass",
+            "dbPass",
+            "pass",
+            "MYSQL_PWD",
+            "SSHPASS",
         ] {
             assert!(names.is_secret(secret), "{secret}");
         }
@@ -136,6 +158,11 @@ mod tests {
             "accessKeyId",
             "pinned",
             "NOPASSWD",
+            "bypass",
+            "BYPASS",
+            "compass",
+            "OLDPWD",
+            "pass-through",
         ] {
             assert!(!names.is_secret(harmless), "{harmless}");
         }

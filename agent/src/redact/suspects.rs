@@ -10,6 +10,7 @@ const NEEDLES: &[&[u8]] = &[
     b"authorization",
     b"basic",
     b"bearer",
+    b"buildah",
     b"chpasswd",
     b"connection",
     b"cookie",
@@ -17,6 +18,7 @@ const NEEDLES: &[&[u8]] = &[
     b"curl",
     b"docker",
     b"dop_v1_",
+    b"expdp",
     b"eyj",
     b"gho_",
     b"ghp_",
@@ -24,8 +26,10 @@ const NEEDLES: &[&[u8]] = &[
     b"ghu_",
     b"github_pat_",
     b"glpat-",
+    b"htpasswd",
     b"hvs.",
     b"identified",
+    b"impdp",
     b"ldap",
     b"mariadb",
     b"mfa-code",
@@ -34,6 +38,7 @@ const NEEDLES: &[&[u8]] = &[
     b"mfacode",
     b"mongo",
     b"mysql",
+    b"nerdctl",
     b"npm_",
     b"openssl",
     b"pass ",
@@ -56,8 +61,11 @@ const NEEDLES: &[&[u8]] = &[
     b"sk-ant-",
     b"sk-proj-",
     b"sk_live_",
+    b"skopeo",
     b"smbclient",
     b"sqlcmd",
+    b"sqlldr",
+    b"sqlplus",
     b"sshpass",
     b"token",
     b"useradd",
@@ -68,7 +76,7 @@ const NEEDLES: &[&[u8]] = &[
 ];
 
 /// Words that are suspect on their own only.
-const WORDS: &[&[u8]] = &[b"otp", b"pin", b"sas", b"sig", b"totp"];
+const WORDS: &[&[u8]] = &[b"login", b"otp", b"pin", b"sas", b"sig", b"totp"];
 
 /// For each first byte, where the needles that begin with it stand.
 static RANGES: [(usize, usize); 128] = {
@@ -99,11 +107,14 @@ static MARKS: [u8; PAIRS] = {
         marks = mark(marks, WORDS[index], WORD);
         index += 1;
     }
-    mark(marks, KEY, END)
+    mark(mark(marks, KEY, END), PASS, END)
 };
 
 /// Ends of names, such as `api_key` and `signing-key`.
 const KEY: &[u8] = b"key";
+
+/// The end of `DB_PASS` and `dbPass`.
+const PASS: &[u8] = b"pass";
 
 const NEEDLE: u8 = 1;
 const WORD: u8 = 2;
@@ -138,6 +149,9 @@ pub(super) fn any(bytes: &[u8], extra: &[String]) -> bool {
         let rest = bytes.get(at..).unwrap_or_default();
         let before = at.checked_sub(1).and_then(|before| bytes.get(before)).copied().unwrap_or(b' ');
         if marks & NEEDLE != 0 && alike(first.to_ascii_lowercase()).iter().any(|needle| begins(rest, needle)) {
+            return true;
+        }
+        if marks & END != 0 && begins(rest, PASS) && rest.get(PASS.len()).is_none_or(|after| !after.is_ascii_alphanumeric()) {
             return true;
         }
         if marks & END != 0 && begins(rest, KEY) && (before.is_ascii_alphanumeric() || matches!(before, b'_' | b'-' | b'.')) {
@@ -179,7 +193,7 @@ mod tests {
     #[test]
     fn every_suspect_is_seen_in_any_case_and_place() {
         let suspects = NEEDLES.iter().chain(WORDS).map(|word| String::from_utf8(word.to_vec()).unwrap());
-        for suspect in suspects.chain(["api_key".to_owned()]) {
+        for suspect in suspects.chain(["api_key".to_owned(), "db_pass".to_owned()]) {
             for text in [suspect.clone(), suspect.to_uppercase(), format!("é \"{suspect}\":1"), format!("{suspect}=")] {
                 assert!(any(text.as_bytes(), &[]), "{text}");
             }

@@ -68,6 +68,37 @@ const POSITIONS: &[&str] = &[
     "ALTER ROLE alice WITH PASSWORD '{}'",
     "create user bob identified by '{}';",
     "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----",
+    "htpasswd -b /etc/nginx/users alice {}",
+    "htpasswd -bc /etc/nginx/users alice {}",
+    "htpasswd -Bb /etc/nginx/users alice {}",
+    "htpasswd -nb alice {}",
+    "MYSQL_PWD={} mysql",
+    "SSHPASS={} sshpass -e ssh host",
+    "DB_PASS={} ./run",
+    "env SMTP_PASS={} ./run",
+    "tool --pass {} run",
+    "tool --db-pass={}",
+    "curl -H 'Authorization: Splunk {}' https://x",
+    "curl -H \"Authorization: OAuth {}\" https://x",
+    "curl -H 'Authorization: SSWS {}' https://x",
+    "curl -H 'Authorization: GenieKey {}' https://x",
+    "Authorization: Digest username=\"a\", realm=\"b\", response=\"{}\"",
+    "{\"Authorization\":\"Splunk {}\"}",
+    "mysqladmin -u root password {}",
+    "mysqladmin password '{}'",
+    "mysqlcheck -p{} db",
+    "mysqlshow -p{} db",
+    "az login -u alice -p {}",
+    "curl --oauth2-bearer {} https://x",
+    "sqlplus alice/{}@db",
+    "sqlplus -S alice/{}@//db:1521/x",
+    "ALTER ROLE alice PASSWORD $${}$$",
+    "ALTER ROLE alice PASSWORD $tag${}$tag$;",
+    "ALTER ROLE alice PASSWORD 'it''{}'",
+    "CREATE USER bob IDENTIFIED BY 'it\\'{}'",
+    "EXECUTE 'ALTER ROLE alice PASSWORD ''{}'''",
+    "mysql -e 'ALTER USER alice IDENTIFIED BY '\\''{}'\\'''",
+    "psql -c \"ALTER ROLE alice PASSWORD \\$\\${}\\$\\$\"",
 ];
 
 #[test]
@@ -82,7 +113,7 @@ fn a_planted_secret_survives_in_no_position() {
         let mut value = json!({"argv": words});
         redactor().value(&mut value, 0);
         assert!(
-            position.contains(['\'', '"'])
+            position.contains(['\'', '"', '$'])
                 || position.contains([' ', '\n']) && (position.contains(" = ") || position.contains('\n'))
                 || !value.to_string().contains(SECRET),
             "{value}"
@@ -128,6 +159,21 @@ fn ordinary_text_is_left_alone() {
         "git config user.name 'Ann Lee'",
         "kill -s sigterm 7",
         "identified as a threat",
+        "tool --pass-through x",
+        "pass 3 tests",
+        "bypass=1",
+        "compass: north",
+        "trespass = no",
+        "tests pass: all",
+        "SELECT $1, $2 FROM password_policy",
+        "htpasswd /etc/nginx/users alice",
+        "htpasswd -D /etc/nginx/users alice",
+        "mysqladmin -u root status",
+        "az vm create -n web-1 -g rg",
+        "sqlplus /nolog",
+        "sqlplus / as sysdba",
+        "sqlplus @/opt/run.sql",
+        "curl -b -o x https://x",
     ] {
         assert_eq!(text(line), line);
     }

@@ -7,49 +7,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::command::{options, settings};
 use super::names::Names;
+use super::sql::statements;
 
 /// What stands in a secret's place. Source: CloudTrail's own word.
 pub(super) const MASK: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
-
-/// Programs whose `-p` is a password, joined (`-pX`) or, where true, also apart (`-p X`).
-const SHORT_P: &[(&str, bool)] = &[
-    ("mysql", false),
-    ("mysqldump", false),
-    ("mysqladmin", false),
-    ("mysqlimport", false),
-    ("mariadb", false),
-    ("mariadb-dump", false),
-    ("sshpass", true),
-    ("ldapmodify", false),
-    ("docker", true),
-    ("podman", true),
-    ("smbclient", false),
-    ("mongo", true),
-    ("mongosh", true),
-    ("mongodump", true),
-];
-
-/// Programs and their other short options that take a secret or `user:secret`.
-const SHORT_OTHER: &[(&str, &str)] = &[
-    ("curl", "-u"),
-    ("curl", "--user"),
-    ("curl", "--proxy-user"),
-    ("ldapsearch", "-w"),
-    ("ldapmodify", "-w"),
-    ("ldapadd", "-w"),
-    ("redis-cli", "-a"),
-    ("sqlcmd", "-P"),
-    ("smbclient", "-U"),
-    ("ansible-vault", "--vault-password"),
-    ("openssl", "-passin"),
-    ("openssl", "-passout"),
-    ("openssl", "-pass"),
-    ("htpasswd", "-b"),
-    ("usermod", "-p"),
-    ("useradd", "-p"),
-    ("chpasswd", "-e"),
-];
 
 /// Beginnings of keys that say what they are, and how many characters follow at least.
 const KEY_BEGINNINGS: &[(&str, usize)] = &[
@@ -115,7 +78,7 @@ pub(super) fn masked_argv(elements: &[&str], names: &Names) -> Vec<Option<String
 }
 
 /// Words as a shell splits them: quotes hold together. Ranges include the quotes.
-fn words_of(text: &str) -> Vec<Range<usize>> {
+pub(super) fn words_of(text: &str) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut start = None;
     let mut quote = None;
@@ -145,6 +108,13 @@ fn assignments(text: &str, names: &Names, spans: &mut Vec<Range<usize>>) {
         if !names.is_secret(name) {
             continue;
         }
+        let start = name.as_ptr() as usize - text.as_ptr() as usize;
+        let before = text.get(..start).unwrap_or_default();
+        // `tests pass: all` is prose; a member or a line of its own is not.
+        let is_prose = name.eq_ignore_ascii_case("pass") && before.trim_end().ends_with(char::is_alphanumeric);
+        if is_prose && bytes.get(at) == Some(&b':') {
+            continue;
+        }
         // `password: x` and `"password": "x"` may have a space; after `=` a space ends the value.
         let colon = bytes.get(at) == Some(&b':');
         let after = text.get(at + 1..).unwrap_or_default();
@@ -155,8 +125,21 @@ fn assignments(text: &str, names: &Names, spans: &mut Vec<Range<usize>>) {
         let spaced = !colon && at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b' ');
         let value = if colon || spaced { after_sign.trim_start_matches([' ', '\t']) } else { after_sign };
         let from = at + 1 + skipped + (after_sign.len() - value.len());
+        // A header's scheme may be any word, and what follows of any form.
+        if colon && !value.starts_with(['"', '\'', '\\', '[', '{']) && ends_in(name, "authorization") {
+            let enclosing = before.chars().next_back().filter(|c| matches!(c, '"' | '\''));
+            let rest = text.get(from..).unwrap_or_default();
+            let line = rest.find(['\n', '\0']).map_or(rest, |end| rest.get(..end).unwrap_or_default());
+            spans.push(from..from + enclosing.map_or(line.len(), |quote| quoted_end(line, quote, false)));
+            continue;
+        }
         push_value(text, from, colon, spans);
     }
+}
+
+fn ends_in(name: &str, ending: &str) -> bool {
+    let at = name.len().checked_sub(ending.len());
+    at.and_then(|at| name.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// The name that ends just before `at`, through quotes and spaces that JSON and YAML put there.
@@ -261,124 +244,10 @@ fn schemes(text: &str, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// SQL's `PASSWORD 'x'` and `IDENTIFIED [WITH plugin] BY 'x'`, wherever a statement stands.
-fn statements(text: &str, spans: &mut Vec<Range<usize>>) {
-    let lower = text.to_ascii_lowercase();
-    for (at, _) in lower.match_indices("password") {
-        quoted_behind(text, at + 8, 4, spans);
-    }
-    for (at, _) in lower.match_indices("identified") {
-        let behind = lower.get(at..).unwrap_or_default();
-        for by in [" by ", " as "] {
-            if let Some(found) = behind.find(by).filter(|found| *found < PLUGIN_BYTES_MAX) {
-                quoted_behind(text, at + found + 3, 4, spans);
-            }
-        }
-    }
-}
-
-/// What may stand between `IDENTIFIED` and `BY`: the plugin's name.
-const PLUGIN_BYTES_MAX: usize = 80;
-
-/// The quoted text that begins after white space and at most so many bytes, such as `E`.
-fn quoted_behind(text: &str, from: usize, most: usize, spans: &mut Vec<Range<usize>>) {
-    let Some(rest) = text.get(from..).filter(|rest| rest.starts_with(char::is_whitespace)) else { return };
-    let Some(open) = rest.find('\'').filter(|open| *open <= most) else { return };
-    let start = from + open + 1;
-    let inner = text.get(start..).unwrap_or_default();
-    spans.push(start..start + inner.find('\'').unwrap_or(inner.len()));
-}
-
-/// `aws configure set aws_secret_access_key X`, `git config user.token X`: a secret's name, then its value.
-fn settings(text: &str, words: &[Range<usize>], names: &Names, spans: &mut Vec<Range<usize>>) {
-    let word = |index: usize| words.get(index).and_then(|range| text.get(range.clone()));
-    for index in 2..words.len() {
-        let sets = matches!(word(index - 2), Some("set" | "config" | "--global" | "--add"));
-        let name = word(index - 1).unwrap_or_default();
-        if sets
-            && !name.starts_with('-')
-            && names.is_secret(name)
-            && let Some(value) = words.get(index)
-        {
-            spans.push(unquoted(text, value));
-        }
-    }
-}
-
 /// Words by white space alone.
 fn words_plain(text: &str) -> Vec<Range<usize>> {
     let offset = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
     text.split_ascii_whitespace().map(|part| offset(part)..offset(part) + part.len()).collect()
-}
-
-/// `--password X`, `-p X` of the programs that mean a password by it, `curl -u user:X`.
-fn options(text: &str, words: &[Range<usize>], names: &Names, spans: &mut Vec<Range<usize>>) {
-    let mut program = "";
-    let mut is_start = true;
-    for (index, word) in words.iter().enumerate() {
-        let raw = text.get(word.clone()).unwrap_or_default();
-        let plain = raw.trim_matches(['"', '\'']);
-        // `bash -c "mysql -psecret"`: a command line within a quoted word.
-        let inside = unquoted(text, word);
-        if inside != *word && plain.contains(char::is_whitespace) {
-            let inner = text.get(inside.clone()).unwrap_or_default();
-            let mut found = Vec::new();
-            options(inner, &words_of(inner), names, &mut found);
-            spans.extend(found.into_iter().map(|span| span.start + inside.start..span.end + inside.start));
-        }
-        let base = plain.rsplit(['/', '=']).next().unwrap_or(plain);
-        if is_start || SHORT_P.iter().any(|(name, _)| *name == base) || SHORT_OTHER.iter().any(|(name, _)| *name == base) {
-            program = base;
-        }
-        is_start = matches!(plain, "|" | "||" | "&&" | ";" | "sudo" | "env" | "exec" | "nohup") || plain.ends_with([';', '|']);
-        let next = words.get(index + 1).cloned();
-        if plain.strip_suffix([':', '=']).is_some_and(|name| names.is_secret(name.trim_start_matches('-'))) {
-            spans.extend(next.clone().map(|next| unquoted(text, &next)));
-        }
-        if !plain.starts_with('-') {
-            continue;
-        }
-        let is_value =
-            |next: &Range<usize>| text.get(next.clone()).is_some_and(|value| !value.starts_with('-') || value.len() > 20);
-        let long = plain.strip_prefix("--").or_else(|| plain.strip_prefix('-').filter(|name| name.len() > 2));
-        if long.is_some_and(|name| !name.contains('=') && names.is_secret(name))
-            && let Some(next) = next.clone().filter(is_value)
-        {
-            spans.push(unquoted(text, &next));
-        }
-        if let Some((_, apart)) = SHORT_P.iter().find(|(name, _)| *name == program) {
-            let joined = plain.strip_prefix("-p").filter(|rest| !rest.is_empty() && !plain.starts_with("--"));
-            if joined.is_some() && !matches!(program, "docker" | "podman") {
-                let inside = unquoted(text, word);
-                spans.push(inside.start + 2..inside.end);
-            }
-            let logs_in =
-                !matches!(program, "docker" | "podman") || words.iter().any(|word| text.get(word.clone()) == Some("login"));
-            if plain == "-p"
-                && *apart
-                && logs_in
-                && let Some(next) = next.clone()
-            {
-                spans.push(unquoted(text, &next));
-            }
-        }
-        for (_, option) in SHORT_OTHER.iter().filter(|(name, _)| *name == program) {
-            if plain == *option {
-                spans.extend(next.clone().map(|next| unquoted(text, &next)));
-            } else if option.len() == 2 && !plain.starts_with("--") && plain.starts_with(option) && plain.len() > 2 {
-                let inside = unquoted(text, word);
-                spans.push(inside.start + 2..inside.end);
-            }
-        }
-    }
-}
-
-/// A word without the quotes around it.
-fn unquoted(text: &str, word: &Range<usize>) -> Range<usize> {
-    let raw = text.get(word.clone()).unwrap_or_default();
-    let lead = raw.len() - raw.trim_start_matches(['"', '\'']).len();
-    let trail = raw.len() - raw.trim_end_matches(['"', '\'']).len();
-    if lead + trail >= raw.len() { word.clone() } else { word.start + lead..word.end - trail }
 }
 
 /// `scheme://user:secret@host`: the secret.

@@ -23,7 +23,7 @@ use crate::sources::audit;
 use crate::sources::audit::rules::Keeper;
 use crate::sources::docker::Images;
 use crate::sources::file::FileSource;
-use crate::sources::journal::JournalSource;
+use crate::sources::journal::{self, JournalSource};
 use crate::sources::kubernetes::KubernetesSource;
 use crate::sources::otlp::OtlpSource;
 use crate::sources::sudo::SudoSource;
@@ -175,7 +175,8 @@ impl Roster {
             SourceName::Syslog => syslog::run(&self.sources.syslog, intake.prompt(), stop).await,
             SourceName::CloudTrail => cloudtrail::run_all(self.sources.cloudtrail.clone(), cursors, intake, stop).await,
             SourceName::Journal => {
-                JournalSource::new(self.sources.journal.clone(), cursors.into_iter().next())?.run(intake, stop).await
+                let cursor = cursors.into_iter().find(|cursor| cursor.key == journal::CURSOR_KEY);
+                JournalSource::new(self.sources.journal.clone(), cursor)?.run(intake, stop).await
             }
         }
     }

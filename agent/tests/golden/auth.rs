@@ -128,16 +128,79 @@ fn every_message_of_plaso_s_files_is_read() {
     }
 }
 
-/// Each file cut at every byte: nothing panics, and what is left of it is read.
+/// Every file of the hosts' own messages.
+fn logs() -> Vec<Vec<u8>> {
+    let mut logs = Vec::new();
+    for folder in ["auth/crowdsec-hub", "auth/plaso", "auth/lnav"].into_iter().filter_map(folder) {
+        for entry in files(&folder, "") {
+            let within = if entry.is_dir() { files(&entry, ".log") } else { vec![entry] };
+            let is_log = |file: &std::path::PathBuf| !file.ends_with("LICENSE") && !file.ends_with("README.md");
+            logs.extend(within.into_iter().filter(is_log).map(|file| std::fs::read(file).unwrap()));
+        }
+    }
+    logs
+}
+
+/// Each line of each file cut at every byte, behind the lines before it: nothing panics, and what is left of it is read.
 #[test]
 fn files_cut_anywhere_never_panic() {
-    let Some(hub) = folder("auth/crowdsec-hub") else { return };
-    let logs = files(&hub, "").into_iter().filter(|test| test.is_dir()).flat_map(|test| files(&test, ".log"));
-    for log in logs.take(4) {
-        let bytes = std::fs::read(log).unwrap();
-        let bytes = bytes.get(..bytes.len().min(600)).unwrap();
-        for end in 0..bytes.len() {
-            drop(made::of_syslog(&bytes[..end], NOW));
+    let logs = logs();
+    for log in &logs {
+        let lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
+        let cut = lines.iter().flat_map(|line| (0..line.len()).map(|end| line.get(..end).unwrap_or_default()));
+        let cut: Vec<u8> = cut.flat_map(|line| line.iter().copied().chain([b'\n'])).collect();
+        drop(made::of_syslog(&cut, NOW));
+        for end in 0..log.len().min(200) {
+            drop(made::of_syslog(log.get(..end).unwrap_or_default(), NOW));
         }
+    }
+}
+
+/// The same messages as a journal holds them: each field cut at every byte, and each missing.
+#[test]
+fn entries_cut_anywhere_never_panic() {
+    use edgetrail_agent::sources::file::syslog::SyslogLine;
+    let zone = jiff::tz::TimeZone::UTC;
+    for log in logs() {
+        let text = String::from_utf8_lossy(&log).into_owned();
+        for line in text.lines().filter_map(|line| SyslogLine::parse(line, NOW, &zone)) {
+            let pid = line.pid.unwrap_or(7).to_string();
+            let whole = [
+                ("SYSLOG_IDENTIFIER", line.program),
+                ("MESSAGE", line.message),
+                ("_UID", "0"),
+                ("_PID", &*pid),
+                ("_AUDIT_SESSION", "12"),
+                ("_AUDIT_LOGINUID", "1000"),
+                ("_BOOT_ID", "0dc874d3fbd44bdbb6fbcfaa27481492"),
+            ];
+            let cuts = (0..whole.len()).flat_map(|field| (0..=whole[field].1.len()).map(move |end| (field, end)));
+            made::of_journal(cuts.map(|(field, end)| {
+                let value = |(index, (name, value)): (usize, &(&'static str, &str))| {
+                    let end = if index == field { end } else { value.len() };
+                    (*name, value.as_bytes()[..end].to_vec())
+                };
+                // The last cut of each is none: it is left out instead.
+                let is_kept = |(index, (_, value)): &(usize, &(&'static str, &str))| *index != field || end < value.len();
+                whole.iter().enumerate().filter(is_kept).map(value).collect()
+            }));
+        }
+    }
+}
+
+/// journald's own export of a host: its entries make what they make in the order in which they stand.
+#[test]
+fn a_journal_s_export_is_read() {
+    let Some(lnav) = folder("auth/lnav") else { return };
+    let text = read(lnav.join("logfile_journald.json"));
+    let entries: Vec<BTreeMap<String, Value>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!entries.is_empty());
+    for entry in &entries {
+        let whole: Vec<(&str, &str)> = entry.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
+        let fields = |end: usize| whole.iter().map(|(name, value)| (*name, value.bytes().take(end).collect())).collect();
+        // Its programs administer nothing.
+        let longest = whole.iter().map(|(_, value)| value.len()).max().unwrap();
+        let made = made::of_journal((0..=longest).map(fields));
+        assert!(made.iter().all(Vec::is_empty), "{made:?}");
     }
 }

@@ -9,6 +9,7 @@ use edgetrail_agent::normalize::{Host, Made, Normalizer};
 use edgetrail_agent::observation::{Observation, Payload, SourceName};
 use edgetrail_agent::sources::audit::log;
 use edgetrail_agent::sources::file::{Format, Line};
+use edgetrail_agent::sources::journal::Entry;
 use edgetrail_proto::identity::AgentId;
 use serde_json::Value;
 
@@ -45,6 +46,19 @@ pub(crate) fn of_audit(lines: &[u8]) -> Vec<Value> {
     let (mut normalizer, mut made) = (normalizer(), Vec::new());
     log::parse(lines, |observation| made.extend(records(&mut normalizer, &observation))).unwrap();
     made
+}
+
+/// Of each entry of a journal, as its fields and their values.
+pub(crate) fn of_journal<'a>(entries: impl Iterator<Item = Vec<(&'a str, Vec<u8>)>>) -> Vec<Vec<Value>> {
+    let mut normalizer = normalizer();
+    let mut made = |fields: Vec<(&str, Vec<u8>)>| {
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let payload = Payload::Journal(Entry { realtime_us: 1_700_000_000_000_000, fields });
+        let (position, time) = ("1".to_owned(), 1_700_000_000_000_000_000);
+        let observation = Observation { source: SourceName::Journal, position, time, payload, cursor: None, answer: None };
+        records(&mut normalizer, &observation)
+    };
+    entries.map(&mut made).collect()
 }
 
 /// Of each line of a syslog file.

@@ -18,8 +18,8 @@ const fn row(names: &'static [&'static str], source: &'static str, made_of: &'st
 pub const ROWS: &[Row] = &[
     row(
         &["Login"],
-        "`sshd.linux`, `dropbear.linux`, `login.linux`, display managers",
-        "Accepted …, auth succeeded, LOGIN ON, a display manager's PAM session; refused: Failed …, Invalid user, not allowed, too many attempts, Unable to negotiate, bad protocol, timeout, dropped, a connection closed before authentication",
+        "`sshd.linux`, `dropbear.linux`, `login.linux`, `vsftpd.linux`, display managers",
+        "Accepted …, auth succeeded, OK LOGIN, the PAM session of login and of display managers; LOGIN ON … FROM. Refused: Failed …, Invalid user, not allowed, too many attempts, Unable to negotiate, bad protocol, timeout, dropped, a connection closed before authentication: what one process tells of one attempt is one record, the rest steps",
         "`login`, `login-failure`",
     ),
     row(&["Logout"], "the same", "PAM's session closed; dropbear's Exit (USER)", "`logout`"),
@@ -27,8 +27,16 @@ pub const ROWS: &[Row] = &[
         &["RunCommand"],
         "`sudo.linux`, `doas.linux`, `pkexec.linux`",
         "the line with the command, refused ones with the program's reason",
-        "`sudo-command`",
+        "`sudo-command`; of doas and pkexec `switch-user`",
     ),
+    row(
+        &["ContinueCommand"],
+        "`sudo.linux`",
+        "(command continued): the rest of a command that was too long for one message, with the first part's eventID as relatedEventID",
+        "",
+    ),
+    row(&["ReportAlert"], "`sudo.linux`", "sudo's trouble where it names no command: defaults, sudoers", ""),
+    row(&["SwitchGroup"], "`newgrp.linux`", "switched to group, Invalid password for group; returned to group is a step", ""),
     row(&["RunCommand"], "`cron.linux`, `anacron.linux`, `atd.linux`", "CMD, Job … started, Starting job (AwsServiceEvent)", ""),
     row(&["SwitchUser"], "`su.linux`", "PAM's session opened; refused: FAILED SU, BAD SU, FAILED su", "`switch-user`"),
     row(
@@ -59,7 +67,13 @@ pub const ROWS: &[Row] = &[
         "`modify-user`",
     ),
     row(&["CreateGroup", "DeleteGroup"], "`groupadd.linux` …", "new group, removed", "`create-group`, `delete-group`"),
-    row(&["ModifyGroup"], "`groupmod.linux`", "group changed in /etc/group; in /etc/gshadow a step", "`modify-group`"),
+    row(
+        &["ModifyGroup"],
+        "`groupmod.linux`, `gpasswd.linux`",
+        "group changed in /etc/group, in /etc/gshadow a step; members, administrators, password, access of a group",
+        "`modify-group`",
+    ),
+    row(&["ModifyFile"], "`vipw.linux`", "file … edited", ""),
     row(&["ModifyCrontab", "DeleteCrontab"], "`crontab.linux`", "REPLACE, DELETE", ""),
     row(
         &["StartUnit", "StopUnit"],

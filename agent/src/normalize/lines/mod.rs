@@ -139,7 +139,7 @@ impl Place<'_> {
     }
 
     /// Where the line stood and, where configured, the line itself.
-    fn sign(&self, record: &mut Record, line: &[u8]) {
+    pub(super) fn sign(&self, record: &mut Record, line: &[u8]) {
         let mark =
             record.additional_event_data.as_mut().and_then(|data| data.get_mut("edgetrail")).and_then(Value::as_object_mut);
         let Some(mark) = mark else { return };

@@ -53,10 +53,14 @@ impl<'a> SyslogLine<'a> {
         Some(Self { time: None, host: "", program: "", pid: None, message: line.trim(), module: None })
     }
 
-    /// `host sshd[3]: text`
+    /// `host sshd[3]: text`; to a host's own socket the C library writes `sshd[3]: text`
     fn behind_time(time: u64, rest: &'a str) -> Option<Self> {
-        let (host, rest) = rest.trim_start().split_once(' ')?;
         let rest = rest.trim_start();
+        let (host, behind) = rest.split_once(' ')?;
+        let (host, rest) = match host.strip_suffix(':') {
+            Some(tag) if !tag.ends_with(':') => ("", rest),
+            _ => (host, behind.trim_start()),
+        };
         // A tag ends at its colon, or where it has none at the first space.
         let (tag, message) = match rest.split_once(':') {
             Some((tag, message)) if !tag.contains(' ') => (tag, message),
@@ -225,6 +229,8 @@ mod tests {
         assert_eq!(told(&modern), expected("2020-05-31T00:00:45Z"));
         assert_eq!(told(text), (String::new(), "", "", None, text));
         assert_eq!(told("Mar 6 04:07:28 web-1 kernel this is text").2, "kernel");
+        let without_host = format!("<38>Mar  6 04:07:28 sshd[3]: {text}");
+        assert_eq!(told(&without_host), ("2026-03-06T04:07:28Z".to_owned(), "", "sshd", Some(3), text));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod reader;
 
+mod wanted;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use self::reader::{Files, Mark, ReadError, Reader};
+use self::wanted::DROPPED;
+pub use self::wanted::{PROGRAMS, is_pams};
 use super::SourceError;
 use super::watch::Watch;
 use crate::observation::{Cursor, GROUP_MAX, GapCause, Intake, Loss, Observation, Payload, SourceName, Stopped};
@@ -41,55 +45,6 @@ pub struct JournalSource {
     directories: Vec<PathBuf>,
     cursor: Option<Vec<u8>>,
 }
-
-/// Programs whose entries are read, by SYSLOG_IDENTIFIER. Whether an entry is genuine, normalize judges.
-pub const PROGRAMS: &[&str] = &[
-    "sudo",
-    "su",
-    "su-l",
-    "doas",
-    "sshd",
-    "sshd-session",
-    "sshd-auth",
-    "dropbear",
-    "login",
-    "systemd-logind",
-    "polkitd",
-    "polkit-agent-helper-1",
-    "pkexec",
-    "useradd",
-    "usermod",
-    "userdel",
-    "groupadd",
-    "groupmod",
-    "groupdel",
-    "gpasswd",
-    "passwd",
-    "chpasswd",
-    "chage",
-    "chfn",
-    "chsh",
-    "newusers",
-    "cron",
-    "CRON",
-    "crond",
-    "crontab",
-    "anacron",
-    "atd",
-    "systemd",
-    "systemd-networkd",
-    "systemd-hostnamed",
-    "systemd-timedated",
-    "NetworkManager",
-    "firewalld",
-    "yum",
-    "dnf",
-    "rpm",
-    "[RPM]",
-    "pacman",
-    "PackageKit",
-    "packagekitd",
-];
 
 /// Fields that are kept. Source: systemd.journal-fields(7).
 const FIELDS: &[&str] = &[
@@ -120,7 +75,7 @@ const FIELDS: &[&str] = &[
 ];
 
 /// The cursor's key.
-const CURSOR_KEY: &str = "journal";
+pub(crate) const CURSOR_KEY: &str = "journal";
 
 /// How often a journal that does not exist yet is looked for, should its parent not be watchable.
 const ABSENT_WAIT: Duration = Duration::from_secs(60);
@@ -146,24 +101,12 @@ impl Entry {
     }
 }
 
-/// journald's word on what it dropped. Source: systemd's sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED.
-const DROPPED: &[u8] = b"a596d6fe7bfa4994828e72309e95d61e";
-
 /// `Suppressed 123 messages from /system.slice/ssh.service`, said by journald itself: how many, and where.
 fn suppressed(entry: &Entry) -> Option<(u64, String)> {
     let is_journalds = entry.fields.get("MESSAGE_ID").is_some_and(|id| id == DROPPED) && entry.text("_TRANSPORT")? == "driver";
     let message = entry.text("MESSAGE").filter(|_| is_journalds)?;
     let (count, from) = message.strip_prefix("Suppressed ")?.split_once(" messages from ")?;
     Some((count.parse().ok()?, from.to_owned()))
-}
-
-/// Whether an entry with these fields is of a program that administers the host, or journald's on what it dropped.
-fn is_wanted<'a>(field: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
-    if field("MESSAGE_ID") == Some(DROPPED) {
-        return true;
-    }
-    let Some(program) = field("SYSLOG_IDENTIFIER") else { return false };
-    PROGRAMS.iter().any(|known| known.as_bytes() == program)
 }
 
 impl JournalSource {

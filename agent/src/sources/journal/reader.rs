@@ -6,12 +6,12 @@
 
 use std::path::PathBuf;
 
-use sdjournal::{Cursor, EntryRef, Journal, JournalConfig, SdJournalError};
+use sdjournal::{Cursor, EntryRef, Journal, JournalConfig, JournalQuery, SdJournalError};
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
 
-/// The last entry that is done with.
+/// How far the reading is: where it goes on, and the last entry that is done with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The crate's cursor text: file, offset, sequence number, time.
@@ -19,9 +19,23 @@ pub(super) struct Mark {
     pub(super) boot: String,
     pub(super) monotonic_us: u64,
     pub(super) realtime_us: u64,
+    /// The time that the clock showed before it was set back: up to there all is read that it wrote then. 0 where it was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) ahead_us: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Mark {
+    /// Whether an entry was read before this mark was set, `current` being the boot that this runs in: once something of
+    /// this boot is read, all of the boots before is.
+    fn is_done_with(&self, entry: &Self, current: &str) -> bool {
+        if self.boot == entry.boot { entry.monotonic_us <= self.monotonic_us } else { self.boot == current }
+    }
+
     pub(super) fn is_readable(&self) -> bool {
         Cursor::parse(&self.cursor).is_ok()
     }
@@ -67,6 +81,9 @@ const LOOKED_AT_MAX: usize = 20_000;
 /// How far back a reading begins when the clock stepped back, microseconds.
 const STEP_BACK_US: u64 = 10 * 60 * 1_000_000;
 
+/// Entries looked at in that one reading: some 300 in each second of the ten minutes.
+const AMONG_MAX: usize = 200_000;
+
 /// Longest value of a field that is kept, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 
@@ -99,38 +116,28 @@ impl Files {
 
 impl Reader for Files {
     fn read(&mut self, mark: Option<&Mark>, now_us: u64, limit: usize) -> Result<Reading, ReadError> {
-        let mut reading = Reading::default();
-        let Some(journal) = self.open()? else { return Ok(reading) };
+        let Some(journal) = self.open()? else { return Ok(Reading::default()) };
         let mut query = journal.query();
-        match mark.map(|mark| (mark, Cursor::parse(&mark.cursor))) {
-            Some((mark, _)) if mark.realtime_us > now_us => {
-                query.since_realtime(now_us.saturating_sub(STEP_BACK_US));
-            }
-            Some((_, Ok(cursor))) => {
-                query.after_cursor(cursor);
-            }
-            Some((_, Err(error))) => return Err(ReadError(error)),
-            None => {}
+        let Some(mark) = mark else { return scan(&query, None, limit, LOOKED_AT_MAX) };
+        query.after_cursor(Cursor::parse(&mark.cursor).map_err(ReadError)?);
+        // What lies ahead of the clock was read before it was set back.
+        if now_us < mark.ahead_us {
+            query.until_realtime(now_us);
         }
-        for (looked_at, entry) in query.iter().map_err(ReadError)?.enumerate() {
-            if reading.entries.len() >= limit || looked_at >= LOOKED_AT_MAX {
-                reading.more = true;
-                break;
-            }
-            let Ok(entry) = entry else {
-                reading.damaged += 1;
-                continue;
-            };
-            let here = mark_of(&entry);
-            if mark.is_some_and(|mark| mark.boot == here.boot && here.monotonic_us < mark.monotonic_us) {
-                continue;
-            }
-            if super::is_wanted(|field| entry.get(field)) {
-                reading.entries.push((here.clone(), entry_of(&entry)));
-            }
-            reading.last = Some(here);
+        let mut reading = scan(&query, Some(mark), limit, LOOKED_AT_MAX)?;
+        let is_back = mark.realtime_us > now_us;
+        if !is_back || !reading.entries.is_empty() || reading.more {
+            reading.more |= is_back;
+            return Ok(reading);
         }
-        Ok(reading)
+        // All is read, and the clock stands before it: it was set back, and what is new stands among the old.
+        let ahead_us = mark.ahead_us.max(mark.realtime_us);
+        let mut query = journal.query();
+        query.since_realtime(now_us.saturating_sub(STEP_BACK_US)).until_realtime(now_us);
+        let mut among = scan(&query, Some(&Mark { ahead_us, ..mark.clone() }), limit, AMONG_MAX)?;
+        among.damaged += reading.damaged;
+        among.last = among.last.or(reading.last);
+        Ok(among)
     }
 
     fn newest(&mut self) -> Result<Option<Mark>, ReadError> {
@@ -140,6 +147,48 @@ impl Reader for Files {
     fn oldest_us(&mut self) -> Result<Option<u64>, ReadError> {
         Ok(self.edge(false)?.as_ref().map(EntryRef::realtime_usec))
     }
+}
+
+/// Reads what a query finds and is not done with, at most `limit` wanted entries. Each mark stands where the reading goes on
+/// and knows the greatest time of this host's boot, for older entries may follow where the clock was set back.
+fn scan(query: &JournalQuery, mark: Option<&Mark>, limit: usize, looked_at_max: usize) -> Result<Reading, ReadError> {
+    let mut reading = Reading::default();
+    let (boot, machine) = (id_of("/proc/sys/kernel/random/boot_id"), id_of("/etc/machine-id"));
+    let mut last = mark.cloned();
+    for (looked_at, entry) in query.iter().map_err(ReadError)?.enumerate() {
+        if reading.entries.len() >= limit || looked_at >= looked_at_max {
+            // Without progress there is nothing more to be hoped for.
+            reading.more = last.as_ref() != mark;
+            break;
+        }
+        let Ok(entry) = entry else {
+            reading.damaged += 1;
+            continue;
+        };
+        // A container's journal has boots of its own.
+        let is_own = entry.get("_MACHINE_ID").is_none_or(|id| id == machine.as_bytes());
+        let here = mark_of(&entry);
+        let is_done = is_own && mark.is_some_and(|mark| mark.is_done_with(&here, &boot));
+        let here = match last {
+            Some(last) if is_done || !is_own => Mark { cursor: here.cursor, realtime_us: here.realtime_us, ..last },
+            Some(last) if last.boot == here.boot => {
+                Mark { monotonic_us: here.monotonic_us.max(last.monotonic_us), ahead_us: last.ahead_us, ..here }
+            }
+            Some(last) => Mark { ahead_us: last.ahead_us, ..here },
+            None => here,
+        };
+        if !is_done && super::wanted::is_wanted(|field| entry.get(field)) {
+            reading.entries.push((here.clone(), entry_of(&entry)));
+        }
+        last = Some(here);
+    }
+    reading.last = last.filter(|last| Some(last) != mark);
+    Ok(reading)
+}
+
+/// An id as entries spell it.
+fn id_of(file: &str) -> String {
+    std::fs::read_to_string(file).unwrap_or_default().trim().replace('-', "")
 }
 
 /// Directories of the journal's namespaces, which the crate does not look into: `MACHINE.NAMESPACE`.
@@ -159,6 +208,7 @@ fn mark_of(entry: &EntryRef) -> Mark {
         boot: hex::encode(entry.boot_id()),
         monotonic_us: entry.monotonic_usec(),
         realtime_us: entry.realtime_usec(),
+        ahead_us: 0,
     }
 }
 

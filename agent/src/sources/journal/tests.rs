@@ -193,7 +193,7 @@ fn what_journald_suppressed_is_a_gap() {
             fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect(),
         }
     };
-    let mark = Mark { cursor: String::new(), boot: String::new(), monotonic_us: 1, realtime_us: 7 };
+    let mark = Mark { cursor: String::new(), boot: String::new(), monotonic_us: 1, realtime_us: 7, ahead_us: 0 };
     let Payload::Loss(loss) = payload(&mark, entry("driver")) else { panic!() };
     assert_eq!((loss.count, loss.exact, loss.cause), (Some(123), false, GapCause::SourceOverflow));
     assert!(matches!(payload(&mark, entry("syslog")), Payload::Journal(_)), "anybody may write such a message");
@@ -216,4 +216,97 @@ async fn namespaces_are_read_too() {
     let reading = files.read(None, now + 1_000_000, 100).unwrap();
     let texts: Vec<_> = reading.entries.iter().map(|(_, entry)| entry.text("MESSAGE").unwrap().into_owned()).collect();
     assert_eq!(texts, ["host", "namespace"]);
+}
+
+/// A message at a time of the wall's clock and of the boot's.
+type Stamped<'a> = (u64, u64, &'a str);
+
+/// Adds a journal file with these messages of sudo, as one boot wrote them.
+fn write_stamped(directory: &Path, name: &str, entries: &[Stamped<'_>]) {
+    let machine = directory.join("0123456789abcdef0123456789abcdef");
+    std::fs::create_dir_all(&machine).unwrap();
+    let mut export = String::new();
+    for (realtime, monotonic, message) in entries {
+        write!(export, "__REALTIME_TIMESTAMP={realtime}\n__MONOTONIC_TIMESTAMP={monotonic}\n").unwrap();
+        write!(export, "_BOOT_ID=0123456789abcdef0123456789abcdef\nSYSLOG_IDENTIFIER=sudo\n_UID=0\nMESSAGE={message}\n\n")
+            .unwrap();
+    }
+    let mut remote = Command::new("/lib/systemd/systemd-journal-remote")
+        .arg("-o")
+        .arg(machine.join(name))
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("install systemd-journal-remote, or set EDGETRAIL_SKIP_JOURNALD=1");
+    remote.stdin.take().unwrap().write_all(export.as_bytes()).unwrap();
+    assert!(remote.wait().unwrap().success());
+}
+
+/// Reads all there is from a mark on, at most `limit` at once.
+fn read_from(files: &mut Files, mark: &mut Option<Mark>, now_us: u64, limit: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    for _ in 0..100 {
+        let reading = files.read(mark.as_ref(), now_us, limit).unwrap();
+        texts.extend(reading.entries.iter().map(|(_, entry)| entry.text("MESSAGE").unwrap().into_owned()));
+        *mark = reading.last.or(mark.take());
+        if !reading.more {
+            return texts;
+        }
+    }
+    panic!("the reading makes no progress: {texts:?}");
+}
+
+#[test]
+fn a_clock_that_was_set_back_repeats_nothing_and_misses_nothing() {
+    if is_skipped() {
+        return;
+    }
+    const SECOND: u64 = 1_000_000;
+    for limit in [1, 2, 100] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files { directories: vec![directory.path().to_owned()] };
+        let start = 1_700_000_000 * SECOND;
+        // Half an hour, all of it read but the last.
+        write_stamped(
+            directory.path(),
+            "a.journal",
+            &[(start, SECOND, "a"), (start + 1780 * SECOND, 1781 * SECOND, "b"), (start + 1800 * SECOND, 1801 * SECOND, "c")],
+        );
+        let mut mark = None;
+        assert_eq!(read_from(&mut files, &mut mark, start + 1801 * SECOND, limit), ["a", "b", "c"]);
+        write_stamped(directory.path(), "b.journal", &[(start + 1802 * SECOND, 1803 * SECOND, "d")]);
+        // A quarter of an hour back: systemd rotates.
+        let back = start + 900 * SECOND;
+        write_stamped(directory.path(), "c.journal", &[(back, 1804 * SECOND, "e"), (back + SECOND, 1805 * SECOND, "f")]);
+        assert_eq!(read_from(&mut files, &mut mark, back + 2 * SECOND, limit), ["d", "e", "f"], "limit {limit}");
+        for later in [2, 3, 60] {
+            assert!(read_from(&mut files, &mut mark, back + later * SECOND, limit).is_empty(), "limit {limit}, {later} s later");
+        }
+        write_stamped(directory.path(), "d.journal", &[(back + 61 * SECOND, 1865 * SECOND, "g")]);
+        assert_eq!(read_from(&mut files, &mut mark, back + 62 * SECOND, limit), ["g"], "limit {limit}");
+        // The clock catches up.
+        write_stamped(directory.path(), "e.journal", &[(start + 1900 * SECOND, 2804 * SECOND, "h")]);
+        assert_eq!(read_from(&mut files, &mut mark, start + 1901 * SECOND, limit), ["h"], "limit {limit}");
+        assert!(read_from(&mut files, &mut mark, start + 1902 * SECOND, limit).is_empty());
+    }
+}
+
+#[test]
+fn entries_are_chosen_by_their_program_or_by_pam_s_words() {
+    let is_read = |program: &str, message: &str| {
+        wanted::is_wanted(|field| match field {
+            "SYSLOG_IDENTIFIER" => Some(program.as_bytes()),
+            "MESSAGE" => Some(message.as_bytes()),
+            _ => None,
+        })
+    };
+    let pam = "pam_unix(gdm-password:session): session opened for user alice(uid=1000) by (uid=0)";
+    for program in ["gdm-password]", "lightdm", "sddm-helper", "xrdp-sesman", "cockpit-session", "vsftpd"] {
+        assert!(is_read(program, pam), "{program}");
+    }
+    assert!(is_read("CROND", "(root) CMD (true)") && is_read("vsftpd", "[bob] OK LOGIN: Client \"192.0.2.1\""));
+    for message in ["pam_unix is fine", "pam_unix(x", "hello pam_unix(x:session): y", "pam(x:y): z", ""] {
+        assert!(!is_read("nginx", message), "{message}");
+    }
 }

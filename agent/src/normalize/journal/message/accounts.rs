@@ -1,13 +1,17 @@
 //! The shadow suite: users and groups.
 //!
-//! Sources: shadow's useradd.c, usermod.c, userdel.c, groupadd.c, gpasswd.c, passwd.c, chage.c, chfn.c, chsh.c.
+//! Sources: shadow's useradd.c, usermod.c, userdel.c, groupadd.c, gpasswd.c, passwd.c, chage.c, chfn.c, chsh.c, vipw.c.
 
-use super::{Change, Statement, Thing, between, quoted};
+use super::{Change, Statement, Thing, between, quoted, word_after};
 
 pub(super) fn shadow(message: &str) -> Option<Statement> {
     // `failed adding user 'bob', exit code: 9`
     if let Some(rest) = message.strip_prefix("failed ").filter(|rest| rest.contains(" user ") || rest.contains(" group ")) {
         return failed(rest);
+    }
+    // vipw: `file /etc/passwd edited`
+    if let Some(file) = message.strip_prefix("file ").and_then(|rest| rest.strip_suffix(" edited")) {
+        return Change::of("ModifyFile", Thing::File, file).said();
     }
     // groupmod: `group changed in /etc/group (group g/1003, new name: h)`, and once more for /etc/gshadow
     if let Some((file, rest)) = message.strip_prefix("group changed in ").and_then(|rest| rest.split_once(" (group ")) {
@@ -15,7 +19,8 @@ pub(super) fn shadow(message: &str) -> Option<Statement> {
         let change = Change::of("ModifyGroup", Thing::Group, group).with("change", rest.trim_end_matches(')'));
         return Some(Statement { is_step: file.ends_with("gshadow"), ..change.said()? });
     }
-    created(message).or_else(|| membership(message)).or_else(|| changed(message)).and_then(Change::said)
+    let change = created(message).or_else(|| membership(message)).or_else(|| group_changed(message)).or_else(|| changed(message));
+    change.and_then(Change::said)
 }
 
 fn failed(rest: &str) -> Option<Statement> {
@@ -77,10 +82,41 @@ fn membership(message: &str) -> Option<Change> {
     None
 }
 
+/// gpasswd: `members of group adm set by root to bob,eve`, `password of group adm removed by bob`, `access to group adm
+/// restricted by bob`; refused `eve failed to change password of group adm`. Which file it was in may follow.
+fn group_changed(message: &str) -> Option<Change> {
+    let change = |by: &str, group: &str, what: &str| Change {
+        by: by.trim().to_owned(),
+        ..Change::of("ModifyGroup", Thing::Group, group).with("change", what)
+    };
+    let whole = message.split(" in /").next().unwrap_or(message);
+    if let Some((by, what)) = whole.split_once(" failed to ") {
+        let group = word_after(what, "group ")?;
+        return Some(Change { failure: Some(("Failed", what.to_owned())), ..change(by, group, what.split(" to ").next()?) });
+    }
+    let (what, rest) = ["members of group ", "administrators of group ", "password of group ", "access to group "]
+        .iter()
+        .find_map(|start| Some((start.split(' ').next()?, whole.strip_prefix(start)?)))?;
+    let (group, how) = rest.split_once(' ')?;
+    let (verb, by) = how.split_once(" by ")?;
+    let (by, value) = by.split_once(" to ").unwrap_or((by, ""));
+    let change = change(by, group, &format!("{what} {verb}"));
+    Some(if value.is_empty() { change } else { change.with("value", value) })
+}
+
 fn changed(message: &str) -> Option<Change> {
+    // `change user name 'bob' to 'rob'`, `change user 'bob' shell from '/bin/sh' to '/bin/bash'`
+    if let Some((user, name)) = message.strip_prefix("change user name ").and_then(|rest| rest.split_once(" to ")) {
+        let change = Change::of("ModifyUser", Thing::User, quoted(user)?);
+        return Some(change.with("change", format!("name to {}", quoted(name)?)));
+    }
     if let Some(rest) = message.strip_prefix("change user ") {
         let user = quoted(rest)?;
         let what = rest.get(user.len() + 2..).unwrap_or_default().trim();
+        // As the kernel has it.
+        if what == "password" {
+            return Some(Change::of("ChangePassword", Thing::User, user));
+        }
         return Some(Change::of("ModifyUser", Thing::User, user).with("change", what));
     }
     for (prefix, what) in [

@@ -5,15 +5,22 @@
 use super::{Change, Said, Statement, Thing, between, word_after};
 
 pub(super) fn login(message: &str) -> Option<Statement> {
+    // Of a login at the host PAM's session stands for it, which is always told; only the program knows whence one came.
     let came_in = |user: &str, address: &str| {
         let (user, address) = (user.to_owned(), address.to_owned());
-        Some(Statement::of(Said::Login { user, address, port: String::new(), method: "password".to_owned(), key: None }))
+        let is_step = address.is_empty();
+        let said = Said::Login { user, address, port: String::new(), method: "password".to_owned(), key: None };
+        Some(Statement { is_step, ..Statement::of(said) })
     };
     if let Some(rest) = message.strip_prefix("LOGIN ON ").or_else(|| message.strip_prefix("DIALUP AT ")) {
-        return came_in(word_after(rest, " BY ")?, word_after(rest, " FROM ").unwrap_or_default());
+        return came_in(word_after(rest, " BY ")?, from(rest));
     }
     if message.starts_with("ROOT LOGIN") {
-        return came_in("root", word_after(message, " FROM ").or_else(|| between(message, "from '", "'")).unwrap_or_default());
+        return came_in("root", from(message));
+    }
+    // `'bob' logged in on '/dev/tty1'`
+    if let Some((user, rest)) = message.strip_prefix('\'').and_then(|rest| rest.split_once("' logged in")) {
+        return came_in(user, from(rest));
     }
     let is_failed = message.starts_with("FAILED LOGIN") || message.starts_with("TOO MANY LOGIN TRIES");
     is_failed.then(|| {
@@ -22,11 +29,17 @@ pub(super) fn login(message: &str) -> Option<Statement> {
             between(message, "FOR '", "'").or_else(|| between(message, "FOR (", ")")).or_else(|| word_after(message, "FOR "));
         let user = user.unwrap_or_default().trim_end_matches(',').to_owned();
         let is_unknown = message.contains("User not known") || user == "UNKNOWN" || user == "unknown";
-        let address = word_after(message, " FROM ").filter(|from| !from.starts_with("tty") && !from.starts_with('/'));
+        // What was typed for a name stands behind.
+        let address = from(message.split_once(" FOR ").map_or(message, |(head, _)| head)).to_owned();
         let (method, why) = ("password".to_owned(), "Failed authentication".to_owned());
-        let address = address.unwrap_or_default().to_owned();
         Statement::of(Said::LoginFailure { user, address, port: String::new(), method, is_unknown, why })
     })
+}
+
+/// The peer of `… FROM 192.0.2.1` or `… from '192.0.2.1'`; a terminal is none.
+fn from(text: &str) -> &str {
+    let peer = between(text, " from '", "'").or_else(|| word_after(text, " FROM ")).unwrap_or_default();
+    if peer.starts_with("tty") || peer.starts_with(['/', '(']) { "" } else { peer }
 }
 
 /// `New session 5 of user alice.`, `Removed session 5.`, `System is rebooting.`

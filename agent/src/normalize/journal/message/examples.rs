@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sources::journal::PROGRAMS;
+use crate::sources::journal::{PROGRAMS, is_pams};
 
 /// `NAME who where result`, `-` where the statement does not say.
 fn told(program: &str, message: &str) -> Option<String> {
@@ -20,8 +20,16 @@ fn told(program: &str, message: &str) -> Option<String> {
         Said::Login { user, address, .. } => line("Login", &user, &address, false),
         Said::LoginFailure { user, address, .. } => line("Login", &user, &address, true),
         Said::Logout { user } => line("Logout", &user, "", false),
-        Said::SwitchUser { user, target, tty, is_refused } => line("SwitchUser", &format!("{user}>{target}"), &tty, is_refused),
-        Said::AuthenticationFailure { user, address, .. } => line("Authenticate", &user, &address, true),
+        Said::ContinuedCommand { user, text } => line("ContinueCommand", &user, &text, false),
+        Said::Alert { user, why, .. } => line("ReportAlert", &user, &why, true),
+        Said::SwitchUser { by, target, tty, is_refused } => {
+            line("SwitchUser", &format!("{}>{target}", who(&by)), &tty, is_refused)
+        }
+        Said::SwitchGroup { user, group, is_refused, .. } => line("SwitchGroup", &user, &group, is_refused),
+        Said::AuthenticationFailure { by, user, address, .. } => {
+            let by = who(&by);
+            line("Authenticate", &if by == user { by } else { format!("{by}>{user}") }, &address, true)
+        }
         Said::Connection { name, user, address, why, .. } => line(name, &user, &address, why.is_some()),
         Said::Change(Change { name, subject, by, failure, .. }) => line(name, &by, &subject, failure.is_some()),
         Said::ScheduledCommand { user, command, job } => {
@@ -30,6 +38,10 @@ fn told(program: &str, message: &str) -> Option<String> {
         Said::Authorization { user, action, is_refused, .. } => line("Authorize", &user, &action, is_refused),
         Said::Session { name, user, session, .. } => line(name, &user, &session, false),
     }
+}
+
+fn who(by: &By) -> String {
+    by.uid.filter(|_| by.name.is_empty()).map_or_else(|| by.name.clone(), |uid| format!("uid {uid}"))
 }
 
 /// Program, message and what it says.
@@ -102,6 +114,25 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("sshd", "Close session: user alice from 192.0.2.1 port 22 id 0", "step EndSession alice 192.0.2.1 done"),
     ("sshd", "Starting session: shell on pts/0 for alice from 192.0.2.1 port 22 id 0", "step StartSession alice 192.0.2.1 done"),
     ("sshd", "Server listening on 0.0.0.0 port 22.", "step ListenNetwork - 0.0.0.0 done"),
+    (
+        "sshd",
+        "Authentication tried for bob with correct key but not from a permitted host (host=h.example, ip=192.0.2.1).",
+        "Login bob 192.0.2.1 refused",
+    ),
+    (
+        "sshd-session",
+        "/home/bob/.ssh/authorized_keys:3: Authentication tried for bob with correct key but not from a permitted host (host=192.0.2.1, ip=192.0.2.1, required=198.51.100.0/24).",
+        "Login bob 192.0.2.1 refused",
+    ),
+    (
+        "sshd",
+        "fatal: ssh_dispatch_run_fatal: Connection from 192.0.2.1 port 22: message authentication code incorrect [preauth]",
+        "step CloseConnection - 192.0.2.1 refused",
+    ),
+    // vsftpd
+    ("vsftpd", "[bob] OK LOGIN: Client \"192.0.2.1\"", "Login bob 192.0.2.1 done"),
+    ("vsftpd", "[bob] FAIL LOGIN: Client \"::ffff:192.0.2.1\"", "Login bob 192.0.2.1 refused"),
+    ("vsftpd", "CONNECT: Client \"192.0.2.1\"", "step OpenConnection - 192.0.2.1 done"),
     ("sshd", "message repeated 3 times: [ Failed password for root from 192.0.2.1 port 22 ssh2]", "Login root 192.0.2.1 refused"),
     // dropbear
     ("dropbear", "Password auth succeeded for 'root' from 192.0.2.1:4711", "Login root 192.0.2.1 done"),
@@ -134,6 +165,36 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("CRON", "pam_unix(cron:session): session opened for user root(uid=0) by (uid=0)", "step StartSession root - done"),
     ("CRON", "pam_unix(cron:session): session closed for user root", "step EndSession root - done"),
     ("su", "pam_unix(su:session): session opened for user root(uid=0) by alice(uid=1000)", "SwitchUser alice>root - done"),
+    ("su", "pam_unix(su:session): session opened for user nil(uid=1001) by (uid=1000)", "SwitchUser uid 1000>nil - done"),
+    ("su-l", "pam_unix(su-l:session): session opened for user postgres by (uid=0)", "SwitchUser uid 0>postgres - done"),
+    (
+        "su",
+        "pam_unix(su:auth): authentication failure; logname=alice uid=1000 euid=0 tty=pts/1 ruser=alice rhost=  user=root",
+        "step Authenticate alice>root - refused",
+    ),
+    (
+        "polkit-agent-helper-1",
+        "pam_unix(polkit-1:auth): authentication failure; logname= uid=1000 euid=0 tty= ruser=alice rhost=  user=root",
+        "Authenticate alice>root - refused",
+    ),
+    (
+        "polkit-agent-helper-1",
+        "pam_unix(polkit-1:auth): authentication failure; logname= uid=1000 euid=0 tty= ruser= rhost=  user=root",
+        "Authenticate uid 1000>root - refused",
+    ),
+    (
+        "vsftpd",
+        "pam_unix(vsftpd:auth): authentication failure; logname= uid=0 euid=0 tty=ftp ruser=mallory rhost=192.0.2.1",
+        "Authenticate mallory 192.0.2.1 refused",
+    ),
+    ("sshd", "pam_sss(sshd:account): Access denied for user bob: 6 (Permission denied)", "step Authenticate bob - refused"),
+    ("gdm-password]", "pam_unix(gdm-password:session): session opened for user alice(uid=1000) by (uid=0)", "Login alice - done"),
+    ("gdm-password]", "pam_unix(gdm-password:session): session closed for user alice", "Logout alice - done"),
+    (
+        "gdm-launch-environment]",
+        "pam_unix(gdm-launch-environment:session): session opened for user gdm(uid=120) by (uid=0)",
+        "step StartSession gdm - done",
+    ),
     (
         "sudo",
         "pam_unix(sudo:auth): authentication failure; logname=bob uid=4001 euid=0 tty=/dev/pts/12 ruser=bob rhost=  user=bob",
@@ -188,6 +249,23 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
         "RunCommand eve>root /bin/sh refused",
     ),
     ("sudo", "eve : a password is required ; PWD=/ ; USER=root ; COMMAND=/bin/sh", "RunCommand eve>root /bin/sh refused"),
+    // The directory's name is the user's word: it is no reason and no command.
+    ("sudo", "eve : TTY=pts/1 ; PWD=/tmp/a ; b ; USER=root ; COMMAND=/bin/sh", "RunCommand eve>root /bin/sh done"),
+    (
+        "sudo",
+        "alice : (command continued) x ; USER=root ; COMMAND=/bin/true",
+        "ContinueCommand alice x ; USER=root ; COMMAND=/bin/true done",
+    ),
+    (
+        "sudo",
+        "ubuntu : problem with defaults entries ; TTY=pts/0 ; PWD=/home/ubuntu ; USER=root ;",
+        "ReportAlert ubuntu problem with defaults entries refused",
+    ),
+    (
+        "sudo",
+        r#"@cee:{"sudo":{"alert":{"reason":"problem with defaults entries","submituser":"bob","runuser":"root"}}}"#,
+        "ReportAlert bob problem with defaults entries refused",
+    ),
     ("su", "FAILED SU (to root) alice on pts/0", "SwitchUser alice>root pts/0 refused"),
     ("su", "(to root) alice on pts/0", "step SwitchUser alice>root pts/0 done"),
     ("su", "BAD SU alice to root on /dev/pts/0", "SwitchUser alice>root /dev/pts/0 refused"),
@@ -218,8 +296,25 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ),
     ("polkitd", "Registered Authentication Agent for unix-session:2 (system bus name :1.5 [x])", "step StartSession - 2 done"),
     // consoles
-    ("login", "LOGIN ON tty1 BY alice", "Login alice - done"),
-    ("login", "ROOT LOGIN ON tty1", "Login root - done"),
+    ("login", "pam_unix(login:session): session opened for user parrot(uid=1000) by LOGIN(uid=0)", "Login parrot - done"),
+    ("login", "LOGIN ON tty1 BY alice", "step Login alice - done"),
+    ("login", "ROOT LOGIN ON tty1", "step Login root - done"),
+    ("login", "ROOT LOGIN  on '/dev/tty1'", "step Login root - done"),
+    ("login", "'bob' logged in  on '/dev/tty1'", "step Login bob - done"),
+    // From elsewhere only the program itself knows where.
+    ("login", "pam_unix(remote:session): session opened for user bob(uid=1000) by (uid=0)", "step StartSession bob - done"),
+    ("login", "LOGIN ON pts/1 BY bob FROM 192.0.2.1", "Login bob 192.0.2.1 done"),
+    (
+        "login",
+        "FAILED LOGIN (1) on '/dev/pts/1' from '192.0.2.1' FOR 'bob', Authentication failure",
+        "Login bob 192.0.2.1 refused",
+    ),
+    ("login", "FAILED LOGIN 1 FROM (null) FOR bob, Authentication failure", "Login bob - refused"),
+    (
+        "login",
+        "pam_unix(login:auth): authentication failure; logname=LOGIN uid=0 euid=0 tty=/dev/tty1 ruser= rhost=",
+        "step Authenticate - - refused",
+    ),
     ("login", "FAILED LOGIN 1 FROM tty1 FOR bob, Authentication failure", "Login bob - refused"),
     ("login", "FAILED LOGIN (1) on '/dev/tty1' FOR 'bob', Authentication failure", "Login bob - refused"),
     ("systemd-logind", "New session 5 of user alice.", "StartSession alice 5 done"),
@@ -238,6 +333,20 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("gpasswd", "user bob added by root to group sudo", "AddUserToGroup root bob done"),
     ("gpasswd", "user bob removed by root from group sudo", "RemoveUserFromGroup root bob done"),
     ("usermod", "change user 'bob' shell from '/bin/sh' to '/bin/bash'", "ModifyUser - bob done"),
+    ("usermod", "change user name 'bob' to 'rob'", "ModifyUser - bob done"),
+    ("usermod", "change user 'bob' password", "ChangePassword - bob done"),
+    ("usermod", "change user 'bob' password expiration from '1' to '2'", "ModifyUser - bob done"),
+    ("gpasswd", "members of group adm set by root to bob,eve", "ModifyGroup root adm done"),
+    ("gpasswd", "administrators of group adm set by root to bob", "ModifyGroup root adm done"),
+    ("gpasswd", "password of group adm changed by bob", "ModifyGroup bob adm done"),
+    ("gpasswd", "password of group adm removed by bob", "ModifyGroup bob adm done"),
+    ("gpasswd", "access to group adm restricted by bob in /etc/gshadow", "ModifyGroup bob adm done"),
+    ("gpasswd", "eve failed to change password of group adm", "ModifyGroup eve adm refused"),
+    ("gpasswd", "eve failed to set the members of group adm to eve in /etc/group", "ModifyGroup eve adm refused"),
+    ("newgrp", "user 'bob' (login 'bob' on pts/0) switched to group 'adm'", "SwitchGroup bob adm done"),
+    ("newgrp", "user 'bob' (login 'bob' on pts/0) returned to group 'bob'", "step SwitchGroup bob bob done"),
+    ("newgrp", "Invalid password for group 'adm' from 'eve'", "SwitchGroup eve adm refused"),
+    ("vipw", "file /etc/passwd edited", "ModifyFile - /etc/passwd done"),
     ("groupmod", "group changed in /etc/group (group g/1003, new name: h)", "ModifyGroup - g done"),
     ("usermod", "lock user 'bob' password", "ModifyUser - bob done"),
     ("chage", "changed password expiry for bob", "ModifyUser - bob done"),
@@ -246,6 +355,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     // schedules
     ("CRON", "(root) CMD (run-parts /etc/cron.hourly)", "RunCommand root run-parts /etc/cron.hourly done"),
     ("CRON", "(root) CMD ([1234] run-parts /etc/cron.hourly)", "RunCommand root run-parts /etc/cron.hourly done"),
+    ("CROND", "(andyh) CMD (/usr/bin/backup)", "RunCommand andyh /usr/bin/backup done"),
     ("anacron", "Job `cron.daily' started", "RunCommand root cron.daily done"),
     ("cron", "(alice) RELOAD (crontabs/alice)", "step ReloadCrontab - alice done"),
     ("crontab", "(root) REPLACE (alice)", "ModifyCrontab root alice done"),
@@ -314,6 +424,9 @@ const NOTHING: &[(&str, &str)] = &[
     ("groupadd", "group added to /etc/group: name=x, GID=1002"),
     ("cron", "(CRON) INFO (pidfile fd = 3)"),
     ("sudo", "unable to resolve host web-1"),
+    ("sudo", "alice : unable to resolve host web-1"),
+    ("CROND", "(root) CMDEND (/usr/bin/backup)"),
+    ("vsftpd", "[bob] OK DOWNLOAD: Client \"192.0.2.1\", \"/x\", 7 bytes"),
     ("nginx", "Accepted password for root from 192.0.2.1 port 22 ssh2"),
 ];
 
@@ -336,6 +449,26 @@ fn a_user_name_can_not_pose_as_an_address() {
     );
 }
 
+/// A certificate's key id and a hostbased client's name are the peer's words, behind the address that sshd saw.
+#[test]
+fn what_follows_the_address_can_not_pose_as_one() {
+    for tail in [
+        "ssh2: RSA-CERT SHA256:x ID eve from 203.0.113.9 port 1 ssh2 (serial 0) CA RSA SHA256:y",
+        "ssh2: RSA SHA256:x, client user \"a from 203.0.113.9 port 1\"",
+    ] {
+        let said = read("sshd", &format!("Accepted publickey for alice from 198.51.100.1 port 22 {tail}")).unwrap().said;
+        assert!(matches!(said, Said::Login { address, user, .. } if address == "198.51.100.1" && user == "alice"), "{tail}");
+        for unknown in ["", "invalid user "] {
+            let said =
+                read("sshd", &format!("Failed publickey for {unknown}alice from 198.51.100.1 port 22 {tail}")).unwrap().said;
+            assert!(
+                matches!(said, Said::LoginFailure { address, user, .. } if address == "198.51.100.1" && user == "alice"),
+                "{tail}"
+            );
+        }
+    }
+}
+
 /// The documented catalogue has what the examples make, and nothing else.
 #[test]
 fn the_catalogue_names_what_messages_make() {
@@ -352,6 +485,7 @@ proptest! {
     #[test]
     fn arbitrary_messages_never_panic(program in 0..PROGRAMS.len(), message in "\\PC{0,80}|(Accepted |Failed |from |for |user |port |pam_unix\\(|'|\\(|\\)|: |=| |\\[|\\]){0,12}") {
         let _either = read(PROGRAMS[program], &message);
+        let _pams = is_pams(message.as_bytes());
     }
 
     /// Every example cut anywhere: nothing panics.

@@ -6,10 +6,12 @@
 //! programs log is no act. A statement that only leads to another one (PAM's word on a login that sshd reports itself)
 //! is a *step*: it becomes a Data event.
 //!
-//! What a peer sent (a user's name) may hold anything, so texts are read from their end where it stands before a mark.
+//! What a peer sent (a user's name) may hold anything, so texts are read from their end where it stands before a mark, and
+//! from their beginning where it stands behind one.
 
 mod accounts;
 mod console;
+mod ftp;
 mod machine;
 mod pam;
 mod privilege;
@@ -28,6 +30,26 @@ pub(super) struct Statement {
     pub(super) is_step: bool,
     /// How often syslog saw it, where it says so instead of repeating it.
     pub(super) times: Option<u32>,
+    /// Which part of a refused login it tells, where its program tells several.
+    pub(super) part: Option<Part>,
+}
+
+/// A part of what a server says of one connection that was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Before any proof was asked for: the name is not known, or not allowed.
+    Opens,
+    /// A proof was refused.
+    Fails,
+    /// The connection ended without a login.
+    Closes,
+}
+
+/// Who acted, as far as a message knows: its name, its id, or neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct By {
+    pub(super) name: String,
+    pub(super) uid: Option<u32>,
 }
 
 /// What a message says was done.
@@ -40,7 +62,23 @@ pub(super) enum Said {
         tty: String,
         cwd: String,
         command: String,
+        group: String,
         refusal: Option<String>,
+        /// What the kernel's audit calls the same act.
+        act: CommandAct,
+    },
+    /// The rest of a command that was too long for one message.
+    ContinuedCommand {
+        user: String,
+        text: String,
+    },
+    /// A program's trouble with what it was asked, where no command is named.
+    Alert {
+        user: String,
+        target: String,
+        tty: String,
+        cwd: String,
+        why: String,
     },
     Login {
         user: String,
@@ -62,14 +100,21 @@ pub(super) enum Said {
         user: String,
     },
     SwitchUser {
-        user: String,
+        by: By,
         target: String,
         tty: String,
         is_refused: bool,
     },
-    /// A proof of identity that was refused, outside of a login or as its step.
+    SwitchGroup {
+        user: String,
+        group: String,
+        tty: String,
+        is_refused: bool,
+    },
+    /// A proof of identity that was refused, outside of a login or as its step. `by` asked for it, to act as `user`.
     AuthenticationFailure {
         program: String,
+        by: By,
         user: String,
         tty: String,
         address: String,
@@ -105,6 +150,15 @@ pub(super) enum Said {
     },
 }
 
+/// A command's class of acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandAct {
+    /// sudo's, which has a record of the kernel's of its own.
+    Sudo,
+    /// A change of user, as the kernel sees pkexec and doas.
+    Switch,
+}
+
 /// An administrative change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
@@ -128,6 +182,7 @@ pub(super) enum Thing {
     Group,
     Crontab,
     Package,
+    File,
     Interface,
     Connection,
     Firewall,
@@ -140,11 +195,21 @@ pub(super) const FAILED_AUTHENTICATION: &str = "Failed authentication";
 
 impl Statement {
     fn of(said: Said) -> Self {
-        Self { said, is_step: false, times: None }
+        Self { said, is_step: false, times: None, part: None }
     }
 
     fn step(said: Said) -> Self {
         Self { is_step: true, ..Self::of(said) }
+    }
+
+    fn part(self, part: Part) -> Self {
+        Self { part: Some(part), ..self }
+    }
+}
+
+impl By {
+    fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), uid: None }
     }
 }
 
@@ -187,11 +252,13 @@ fn read_once(program: &str, message: &str) -> Option<Statement> {
         "polkitd" => privilege::polkit(message),
         "login" => console::login(message),
         "systemd-logind" => console::logind(message),
-        "cron" | "CRON" | "crond" | "anacron" | "/usr/sbin/cron" => schedule::cron(message),
+        "cron" | "CRON" | "crond" | "CROND" | "anacron" | "/usr/sbin/cron" => schedule::cron(message),
         "crontab" => schedule::crontab(message),
         "atd" => schedule::atd(message),
         "useradd" | "newusers" | "usermod" | "userdel" | "groupadd" | "groupmod" | "groupdel" | "gpasswd" | "passwd"
-        | "chpasswd" | "chage" | "chfn" | "chsh" => accounts::shadow(message),
+        | "chpasswd" | "chage" | "chfn" | "chsh" | "vipw" | "vigr" => accounts::shadow(message),
+        "newgrp" | "sg" => privilege::newgrp(message),
+        "vsftpd" => ftp::vsftpd(message),
         "yum" | "dnf" => software::yum(message),
         "[RPM]" | "rpm" => software::rpm(message),
         "pacman" => software::pacman(message),

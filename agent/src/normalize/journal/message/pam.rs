@@ -4,20 +4,18 @@
 //! which the reader of syslog lines turns into today's form. Sources: pam_unix's support.c and pam_unix_sess.c, pam_sss,
 //! pam_faillock, pam_tally2, pam_access, pam_succeed_if, pam_listfile.
 
-use super::{Change, Said, Statement, Thing, between, plain, quoted, word_after};
+use super::{By, Change, Said, Statement, Thing, between, plain, quoted, word_after};
 
-/// Services whose own program reports the login better than PAM does.
-const LOGINS: &[&str] = &["sshd", "dropbear"];
+/// Services whose own program reports the login better than PAM does; `remote` is login's for who comes from elsewhere.
+const LOGINS: &[&str] = &["sshd", "dropbear", "remote"];
 
-/// Services that log somebody in at the host.
+/// Services whose own program reports a refused login. A login itself login(1) often does not: Debian's is silent.
+const REFUSALS: &[&str] = &["login"];
+
+/// Services that log somebody in at the host; gdm's have names of their own ([`is_console`]).
 const CONSOLES: &[&str] = &[
     "login",
-    "remote",
     "gdm",
-    "gdm-password",
-    "gdm-autologin",
-    "gdm-fingerprint",
-    "gdm-smartcard",
     "lightdm",
     "lightdm-autologin",
     "sddm",
@@ -35,7 +33,13 @@ const CONSOLES: &[&str] = &[
     "rexec",
 ];
 
+/// gdm's service for its greeter, which nobody logs in with.
+const GREETER: &str = "gdm-launch-environment";
+
 const SWITCHES: &[&str] = &["su", "su-l", "runuser", "runuser-l"];
+
+/// What login(1) is called before anybody logged in.
+const NOBODY: &str = "LOGIN";
 
 /// None where the message is not PAM's; some none where it is and says nothing.
 #[expect(clippy::option_option, reason = "the outer tells whose message it is")]
@@ -68,6 +72,7 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
     let failed = |user: &str, why: &str| {
         let said = Said::AuthenticationFailure {
             program: service.to_owned(),
+            by: By::named(user.trim_end_matches(['\'', '"', ',', ')', ']'])),
             user: user.trim_end_matches(['\'', '"', ',', ')', ']']).to_owned(),
             tty: String::new(),
             address: String::new(),
@@ -78,6 +83,7 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
         Some(Statement { is_step, ..Statement::of(said) })
     };
     if text.contains("authentication failure") && text.contains("rhost=") {
+        let is_step = is_step || REFUSALS.contains(&service);
         return Some(Statement { is_step, ..Statement::of(refusal(service, text, "Failed authentication")) });
     }
     // pam_tally2: `user zbadguy (4001) tally 6, deny 5`; pam_faillock: `Consecutive login failures for user bob account temporarily locked`
@@ -87,9 +93,9 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
     if text.contains("Consecutive login failures for user ") {
         return failed(word_after(text, "for user ")?, "Account locked after failures");
     }
-    // pam_access: ``access denied for user `bob' from `ssh'``
-    if let Some(rest) = text.strip_prefix("access denied for user ") {
-        return failed(quoted(rest)?, "Access denied");
+    // pam_access: ``access denied for user `bob' from `ssh'``; pam_sss: `Access denied for user bob: 6 (Permission denied)`
+    if let Some(rest) = text.strip_prefix("access denied for user ").or_else(|| text.strip_prefix("Access denied for user ")) {
+        return failed(quoted(rest)?.trim_end_matches(':'), "Access denied");
     }
     // pam_succeed_if: `requirement "uid >= 1000" not met by user "root"`
     if let Some((_, rest)) = text.split_once(" not met by user ") {
@@ -126,12 +132,14 @@ fn said(module: &str, service: &str, stage: &str, text: &str) -> Option<Statemen
 /// `root(uid=0) by alice(uid=1000)`, `root by (uid=0)`
 fn opened(service: &str, rest: &str) -> Statement {
     let (target, by) = rest.split_once(" by ").unwrap_or((rest, ""));
-    let (target, by) = (plain(target).to_owned(), plain(by).to_owned());
+    let uid = between(by, "(uid=", ")").and_then(|uid| uid.parse().ok());
+    let target = plain(target).to_owned();
     if SWITCHES.contains(&service) {
         // The program's own message says the same where it has one (util-linux's su); PAM's is always there.
-        return Statement::of(Said::SwitchUser { user: by, target, tty: String::new(), is_refused: false });
+        let by = By { name: plain(by).to_owned(), uid };
+        return Statement::of(Said::SwitchUser { by, target, tty: String::new(), is_refused: false });
     }
-    if CONSOLES.contains(&service) && service != "login" {
+    if is_console(service) {
         let (address, port, method) = (String::new(), String::new(), String::new());
         return Statement::of(Said::Login { user: target, address, port, method, key: None });
     }
@@ -140,23 +148,45 @@ fn opened(service: &str, rest: &str) -> Statement {
 }
 
 fn closed(service: &str, user: &str) -> Statement {
-    if LOGINS.contains(&service) || CONSOLES.contains(&service) {
+    if LOGINS.contains(&service) || is_console(service) {
         return Statement::of(Said::Logout { user: user.to_owned() });
     }
     let (program, user) = (service.to_owned(), user.to_owned());
     Statement::step(Said::Session { name: "EndSession", program, user, session: String::new() })
 }
 
-/// `authentication failure; logname=… uid=0 euid=0 tty=ssh ruser=… rhost=192.0.2.1  user=root`
+/// Whether a service logs somebody in at the host.
+fn is_console(service: &str) -> bool {
+    CONSOLES.contains(&service) || (service.starts_with("gdm-") && service != GREETER)
+}
+
+/// `authentication failure; logname=… uid=0 euid=0 tty=ssh ruser=… rhost=192.0.2.1  user=root`. `user` is whom the proof
+/// was for. Within the host whoever runs the program asked for it; who comes from elsewhere, or logs in, asks as that user.
 fn refusal(service: &str, text: &str, why: &str) -> Said {
-    let field = |name: &str| text.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or_default().to_owned();
-    let user = [field("user="), field("ruser="), field("logname=")].into_iter().find(|user| !user.is_empty());
+    let field = |name: &str| text.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap_or_default();
+    let (address, user, is_login) = (field("rhost="), field("user="), LOGINS.contains(&service) || is_console(service));
+    let (by, user, is_unknown) = match (address, is_login) {
+        ("", false) => {
+            let name = [field("ruser="), field("logname=")].into_iter().find(|name| !matches!(*name, "" | NOBODY));
+            // A server that runs as root asks for a peer whom it does not tell.
+            let uid = field("uid=").parse().ok().filter(|uid| *uid != 0);
+            let by = match (name, uid) {
+                (None, Some(uid)) => By { name: String::new(), uid: Some(uid) },
+                (name, _) => By::named(name.unwrap_or(user)),
+            };
+            (by, user, false)
+        }
+        // pam_unix names no user that the host does not know; what the peer calls itself is its own word.
+        _ if user.is_empty() => (By::named(field("ruser=")), field("ruser="), true),
+        _ => (By::named(user), user, false),
+    };
     Said::AuthenticationFailure {
         program: service.to_owned(),
-        user: user.unwrap_or_default(),
-        tty: field("tty="),
-        address: field("rhost="),
-        is_unknown: false,
+        by,
+        user: user.to_owned(),
+        tty: field("tty=").to_owned(),
+        address: address.to_owned(),
+        is_unknown,
         why: why.to_owned(),
     }
 }

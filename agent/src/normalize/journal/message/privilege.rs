@@ -1,11 +1,11 @@
 //! Programs by which somebody acts as another: sudo, su, doas, pkexec, and polkit's decisions.
 //!
-//! Sources: sudo's eventlog.c, util-linux's and shadow's su.c, doas.c, polkit's pkexec.c and polkitbackendinteractiveauthority.c.
+//! Sources: sudo's eventlog.c, util-linux's and shadow's su.c, shadow's newgrp.c, doas.c, polkit's pkexec.c and polkitbackendinteractiveauthority.c.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Said, Statement, between, word_after};
+use super::{By, CommandAct, FAILED_AUTHENTICATION, Said, Statement, between, quoted, word_after};
 use crate::normalize::sudo::command;
 use crate::sources::sudo::{Kind, log};
 
@@ -16,31 +16,53 @@ struct Cee<'a> {
     sudo: &'a RawValue,
 }
 
-/// `alice : [why ;] TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id`. A user's name holds no ` : `.
+/// What sudo puts before each further part of a message that is too long for one.
+const CONTINUED: &str = "(command continued) ";
+
+/// `alice : [why ;] TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/id`. A user's name holds no ` : `; of the
+/// rest the reason comes first, and a directory's name, which is the user's word, may look like anything but a field.
 pub(super) fn sudo(message: &str) -> Option<Statement> {
     if let Some(json) = message.strip_prefix("@cee:") {
         return sudo_json(json);
     }
     let (user, rest) = message.split_once(" : ")?;
+    let user = user.trim().to_owned();
+    if let Some(text) = rest.strip_prefix(CONTINUED) {
+        return Some(Statement::of(Said::ContinuedCommand { user, text: text.to_owned() }));
+    }
     let (fields, command) = rest.split_once("COMMAND=").unwrap_or((rest, ""));
-    let mut refusal = None;
-    let (mut target, mut tty, mut cwd) = (String::new(), String::new(), String::new());
-    for field in fields.split(" ; ") {
-        match field.split_once('=') {
-            Some(("USER", value)) => target = value.trim_end_matches([' ', ';']).to_owned(),
-            Some(("TTY", value)) => tty = value.to_owned(),
-            Some(("PWD", value)) => cwd = value.to_owned(),
-            Some((key, _)) if key.chars().all(|c| c.is_ascii_uppercase()) => {}
-            _ if !field.trim_matches([' ', ';']).is_empty() => refusal = Some(field.trim_matches([' ', ';']).to_owned()),
+    let (mut target, mut tty, mut cwd, mut group) = (String::new(), String::new(), String::new(), String::new());
+    let (mut refusal, mut has_fields, mut in_cwd) = (None, false, false);
+    for field in fields.trim_end().trim_end_matches(';').trim_end().split(" ; ") {
+        let named = field.split_once('=').filter(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase()));
+        let Some((key, value)) = named else {
+            if !has_fields && !field.is_empty() {
+                refusal = Some(field.to_owned());
+            } else if in_cwd {
+                cwd.push_str(" ; ");
+                cwd.push_str(field);
+            }
+            continue;
+        };
+        has_fields = true;
+        in_cwd = key == "PWD";
+        match key {
+            "USER" => value.clone_into(&mut target),
+            "TTY" => value.clone_into(&mut tty),
+            "PWD" => value.clone_into(&mut cwd),
+            "GROUP" => value.clone_into(&mut group),
             _ => {}
         }
     }
-    // Without a command only a refusal says that anything was tried.
-    if command.is_empty() && (refusal.is_none() || tty.is_empty()) {
-        return None;
+    match (command, refusal) {
+        // Without a command only a reason says that anything was tried.
+        ("", Some(why)) if has_fields => Some(Statement::of(Said::Alert { user, target, tty, cwd, why })),
+        ("", _) => None,
+        (command, refusal) => {
+            let (command, act) = (command.to_owned(), CommandAct::Sudo);
+            Some(Statement::of(Said::Command { user, target, tty, cwd, command, group, refusal, act }))
+        }
     }
-    let (user, command) = (user.trim().to_owned(), command.to_owned());
-    Some(Statement::of(Said::Command { user, target, tty, cwd, command, refusal }))
 }
 
 /// `{"sudo":{"accept":{…}}}`: an entry of sudo's log. Of a command's end it names nobody.
@@ -48,22 +70,26 @@ fn sudo_json(json: &str) -> Option<Statement> {
     let Cee { sudo } = serde_json::from_str(json.trim()).ok()?;
     let entry = sudo.get().strip_prefix('{')?.strip_suffix('}')?;
     let event = log::entry(entry.as_bytes()).ok()??.into_event();
+    let text = |key: &str| event.text(key).unwrap_or_default();
+    let (user, target, tty, cwd) = (text("submituser"), text("runuser"), text("ttyname"), text("submitcwd"));
     let refusal = match &event.kind {
         Kind::Accept => None,
         Kind::Reject { reason } => Some(reason.clone()),
-        Kind::Alert { .. } | Kind::Exit { .. } => return None,
+        Kind::Alert { reason } => {
+            return Some(Statement::of(Said::Alert { user, target, tty, cwd, why: reason.clone() }));
+        }
+        Kind::Exit { .. } => return None,
     };
-    let text = |key: &str| event.text(key).unwrap_or_default();
-    let (user, target, tty, cwd) = (text("submituser"), text("runuser"), text("ttyname"), text("submitcwd"));
-    Some(Statement::of(Said::Command { user, target, tty, cwd, command: command(&event.info), refusal }))
+    let (command, group, act) = (command(&event.info), text("rungroup"), CommandAct::Sudo);
+    Some(Statement::of(Said::Command { user, target, tty, cwd, command, group, refusal, act }))
 }
 
 /// `(to root) alice on pts/0`, `FAILED SU (to root) alice on pts/0`; shadow's `Successful su for root by alice`,
 /// `FAILED su for root by alice`, `+ /dev/pts/0 alice:root`; BSD's `BAD SU alice to root on pts/0`.
 pub(super) fn su(message: &str) -> Option<Statement> {
     let switched = |user: &str, target: &str, tty: &str, is_refused: bool| {
-        let (user, target, tty) = (user.to_owned(), target.to_owned(), tty.to_owned());
-        let said = Said::SwitchUser { user, target, tty, is_refused };
+        let (by, target, tty) = (By::named(user), target.to_owned(), tty.to_owned());
+        let said = Said::SwitchUser { by, target, tty, is_refused };
         // The success is said by PAM's session too; one of them must be enough.
         Some(Statement { is_step: !is_refused, ..Statement::of(said) })
     };
@@ -94,7 +120,8 @@ pub(super) fn su(message: &str) -> Option<Statement> {
 pub(super) fn doas(message: &str) -> Option<Statement> {
     let said = |user: &str, target: &str, cwd: &str, command: &str, refusal: Option<&str>| {
         let (user, target, cwd, command) = (user.to_owned(), target.to_owned(), cwd.to_owned(), command.to_owned());
-        Some(Statement::of(Said::Command { user, target, tty: String::new(), cwd, command, refusal: refusal.map(str::to_owned) }))
+        let (tty, group, refusal, act) = (String::new(), String::new(), refusal.map(str::to_owned), CommandAct::Switch);
+        Some(Statement::of(Said::Command { user, target, tty, cwd, command, group, refusal, act }))
     };
     if let Some((user, rest)) = message.split_once(" ran command ") {
         let (rest, cwd) = rest.rsplit_once(" from ")?;
@@ -109,15 +136,34 @@ pub(super) fn doas(message: &str) -> Option<Statement> {
     }
     let user =
         message.strip_prefix("failed auth for ").or_else(|| message.strip_prefix("failed password for "))?.trim().to_owned();
-    let (program, why) = ("doas".to_owned(), "Failed authentication".to_owned());
     Some(Statement::of(Said::AuthenticationFailure {
-        program,
+        program: "doas".to_owned(),
+        by: By::named(&user),
         user,
         tty: String::new(),
         address: String::new(),
         is_unknown: false,
-        why,
+        why: FAILED_AUTHENTICATION.to_owned(),
     }))
+}
+
+/// `user 'bob' (login 'bob' on pts/0) switched to group 'adm'`, `… returned to group 'bob'`,
+/// `Invalid password for group 'adm' from 'bob'`
+pub(super) fn newgrp(message: &str) -> Option<Statement> {
+    let said = |user: &str, group: &str, tty: &str, is_refused| {
+        let (user, group, tty) = (user.to_owned(), group.to_owned(), tty.to_owned());
+        Some(Statement::of(Said::SwitchGroup { user, group, tty, is_refused }))
+    };
+    if let Some((group, user)) = message.strip_prefix("Invalid password for group ").and_then(|rest| rest.split_once(" from ")) {
+        return said(quoted(user)?, quoted(group)?, "", true);
+    }
+    let user = quoted(message.strip_prefix("user ")?)?;
+    let tty = between(message, "' on ", ")").unwrap_or_default();
+    if let Some((_, group)) = message.split_once(" switched to group ") {
+        return said(user, quoted(group)?, tty, false);
+    }
+    let group = quoted(message.split_once(" returned to group ")?.1)?;
+    Some(Statement { is_step: true, ..said(user, group, tty, false)? })
 }
 
 /// `alice: Executing command [USER=root] [TTY=/dev/pts/0] [CWD=/home/alice] [COMMAND=/usr/bin/id]`
@@ -128,7 +174,8 @@ pub(super) fn pkexec(message: &str) -> Option<Statement> {
     let command = rest.split_once("[COMMAND=").map(|(_, command)| command.strip_suffix(']').unwrap_or(command).to_owned())?;
     let refusal = (!is_executed).then(|| rest.split(" [").next().unwrap_or_default().to_owned());
     let (user, target, tty, cwd) = (user.to_owned(), field("USER"), field("TTY"), field("CWD"));
-    Some(Statement::of(Said::Command { user, target, tty, cwd, command, refusal }))
+    let (group, act) = (String::new(), CommandAct::Switch);
+    Some(Statement::of(Said::Command { user, target, tty, cwd, command, group, refusal, act }))
 }
 
 /// `Operator of unix-session:2 successfully authenticated as unix-user:root to gain … for action ACTION for SUBJECT (owned by unix-user:alice)`;

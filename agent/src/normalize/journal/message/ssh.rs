@@ -2,7 +2,7 @@
 //!
 //! Sources: OpenSSH's auth.c, auth2.c, packet.c, sshd.c, session.c; dropbear's svr-auth*.c, svr-session.c.
 
-use super::{Said, Statement, between, quoted, word_after};
+use super::{By, Part, Said, Statement, between, quoted, word_after};
 
 /// Steps before anybody is named: whoever connected was not let in.
 const TURNED_AWAY: &[(&str, &str)] = &[
@@ -37,7 +37,7 @@ pub(super) fn server(message: &str) -> Option<Statement> {
     // `Accepted publickey for alice from 192.0.2.1 port 1 ssh2: ED25519 SHA256:…`
     if let Some(rest) = message.strip_prefix("Accepted ") {
         let (method, rest) = rest.split_once(" for ")?;
-        let (user, peer) = user_from(rest)?;
+        let (user, peer) = known_from(rest)?;
         let key = peer.tail.split_once(": ").map(|(_, key)| key.trim().to_owned());
         return Some(Statement::of(Said::Login {
             user: user.to_owned(),
@@ -52,24 +52,35 @@ pub(super) fn server(message: &str) -> Option<Statement> {
 
 /// A refused attempt of somebody named.
 fn attempt(message: &str) -> Option<Statement> {
+    let told = |part: Part, found: Option<Statement>| Some(found?.part(part));
     if let Some(rest) = message.strip_prefix("Failed ") {
         let (method, rest) = rest.split_once(" for ")?;
         let (rest, is_unknown) = unknown(rest);
-        return failure(user_from(rest)?, method, is_unknown, "Failed authentication");
+        let peer = if is_unknown { unknown_from(rest) } else { known_from(rest) };
+        return told(Part::Fails, failure(peer?, method, is_unknown, "Failed authentication"));
     }
     for prefix in ["Invalid user ", "Illegal user ", "Invalid user"] {
         if let Some(rest) = message.strip_prefix(prefix) {
-            return failure(user_from(rest)?, "", true, "Invalid user");
+            return told(Part::Opens, failure(user_from(rest)?, "", true, "Invalid user"));
         }
+    }
+    // The right key from the wrong place; newer ones say first in which file the key stands.
+    if let Some((_, rest)) =
+        message.split_once("Authentication tried for ").filter(|(place, _)| place.is_empty() || place.ends_with(": "))
+    {
+        let user = rest.split_once(" with correct key but not from a permitted host").map(|(user, _)| user)?;
+        let address = rest.rsplit_once("ip=").map_or("", |(_, rest)| rest.split([',', ')']).next().unwrap_or_default());
+        let refusal = failure((user, Peer::at(address)), "publickey", false, "Not from a permitted host");
+        return told(Part::Opens, refusal);
     }
     // `User alice from 192.0.2.1 not allowed because not listed in AllowUsers`; older ones without the address
     if let Some((who, why)) = message.strip_prefix("User ").and_then(|rest| rest.split_once(" not allowed because ")) {
         let (user, address) = who.rsplit_once(" from ").unwrap_or((who, ""));
-        return failure((user, Peer::at(address)), "", false, why);
+        return told(Part::Opens, failure((user, Peer::at(address)), "", false, why));
     }
     if let Some(rest) = message.strip_prefix("maximum authentication attempts exceeded for ") {
         let (rest, is_unknown) = unknown(rest);
-        return failure(user_from(rest)?, "", is_unknown, "Maximum authentication attempts exceeded");
+        return told(Part::Closes, failure(user_from(rest)?, "", is_unknown, "Maximum authentication attempts exceeded"));
     }
     if let Some(rest) = message.strip_prefix("ROOT LOGIN REFUSED FROM ") {
         return failure(("root", Peer::of(rest)), "", false, "Root login refused");
@@ -78,7 +89,7 @@ fn attempt(message: &str) -> Option<Statement> {
         message.strip_prefix("fatal: Access denied for user ").or_else(|| message.strip_prefix("Access denied for user "))
     {
         let (user, why) = rest.split_once(" by ")?;
-        return failure((user, Peer::default()), "", false, why.trim_end_matches(" [preauth]"));
+        return told(Part::Closes, failure((user, Peer::default()), "", false, why.trim_end_matches(" [preauth]")));
     }
     // PAM's word under sshd's name; `Failed keyboard-interactive/pam …` follows it.
     if let Some((why, rest)) = message.strip_prefix("PAM: ").and_then(|rest| rest.split_once(" for ")) {
@@ -96,7 +107,8 @@ fn attempt(message: &str) -> Option<Statement> {
     let (user, tail) = rest.rsplit_once(" port ")?;
     let (user, address) = user.rsplit_once(' ').unwrap_or(("", user));
     let port = tail.split([' ', ':']).next().unwrap_or_default().to_owned();
-    failure((user, Peer { port, ..Peer::at(address) }), "", is_unknown, "Disconnected before authentication")
+    let refusal = failure((user, Peer { port, ..Peer::at(address) }), "", is_unknown, "Disconnected before authentication");
+    told(Part::Closes, refusal)
 }
 
 fn turned_away(message: &str) -> Option<Statement> {
@@ -153,6 +165,7 @@ fn end(message: &str) -> Option<Statement> {
         let user = user.split(" from ").next().unwrap_or_default().trim_end_matches(" [preauth]");
         return Some(refused_step(user, String::new(), is_unknown, "Too many authentication failures"));
     }
+    let message = message.strip_prefix("fatal: ").unwrap_or(message);
     let start = ENDS.iter().find(|start| message.starts_with(**start))?;
     let rest = message.get(start.len()..)?;
     let is_opened = *start == "Connection from ";
@@ -174,7 +187,8 @@ fn end(message: &str) -> Option<Statement> {
 /// A refusal that sshd says besides the attempt's own message.
 fn refused_step(user: &str, address: String, is_unknown: bool, why: &str) -> Statement {
     let (program, user, why) = ("sshd".to_owned(), user.to_owned(), why.to_owned());
-    Statement::step(Said::AuthenticationFailure { program, user, tty: String::new(), address, is_unknown, why })
+    let (by, tty) = (By::named(&user), String::new());
+    Statement::step(Said::AuthenticationFailure { program, by, user, tty, address, is_unknown, why })
 }
 
 fn connection(name: &'static str, user: &str, peer: Peer, why: Option<&str>) -> Said {
@@ -222,6 +236,18 @@ fn user_from(rest: &str) -> Option<(&str, Peer)> {
     Some((user.trim(), Peer::of(tail)))
 }
 
+/// The same of a user whom the host knows, so that its name has no space: what follows the address may hold anything
+/// too (a certificate's key id, a hostbased client's name), so the first `from` counts.
+fn known_from(rest: &str) -> Option<(&str, Peer)> {
+    let (user, tail) = rest.split_once(" from ")?;
+    Some((user.trim(), Peer::of(tail)))
+}
+
+/// The same of one whom it does not know, where a key may follow: the last `from` before the key.
+fn unknown_from(rest: &str) -> Option<(&str, Peer)> {
+    user_from(rest.split_once(" ssh2: ").map_or(rest, |(head, _)| head))
+}
+
 fn failure((user, peer): (&str, Peer), method: &str, is_unknown: bool, why: &str) -> Option<Statement> {
     let Peer { address, port, .. } = peer;
     let (user, method, why) = (user.to_owned(), method.to_owned(), why.to_owned());
@@ -254,7 +280,7 @@ pub(super) fn dropbear(message: &str) -> Option<Statement> {
     {
         let (user, from) = rest.rsplit_once("from ")?;
         let user = quoted(user).unwrap_or_default();
-        return failure((user, peer(from.split_whitespace().next()?)), "", true, "Invalid user");
+        return Some(failure((user, peer(from.split_whitespace().next()?)), "", true, "Invalid user")?.part(Part::Fails));
     }
     let refused = [
         "Bad ",
@@ -269,13 +295,14 @@ pub(super) fn dropbear(message: &str) -> Option<Statement> {
         let user = between(head, "'", "'").unwrap_or(if message.starts_with("root ") { "root" } else { "" });
         let method = if message.contains("password") { "password" } else { "" };
         let why = if message.starts_with("Bad ") { "Failed authentication" } else { head.split(" '").next().unwrap_or_default() };
-        return failure((user, peer(from.split_whitespace().next().unwrap_or_default())), method, false, why);
+        let refusal = failure((user, peer(from.split_whitespace().next().unwrap_or_default())), method, false, why)?;
+        return Some(refusal.part(if message.starts_with("Max ") { Part::Closes } else { Part::Fails }));
     }
     // `Exit before auth from <192.0.2.1:1>: (user 'alice', 3 fails): Exited normally`; older ones name no peer
     if let Some(rest) = message.strip_prefix("Exit before auth") {
         let at = between(rest, "<", ">").map(peer).unwrap_or_default();
         let user = between(rest, "user '", "'").unwrap_or_default();
-        return failure((user, at), "", false, "Exit before authentication");
+        return Some(failure((user, at), "", false, "Exit before authentication")?.part(Part::Closes));
     }
     if let Some(rest) = message.strip_prefix("Exit (") {
         let user = rest.split(')').next().unwrap_or_default().to_owned();
