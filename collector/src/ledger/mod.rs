@@ -198,8 +198,32 @@ impl LedgerError {
                         | rusqlite::ErrorCode::NotADatabase
                 )
             ),
-            Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } => true,
-            Self::Sync { .. } | Self::Damaged { .. } | Self::DamagedRow { .. } | Self::Database(_) | Self::Stopped => false,
+            Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } | Self::DamagedRow { .. } => {
+                true
+            }
+            Self::Sync { .. } | Self::Damaged { .. } | Self::Database(_) | Self::Stopped => false,
+        }
+    }
+
+    /// Whether one row can't be read and the rest of the database can: whoever asks for it is refused, and nobody else.
+    pub fn is_of_one_row(&self) -> bool {
+        match self {
+            Self::DamagedRow { .. } => true,
+            // What stands in a column is not what belongs there.
+            Self::Sqlite(error) => matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+            ),
+            Self::Io { .. }
+            | Self::Released { .. }
+            | Self::TooLong { .. }
+            | Self::Refused { .. }
+            | Self::Sync { .. }
+            | Self::Damaged { .. }
+            | Self::Database(_)
+            | Self::Stopped => false,
         }
     }
 }

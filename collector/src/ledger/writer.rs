@@ -157,7 +157,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs one request inside the transaction; after a failure the rest of the group is not tried.
+    /// Runs one request inside the transaction; after a failure the rest of the group is not tried. A row that can't be read
+    /// fails its own request alone, as long as that has written nothing.
     fn judge<T>(
         &mut self,
         failed: &mut Option<LedgerError>,
@@ -166,8 +167,13 @@ impl Writer {
         if failed.is_none() {
             match request(self) {
                 Ok(result) => return result,
+            let before = self.connection.total_changes();
                 Err(error) => *failed = Some(error),
             }
+                Err(error) if error.is_of_one_row() && self.connection.total_changes() == before => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the ledger refuses whoever needs a damaged row");
+                    return Err(CommitError::Unavailable(error));
+                }
         }
         // Replaced by `Answer::refuse` with the group's error.
         Err(CommitError::Unavailable(LedgerError::Stopped))
