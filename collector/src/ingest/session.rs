@@ -346,8 +346,12 @@ impl Session {
         self.party.place(info.binding.scopes().next());
         let (stream, agent, predecessor, hash) = (info.stream, info.agent, info.open.predecessor, info.open.hash());
         let ledger = self.context.ledger.clone();
-        let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
-        let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+        let (latest, recorded) = blocking(move || {
+            let recorded = ledger.stream(stream).map_err(End::Ledger)?.filter(|state| state.info.agent == agent);
+            Ok((ledger.latest(agent).map_err(End::Ledger)?, recorded))
+        })
+        .await?;
+        let latest = latest.as_ref();
         if self.party.is_relay() && (fork || latest.is_some_and(StreamState::is_frozen)) {
             self.hear_of_joins().await?;
         }
@@ -363,10 +367,11 @@ impl Session {
             kept.map_err(|source| End::Commit { stream, source })?;
             return self.answer_kept(stream, None, hash, &source).await;
         }
-        if self.behind.is_some() && streams.iter().all(|state| state.info.stream != stream) {
+        if self.behind.is_some() && recorded.is_none() {
             return self.freeze(Act::Open(info), stream, 0).await;
         }
-        if fork && self.party.is_relay() && streams.iter().all(|state| state.info.open.hash() != hash) {
+        self.paced = self.paced.max(self.context.room.note_open(self.party.agent(), Instant::now().into_std()).into());
+        if fork && self.party.is_relay() && recorded.is_none_or(|state| state.info.open.hash() != hash) {
             let kept = self.context.ledger.freeze(Act::Open(info)).await;
             kept.map_err(|source| End::Commit { stream, source })?;
             return self.answer_kept(stream, None, hash, &CommitError::Fork { stream, k: 0 }).await;
@@ -489,7 +494,7 @@ impl Session {
         let refused = |stream| move |source| End::Batch { stream, source };
         let bytes = batch.body.len().saturating_add(usize::try_from(batch.body_bytes).unwrap_or(usize::MAX));
         let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
-        self.paced = paced.into();
+        self.paced = self.paced.max(paced.into());
         let room = self.room(bytes).await?;
         let (named_receipts, fork) = (batch.named_receipts.clone(), batch.fork && self.party.is_relay());
         let received = Received::read(batch, self.party.bringer()).map_err(refused(None))?;

@@ -252,6 +252,17 @@ impl Ledger {
     /// The collector's own streams, oldest first.
     pub fn internal_streams(&self) -> Result<Vec<StreamState>, LedgerError> {
         let rows = store::internal_streams(&self.shared.reader())?;
+    /// The agent's current stream: the one that nothing supersedes.
+    pub fn latest(&self, agent: AgentId) -> Result<Option<StreamState>, LedgerError> {
+        Ok(store::latest(&self.shared.reader(), agent)?.map(|row| self.shared.known(row.state)))
+    }
+
+    /// The agent's streams of cause 5 that are not frozen: the newest `limit`, newest first.
+    pub fn restored(&self, agent: AgentId, limit: usize) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::restored(&self.shared.reader(), agent, limit)?;
+        Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
+    }
+
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 

@@ -242,7 +242,6 @@ impl Writer {
     }
 
     fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
-        let mut streams: Vec<_> = store::streams_of(&self.connection, info.agent)?.into_iter().map(|row| row.state).collect();
         if let Some(known) = store::stream(&self.connection, info.stream)? {
             // The same open twice is nothing; another one under the same id is a second branch from the start.
             if known.state.info.open_bytes == info.open_bytes {
@@ -251,7 +250,7 @@ impl Writer {
             self.freeze_by(info)?;
             return Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }));
         }
-        streams.retain(|state| state.info.stream != info.stream);
+        let streams: Vec<_> = store::streams_about(&self.connection, &info.open)?.into_iter().map(|row| row.state).collect();
         match judge_open(&info.open, &streams) {
             OpenJudgement::Frozen => {
                 let now = self.now();

@@ -3,6 +3,7 @@
 
 mod missing;
 mod outbox;
+mod paced;
 mod refusals;
 mod relays;
 mod rig;
