@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edgetrail_disk::crash_point;
-use edgetrail_proto::chain::{Hash, Receipt};
+use edgetrail_proto::chain::{Hash, Open, Receipt};
 use edgetrail_proto::identity::StreamId;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::commit::{Act, Judgement, judge_batch};
-use super::opens::{OpenJudgement, judge_open};
+use super::forks::{Beyond, EvidenceBound};
+use super::opens::{OpenJudgement, judge_open, superseded_at};
 use super::segments::{self, Segments};
 use super::store::StreamRow;
 use super::take_up::{Evidence, Missing, Role, TakenUp, Why};
@@ -263,14 +264,18 @@ impl Writer {
                 Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }))
             }
             OpenJudgement::Behind { latest } => Ok(Err(CommitError::Behind { latest })),
-            OpenJudgement::Late { by, bound, superseded_at } => {
-                store::insert_stream(&self.connection, info, Some((by, superseded_at, bound)))?;
+            OpenJudgement::Late { by, bound } => {
+                let later = streams.iter().find(|state| state.info.stream == by).map_or(0, |state| state.info.open.t_opened);
+                let at = superseded_at(later, info.open.t_opened, self.now());
+                store::insert_stream(&self.connection, info, Some((by, at, bound)))?;
                 Ok(Ok(Opened { superseded: true }))
             }
             OpenJudgement::Current { supersedes } => {
                 store::insert_stream(&self.connection, info, None)?;
                 for former in supersedes {
-                    store::supersede(&self.connection, former.stream, former.bound, info.stream, info.open.t_opened)?;
+                    let known = self.known_of(&info.open, former.stream)?;
+                    let at = superseded_at(info.open.t_opened, known, self.now());
+                    store::supersede(&self.connection, former.stream, former.bound, info.stream, at)?;
                 }
                 Ok(Ok(Opened { superseded: false }))
             }
@@ -282,6 +287,17 @@ impl Writer {
         crash_point("collector/ledger-written");
         self.reach(Step::Written)?;
         self.segments.sync()?;
+    /// The host's time of the last thing of `former` that the open's agent knew: zero where the open does not name it.
+    fn known_of(&self, open: &Open, former: StreamId) -> Result<u64, LedgerError> {
+        let Some(named) = open.predecessor.filter(|named| named.stream == former) else { return Ok(0) };
+        let Some(row) = store::stream(&self.connection, former)? else { return Ok(0) };
+        let sealed = match store::committed(&self.connection, row.id, former, named.k)?.filter(|held| held.hash == named.hash) {
+            Some(held) => store::batches(&self.connection, held.index, 1)?.pop().map_or(0, |batch| batch.header.t_sealed),
+            None => 0,
+        };
+        Ok(sealed.max(row.state.info.open.t_opened))
+    }
+
         // From here on a crash leaves frames that no row names: recovery cuts them off.
         crash_point("collector/ledger-synced");
         self.reach(Step::Synced)?;
