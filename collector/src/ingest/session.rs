@@ -181,7 +181,6 @@ impl Session {
     /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept. Whether it is held from here on.
     async fn keep(&mut self, received: Received) -> Result<bool, End> {
         let (stream, agent, ledger) = (received.header.stream, self.party.agent(), self.context.ledger.clone());
-        let (k, hash) = (received.header.k, received.hash);
         let incoming = blocking(move || {
             let recorded = ledger.stream(stream).map_err(End::Ledger)?;
             let recorded = recorded.filter(|state| state.info.agent == agent).map(|state| state.info.binding.clone());
@@ -191,28 +190,29 @@ impl Session {
                 // Its open was the fork, and is kept alone.
                 None => branch_binding(&ledger, agent, stream)?,
             };
-            let binding = binding.ok_or(End::OtherAgent { stream })?;
+            let Some(binding) = binding else {
+                let is_beyond = ledger.has_opens_beyond(agent).map_err(End::Ledger)?;
+                return if is_beyond { Ok(None) } else { Err(End::OtherAgent { stream }) };
+            };
             let mut decoder = Decoder::new().map_err(|_| End::Verification)?;
             let refused = |source| End::Batch { stream: Some(stream), source };
-            Ok((received.verify_alone(&binding, &mut decoder).map_err(refused)?, is_recorded))
+            Ok(Some((received.verify_alone(&binding, &mut decoder).map_err(refused)?, is_recorded)))
         });
-        let ((incoming, is_recorded), ledger) = (incoming.await?, self.context.ledger.clone());
+        let (incoming, ledger) = (incoming.await?, self.context.ledger.clone());
+        let unavailable = |source| End::Commit { stream, source };
+        let Some((incoming, is_recorded)) = incoming else {
+            // Its very open was beyond what is kept: nothing of it can be checked.
+            ledger.freeze(Act::Beyond { agent }).await.map_err(unavailable)?;
+            return Ok(true);
+        };
         if is_recorded {
-            match ledger.commit(incoming).await {
-                Ok(_) | Err(CommitError::Duplicate(_)) => return Ok(true),
-                Err(CommitError::Frozen { .. } | CommitError::Fork { .. }) => {}
-                Err(_) => return Ok(false),
-            }
-        } else {
-            let kept = ledger.freeze(Act::Batch { agent, batch: incoming }).await;
-            kept.map_err(|source| End::Commit { stream, source })?;
+            return match ledger.commit(incoming).await {
+                Ok(_) | Err(CommitError::Duplicate(_) | CommitError::Frozen { .. } | CommitError::Fork { .. }) => Ok(true),
+                Err(_) => Ok(false),
+            };
         }
-        // What is kept of one agent has a bound.
-        blocking(move || {
-            let committed = ledger.committed(stream, k).map_err(End::Ledger)?;
-            Ok(committed.is_some_and(|committed| committed.hash == hash) || ledger.keeps(stream, hash).map_err(End::Ledger)?)
-        })
-        .await
+        ledger.freeze(Act::Batch { agent, batch: incoming }).await.map_err(unavailable)?;
+        Ok(true)
     }
 
     /// Whether a relay's batch is of a frozen stream, or of one whose open is kept as evidence.
@@ -230,7 +230,9 @@ impl Session {
         let ledger = self.context.ledger.clone();
         blocking(move || match ledger.stream(stream).map_err(End::Ledger)? {
             Some(state) => Ok(state.info.agent == agent && state.is_frozen() && !state.info.internal),
-            None => Ok(branch_binding(&ledger, agent, stream)?.is_some()),
+            None if branch_binding(&ledger, agent, stream)?.is_some() => Ok(true),
+            // An open that was beyond what is kept.
+            None => ledger.has_opens_beyond(agent).map_err(End::Ledger),
         })
         .await
     }
@@ -556,10 +558,6 @@ impl Session {
                 self.settle().await?;
                 let kept = self.context.ledger.freeze(Act::Batch { agent, batch: incoming }).await;
                 kept.map_err(|source| End::Commit { stream, source })?;
-                let ledger = self.context.ledger.clone();
-                if !blocking(move || ledger.keeps(stream, hash).map_err(End::Ledger)).await? {
-                    return Err(End::Commit { stream, source: CommitError::Frozen { agent } });
-                }
                 return self.answer_kept(stream, Some(k), hash, &CommitError::Fork { stream, k }).await;
             }
         }

@@ -46,6 +46,7 @@ pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{COLLECTOR_SOURCE, Entry, EntryRecord, Quarantine, StreamInfo};
 pub use evidence::{Fork, Forks};
+pub use forks::EvidenceBound;
 pub use held::{HeldBatch, HeldBranch, HeldOpen, HeldStreams};
 pub use open::LedgerTask;
 pub use read::IndexEntry;
@@ -91,6 +92,8 @@ pub struct LedgerOptions {
     /// Batches waiting for the writer, in bytes.
     pub queue_bytes: usize,
     pub segment_bytes: u64,
+    /// What is kept of one agent's forks.
+    pub evidence: EvidenceBound,
     pub clock: Clock,
     pub(crate) failpoint: Option<Failpoint>,
 }
@@ -249,9 +252,6 @@ impl Ledger {
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 
-    /// The collector's own streams, oldest first.
-    pub fn internal_streams(&self) -> Result<Vec<StreamState>, LedgerError> {
-        let rows = store::internal_streams(&self.shared.reader())?;
     /// The agent's current stream: the one that nothing supersedes.
     pub fn latest(&self, agent: AgentId) -> Result<Option<StreamState>, LedgerError> {
         Ok(store::latest(&self.shared.reader(), agent)?.map(|row| self.shared.known(row.state)))
@@ -263,6 +263,9 @@ impl Ledger {
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 
+    /// The collector's own streams, oldest first.
+    pub fn internal_streams(&self) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::internal_streams(&self.shared.reader())?;
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 
@@ -445,7 +448,7 @@ impl Ledger {
     }
 
     #[cfg(test)]
-    fn release_now(&self, consumer: &str, index: u64) {
+    pub(crate) fn release_now(&self, consumer: &str, index: u64) {
         self.passed(consumer, index);
         self.ask_release(&self.shared.consumers.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -477,6 +480,7 @@ impl LedgerOptions {
             tail_bytes: 64 * 1024 * 1024,
             queue_bytes: 64 * 1024 * 1024,
             segment_bytes: segments::SEGMENT_BYTES,
+            evidence: EvidenceBound::default(),
             clock: Arc::new(wall_clock),
             failpoint: None,
         }

@@ -52,6 +52,7 @@ pub(super) struct Writer {
     pub(super) role: Role,
     pub(super) next_index: u64,
     pub(super) last_received: u64,
+    pub(super) evidence: EvidenceBound,
     pub(super) clock: Clock,
     pub(super) failpoint: Option<Failpoint>,
 }
@@ -166,15 +167,15 @@ impl Writer {
         request: impl FnOnce(&mut Self) -> Result<Result<T, CommitError>, LedgerError>,
     ) -> Result<T, CommitError> {
         if failed.is_none() {
+            let before = self.connection.total_changes();
             match request(self) {
                 Ok(result) => return result,
-            let before = self.connection.total_changes();
-                Err(error) => *failed = Some(error),
-            }
                 Err(error) if error.is_of_one_row() && self.connection.total_changes() == before => {
                     tracing::error!(error = &error as &dyn std::error::Error, "the ledger refuses whoever needs a damaged row");
                     return Err(CommitError::Unavailable(error));
                 }
+                Err(error) => *failed = Some(error),
+            }
         }
         // Replaced by `Answer::refuse` with the group's error.
         Err(CommitError::Unavailable(LedgerError::Stopped))
@@ -206,7 +207,7 @@ impl Writer {
     /// Keeps the later branch and freezes its agent.
     pub(super) fn fork(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
         let now = self.now();
-        forks::keep_batch(&self.connection, row.state.info.agent, incoming, now)?;
+        forks::keep_batch(&self.connection, row.state.info.agent, incoming, now, self.evidence)?;
         store::freeze_agent(&self.connection, row.state.info.agent, now)?;
         Ok(Err(CommitError::Fork { stream: incoming.header.stream, k: incoming.header.k }))
     }
@@ -217,7 +218,7 @@ impl Writer {
         let committed = store::committed(&self.connection, row.id, incoming.header.stream, incoming.header.k)?;
         if committed.is_none_or(|committed| committed.hash != incoming.hash) {
             let now = self.now();
-            forks::keep_batch(&self.connection, agent, incoming, now)?;
+            forks::keep_batch(&self.connection, agent, incoming, now, self.evidence)?;
         }
         Ok(Err(CommitError::Frozen { agent }))
     }
@@ -228,8 +229,12 @@ impl Writer {
             Act::Open(info) => self.freeze_by(info),
             Act::Batch { agent, batch } => {
                 let now = self.now();
-                forks::keep_batch(&self.connection, *agent, batch, now)?;
+                forks::keep_batch(&self.connection, *agent, batch, now, self.evidence)?;
                 store::freeze_agent(&self.connection, *agent, now)
+            }
+            Act::Beyond { agent } => {
+                let now = self.now();
+                forks::count_beyond(&self.connection, *agent, Beyond { batches: 1, opens: 0 }, now)
             }
             Act::Told { agent, at } => store::freeze_agent(&self.connection, *agent, *at),
         }
@@ -238,7 +243,7 @@ impl Writer {
     /// Freezes the agent of an open that should not be: what it says is kept.
     fn freeze_by(&mut self, info: &StreamInfo) -> Result<(), LedgerError> {
         let now = self.now();
-        forks::keep_open(&self.connection, info, now)?;
+        forks::keep_open(&self.connection, info, now, self.evidence)?;
         store::freeze_agent(&self.connection, info.agent, now)
     }
 
@@ -255,7 +260,7 @@ impl Writer {
         match judge_open(&info.open, &streams) {
             OpenJudgement::Frozen => {
                 let now = self.now();
-                forks::keep_open(&self.connection, info, now)?;
+                forks::keep_open(&self.connection, info, now, self.evidence)?;
                 Ok(Err(CommitError::Frozen { agent: info.agent }))
             }
             // Nobody to be told where to go on: the relay's agent has batches with a final receipt behind this open.
@@ -282,11 +287,6 @@ impl Writer {
         }
     }
 
-    /// Bodies first: a row must never name a frame that a crash could take away.
-    fn make_durable(&mut self) -> Result<(), LedgerError> {
-        crash_point("collector/ledger-written");
-        self.reach(Step::Written)?;
-        self.segments.sync()?;
     /// The host's time of the last thing of `former` that the open's agent knew: zero where the open does not name it.
     fn known_of(&self, open: &Open, former: StreamId) -> Result<u64, LedgerError> {
         let Some(named) = open.predecessor.filter(|named| named.stream == former) else { return Ok(0) };
@@ -298,6 +298,11 @@ impl Writer {
         Ok(sealed.max(row.state.info.open.t_opened))
     }
 
+    /// Bodies first: a row must never name a frame that a crash could take away.
+    fn make_durable(&mut self) -> Result<(), LedgerError> {
+        crash_point("collector/ledger-written");
+        self.reach(Step::Written)?;
+        self.segments.sync()?;
         // From here on a crash leaves frames that no row names: recovery cuts them off.
         crash_point("collector/ledger-synced");
         self.reach(Step::Synced)?;

@@ -4,7 +4,8 @@
 //! the evidence on which the relay took the stream up, and that is what home is shown. Bodies, headers and seals go on as
 //! they came.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use edgetrail_disk::crash_point;
@@ -36,6 +37,16 @@ pub(super) struct AgentOutbox {
     ledger: Ledger,
     progress: Arc<Progress>,
     changes: watch::Sender<u64>,
+    /// What home has kept of the agent's forks up to here is not looked at again.
+    looked: Mutex<Looked>,
+}
+
+/// Of each stream the last batch before which home has kept all that is held.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Home keeps nothing any more once it was found to be an older copy of itself.
+    doubts: u64,
+    streams: HashMap<StreamId, u64>,
 }
 
 /// Something of a fork that is to be brought home.
@@ -60,7 +71,7 @@ enum Due {
 
 impl AgentOutbox {
     pub(super) fn new(agent: AgentId, ledger: Ledger, progress: Arc<Progress>) -> Self {
-        Self { agent, ledger, progress, changes: watch::Sender::new(0) }
+        Self { agent, ledger, progress, changes: watch::Sender::new(0), looked: Mutex::default() }
     }
 
     /// A batch of the agent was committed.
@@ -112,9 +123,14 @@ impl AgentOutbox {
             let is_branch = self.is_branch(state)?;
             if !standing.frozen && !is_branch {
                 continue;
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let doubts = *self.progress.doubts().borrow();
+        if looked.doubts != doubts {
+            *looked = Looked { doubts, streams: HashMap::new() };
+        }
             }
             // Home's receipts are for its own chain.
-            let mut after = standing.receipted.filter(|_| !is_branch);
+            let mut after = standing.receipted.filter(|_| !is_branch).max(looked.streams.get(&stream).copied());
             while let Some(k) = self.ledger.next_held(stream, after).map_err(failed)? {
                 let hash = self.ledger.batch_hash(stream, k).map_err(failed)?;
                 if let Some(hash) = hash
@@ -129,6 +145,7 @@ impl AgentOutbox {
             let Ok(open) = Open::decode(&kept.open) else { continue };
             if !is_kept(open.stream, open.hash())? {
                 return Ok(Some(Due::Open { stream: open.stream, hash: open.hash(), kept }));
+                looked.streams.insert(stream, k);
             }
         }
         for (stream, k, hash) in self.ledger.branch_hashes(self.agent).map_err(failed)? {
