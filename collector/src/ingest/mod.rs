@@ -29,7 +29,7 @@ mod resume;
 mod session;
 mod take_up;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trust;
 
 use std::net::SocketAddr;

@@ -6,5 +6,6 @@ mod outbox;
 mod paced;
 mod refusals;
 mod relays;
-mod rig;
+pub(crate) mod rig;
+mod silence;
 mod uplinks;
