@@ -82,6 +82,10 @@ impl Known {
 
 async fn record(context: &Context, relay: &RelayName, notice: Known) -> Result<(), Status> {
     let Some(internal) = &context.internal else { return Ok(()) };
+    // Silent at a relay, since it is here.
+    if notice.noticed == Noticed::SilentStream && context.fence.holds(notice.agent) {
+        return Ok(());
+    }
     let (ledger, agent) = (context.ledger.clone(), notice.agent);
     let latest = tokio::task::spawn_blocking(move || ledger.latest(agent)).await;
     let latest = latest.map_err(|_panicked| unavailable())?.map_err(|_| unavailable())?;
