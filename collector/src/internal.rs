@@ -247,7 +247,9 @@ impl InternalTask {
             };
             match self.ledger.commit(batch).await {
                 Ok(committed) | Err(CommitError::Duplicate(committed)) => break committed,
-                Err(CommitError::Unavailable(error)) if error.is_retryable() && !stop.is_cancelled() => {
+                Err(CommitError::Unavailable(error))
+                    if error.is_retryable() && !error.is_of_one_row() && !stop.is_cancelled() =>
+                {
                     tracing::warn!(stream = %self.stream, error = &error as &dyn std::error::Error, "internal stream waits for the ledger");
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }

@@ -67,7 +67,8 @@ fn list(forks: &[Fork], output: Output) -> anyhow::Result<()> {
             .map(|fork| {
                 json!({
                     "agent": fork.agent.to_string(), "stream": fork.stream.map(|stream| stream.to_string()), "batch": fork.k,
-                    "branches": fork.branches, "batches": fork.batches, "opens": fork.opens, "seen": format_time(fork.t_seen),
+                    "branches": fork.branches, "batches": fork.batches, "opens": fork.opens,
+                    "beyond": fork.beyond, "seen": format_time(fork.t_seen),
                 })
             })
             .collect();
@@ -79,8 +80,9 @@ fn list(forks: &[Fork], output: Output) -> anyhow::Result<()> {
             (Some(stream), Some(k)) => format!("stream {stream} at batch {k}"),
             _ => "at an open".to_owned(),
         };
-        let Fork { agent, batches, opens, t_seen, .. } = fork;
-        println!("{}  agent {agent}  {at}  {batches} later batches and {opens} opens kept", format_time(*t_seen));
+        let Fork { agent, batches, opens, beyond, t_seen, .. } = fork;
+        let beyond = if *beyond > 0 { format!(", {beyond} more came than are kept") } else { String::new() };
+        println!("{}  agent {agent}  {at}  {batches} later batches and {opens} opens kept{beyond}", format_time(*t_seen));
     }
     Ok(())
 }

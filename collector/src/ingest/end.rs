@@ -73,6 +73,15 @@ pub(super) enum End {
     Verification,
 }
 
+/// How an agent went, as far as its session can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The connection broke: nothing came any more, or its end came without a word.
+    Cut,
+    /// It hung up, or was sent away and may come back.
+    Gone,
+}
+
 /// What an ended session tells its agent.
 pub(super) enum Answer {
     Message(from_collector::Message),

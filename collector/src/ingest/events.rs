@@ -1,4 +1,4 @@
-//! Security events of ingest: records that were quarantined, peers that were refused.
+//! Security events of ingest: records that were quarantined, peers that were refused, agents that fell silent.
 //!
 //! They enter the ledger through the internal stream, under the agent's account and region. One of a kind for an agent
 //! in [`INTERVAL`] carries the count of all since the one before: a broken or hostile agent can't flood the ledger. A relay,
@@ -38,6 +38,10 @@ pub(super) enum Noticed {
     DetectFork,
     /// A stream that stands still until another collector brings what it gave a receipt for.
     AwaitBatches,
+    /// Nothing comes from an agent that has sealed no close.
+    SilentStream,
+    /// It is back.
+    HearStream,
 }
 
 /// Who brought what of whom.
@@ -74,7 +78,13 @@ pub(super) struct Events {
 }
 
 impl Noticed {
-    pub(super) const ALL: [Self; 4] = [Self::QuarantineRecords, Self::RefuseAgent, Self::DetectFork, Self::AwaitBatches];
+    pub(super) const ALL: [Self; 6] =
+        [Self::QuarantineRecords, Self::RefuseAgent, Self::DetectFork, Self::AwaitBatches, Self::SilentStream, Self::HearStream];
+
+    /// Whether an agent could make any number of them. One falls silent no oftener than silence takes.
+    const fn is_paced(self) -> bool {
+        !matches!(self, Self::SilentStream | Self::HearStream)
+    }
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -82,6 +92,8 @@ impl Noticed {
             Self::RefuseAgent => "RefuseAgent",
             Self::DetectFork => "DetectFork",
             Self::AwaitBatches => "AwaitBatches",
+            Self::SilentStream => "SilentStream",
+            Self::HearStream => "HearStream",
         }
     }
 }
@@ -121,6 +133,9 @@ impl Events {
 
     /// How many to report now; `None` while the last event is too young.
     fn due(&self, about: (PeerId, AgentId, Noticed), count: u64, now: Instant) -> Option<u64> {
+        if !about.2.is_paced() {
+            return Some(count);
+        }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= REMEMBERED_MAX {
             last.retain(|_, (at, _)| now.duration_since(*at) < INTERVAL);

@@ -42,6 +42,14 @@ impl Fence {
     }
 }
 
+impl Fence {
+    /// Whether the agent itself is attached.
+    pub(super) fn holds(&self, agent: AgentId) -> bool {
+        let attached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.places.contains_key(&(PeerId::Agent(agent), agent))
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut attached = self.fence.0.lock().unwrap_or_else(PoisonError::into_inner);

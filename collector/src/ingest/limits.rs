@@ -2,7 +2,7 @@
 //!
 //! An agent over its rate is slowed, not dropped: its connection is not read for a while, HTTP/2's window fills, and the
 //! agent's own buffer holds what is not sent. The rate is the agent's, not the connection's: connecting anew resets
-//! nothing. What is decoded and not yet durable counts against one room for all agents; who finds it full waits.
+//! nothing. Every batch and every open leaves rows that stay for ever, so that each costs something however small it is. What is decoded and not yet durable counts against one room for all agents; who finds it full waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,14 @@ pub(super) const AGENT_RATE: u64 = 32 * 1024 * 1024;
 /// Bytes of all batches that are received and not yet durable, encoded and decoded.
 pub(super) const IN_FLIGHT: u64 = 256 * 1024 * 1024;
 
-/// What an empty batch costs of the rate: its header is hashed, its seal verified.
-const BATCH_COST: u64 = 4096;
+/// What a batch costs of the rate at least: its seal is verified, its row stays for ever. At the default rate an agent brings
+/// 1,024 batches a second of which it has sealed some before, as many heartbeats as it makes in 17 hours.
+const BATCH_COST: u64 = 32 * 1024;
+
+/// Opens of an agent at once, and then one each [`OPEN_INTERVAL`]. An agent opens a stream when it starts; one that comes back
+/// after long, or a relay, brings some.
+const OPENS_AT_ONCE: u32 = 32;
+const OPEN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Agents whose rate is remembered before those are forgotten that have none to remember.
 const AGENTS_SWEPT: usize = 1024;
@@ -46,15 +52,21 @@ impl Default for IngestLimits {
 pub(super) struct Room {
     limits: IngestLimits,
     bytes: Arc<Semaphore>,
-    /// When each agent's debt is paid: in the past, it has none.
-    paid: Mutex<HashMap<AgentId, Instant>>,
+    debts: Mutex<HashMap<AgentId, Debt>>,
+}
+
+/// When an agent's debts are paid: in the past, it has none.
+#[derive(Clone, Copy, Debug)]
+struct Debt {
+    bytes: Instant,
+    opens: Instant,
 }
 
 impl Room {
     pub(super) fn new(limits: IngestLimits) -> Self {
         // A single message always finds room in the end.
         let bytes = usize::try_from(limits.in_flight).unwrap_or(usize::MAX).clamp(2 * MESSAGE_BYTES_MAX, Semaphore::MAX_PERMITS);
-        Self { limits, bytes: Arc::new(Semaphore::new(bytes)), paid: Mutex::default() }
+        Self { limits, bytes: Arc::new(Semaphore::new(bytes)), debts: Mutex::default() }
     }
 
     /// Room for a batch until what it gives is dropped.
@@ -65,15 +77,24 @@ impl Room {
 
     /// Notes a batch of this many decoded bytes; nothing more of the agent is read before the time this gives.
     pub(super) fn note(&self, agent: AgentId, bytes: u64, now: Instant) -> Instant {
-        let cost = Duration::from_secs_f64((bytes + BATCH_COST) as f64 / self.limits.agent_rate.max(1) as f64);
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        if paid.len() >= AGENTS_SWEPT && !paid.contains_key(&agent) {
-            paid.retain(|_, paid| *paid > now);
-        }
+        let cost = Duration::from_secs_f64(bytes.max(BATCH_COST) as f64 / self.limits.agent_rate.max(1) as f64);
         // A second's worth is free at once.
-        let after = paid.get(&agent).copied().unwrap_or(now).max(now) + cost;
-        paid.insert(agent, after);
-        after.checked_sub(Duration::from_secs(1)).unwrap_or(now).max(now)
+        self.owe(agent, now, |debt| &mut debt.bytes, cost, Duration::from_secs(1))
+    }
+
+    /// Notes an open; nothing more of the agent is read before the time this gives.
+    pub(super) fn note_open(&self, agent: AgentId, now: Instant) -> Instant {
+        self.owe(agent, now, |debt| &mut debt.opens, OPEN_INTERVAL, OPEN_INTERVAL * OPENS_AT_ONCE)
+    }
+
+    fn owe(&self, agent: AgentId, now: Instant, of: fn(&mut Debt) -> &mut Instant, cost: Duration, free: Duration) -> Instant {
+        let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        if debts.len() >= AGENTS_SWEPT && !debts.contains_key(&agent) {
+            debts.retain(|_, debt| debt.bytes > now || debt.opens > now);
+        }
+        let paid = of(debts.entry(agent).or_insert(Debt { bytes: now, opens: now }));
+        *paid = (*paid).max(now) + cost;
+        paid.checked_sub(free).unwrap_or(now).max(now)
     }
 }
 
@@ -89,7 +110,7 @@ mod tests {
     fn an_agent_over_its_rate_waits_whatever_its_connection_and_no_other_does() {
         let (room, now) = (room(1024 * 1024), Instant::now());
         let (busy, other) = (AgentId::from_bytes([1; 16]), AgentId::from_bytes([2; 16]));
-        let mebibyte = 1024 * 1024 - BATCH_COST;
+        let mebibyte = 1024 * 1024;
         assert_eq!(room.note(busy, mebibyte, now), now, "a second's worth at once");
         let wait = room.note(busy, 10 * mebibyte, now) - now;
         assert!(wait > Duration::from_secs(9) && wait <= Duration::from_secs(10), "{wait:?}");
@@ -105,7 +126,19 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             room.note(AgentId::from_bytes(id), 1, now + Duration::from_millis(number.into()));
         }
-        assert!(room.paid.lock().unwrap().len() <= AGENTS_SWEPT + 1);
+        assert!(room.debts.lock().unwrap().len() <= AGENTS_SWEPT + 1);
+    }
+
+    #[test]
+    fn opens_and_empty_batches_cost_something_each() {
+        let (room, now) = (room(32 * 1024 * 1024), Instant::now());
+        let (busy, other) = (AgentId::from_bytes([1; 16]), AgentId::from_bytes([2; 16]));
+        (0..OPENS_AT_ONCE).for_each(|_| assert_eq!(room.note_open(busy, now), now));
+        assert_eq!(room.note_open(busy, now), now + OPEN_INTERVAL);
+        assert_eq!(room.note_open(busy, now), now + 2 * OPEN_INTERVAL);
+        assert_eq!((room.note_open(other, now), room.note(busy, 0, now)), (now, now), "of each its own");
+        let last = (0..3 * 1024).map(|_| room.note(other, 0, now)).last().unwrap();
+        assert!(last > now + Duration::from_millis(1990) && last < now + Duration::from_millis(2010), "{:?}", last - now);
     }
 
     #[tokio::test]

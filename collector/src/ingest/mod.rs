@@ -27,9 +27,10 @@ mod renewal;
 mod report;
 mod resume;
 mod session;
+mod silence;
 mod take_up;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trust;
 
 use std::net::SocketAddr;
@@ -60,6 +61,7 @@ pub use self::losses::{LossError, go_on_restored, report_losses};
 pub use self::relays::Relays;
 pub use self::report::NOTICES_MAX;
 use self::session::Session;
+use self::silence::Silences;
 use self::trust::HomeTrust;
 pub use self::trust::Trust;
 use crate::control::Control;
@@ -115,6 +117,7 @@ struct Context {
     fence: Fence,
     room: Arc<Room>,
     events: Events,
+    silences: Silences,
     /// Held while a new receipt key is made: two that find the same restore make one.
     restoring: tokio::sync::Mutex<()>,
     followers: Followers,
@@ -195,6 +198,7 @@ impl Ingest {
             fence: Fence::default(),
             room: Arc::new(Room::new(limits)),
             events: internal.clone().map(Events::new).unwrap_or_default(),
+            silences: Silences::default(),
             internal,
             restoring: tokio::sync::Mutex::default(),
             followers: Followers::default(),
@@ -224,6 +228,7 @@ impl Ingest {
         let context = Arc::clone(&self.context);
         // What a crash left unreported.
         context.report_losses().await;
+        drop(context.sessions.spawn(silence::watch(Arc::clone(&context))));
         let incoming = Incoming::new(listener, context.trust.tls()).admitting(context.trust.admission()).at_most(self.crowd);
         let (agents, relays) = doors(incoming);
         let server = || {
@@ -280,7 +285,7 @@ impl wire::ingest_server::Ingest for Service {
             return Err(Status::unauthenticated("a client certificate is needed"));
         };
         let (answers, outbound) = mpsc::channel(ANSWERS);
-        let session = Session::new(Arc::clone(&self.0), peer, connection.address, answers);
+        let session = Session::new(Arc::clone(&self.0), peer, (connection.address, connection.heard), answers);
         let inbound = request.into_inner();
         drop(self.0.sessions.spawn(session.run(inbound)));
         Ok(Response::new(ReceiverStream::new(outbound)))

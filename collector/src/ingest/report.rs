@@ -82,10 +82,14 @@ impl Known {
 
 async fn record(context: &Context, relay: &RelayName, notice: Known) -> Result<(), Status> {
     let Some(internal) = &context.internal else { return Ok(()) };
+    // Silent at a relay, since it is here.
+    if notice.noticed == Noticed::SilentStream && context.fence.holds(notice.agent) {
+        return Ok(());
+    }
     let (ledger, agent) = (context.ledger.clone(), notice.agent);
-    let streams = tokio::task::spawn_blocking(move || ledger.streams_of(agent)).await;
-    let streams = streams.map_err(|_panicked| unavailable())?.map_err(|_| unavailable())?;
-    let scope = streams.last().and_then(|state| state.info.binding.scopes().next());
+    let latest = tokio::task::spawn_blocking(move || ledger.latest(agent)).await;
+    let latest = latest.map_err(|_panicked| unavailable())?.map_err(|_| unavailable())?;
+    let scope = latest.as_ref().and_then(|state| state.info.binding.scopes().next());
     let about = About { agent, scope, relay: None };
     let mut record =
         event(notice.noticed, &about, internal.home(), &notice.address, notice.count, &notice.reason, notice.details);

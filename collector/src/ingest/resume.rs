@@ -60,8 +60,9 @@ pub(super) fn answer(
     if resume.streams.len() > STREAMS_NAMED_MAX || batches > BATCHES_NAMED_MAX {
         return Err(ResumeError::TooMuch);
     }
-    let streams = ledger.streams_of(agent).map_err(ResumeError::Ledger)?;
-    if streams.iter().any(|state| state.info.internal) {
+    let latest = ledger.latest(agent).map_err(ResumeError::Ledger)?;
+    let latest = latest.as_ref();
+    if latest.is_some_and(|latest| latest.info.internal) {
         return Err(ResumeError::Internal { agent });
     }
     let mut opens = Vec::with_capacity(resume.streams.len());
@@ -73,7 +74,6 @@ pub(super) fn answer(
         }
         opens.push(open);
     }
-    let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     // A relay that brings a frozen agent's batches is not that agent: they are evidence.
     if let Some(latest) = latest.filter(|latest| bringer == Bringer::Agent && is_shut_out(latest, joined_ns)) {
         return Err(ResumeError::Frozen { stream: latest.info.stream, agent });
@@ -96,7 +96,7 @@ pub(super) fn answer(
         positions.push(position(ledger, latest, Bytes::new())?);
     }
     // What a relay brings was done before it was told anything.
-    let behind = if bringer == Bringer::Relay { None } else { lies_behind(&resume.streams, &opens, &streams) };
+    let behind = if bringer == Bringer::Relay { None } else { lies_behind(ledger, agent, &resume.streams, &opens)? };
     let resumed = wire::Resumed {
         latest_stream: latest.map(|latest| stream_bytes(latest.info.stream)).unwrap_or_default(),
         streams: positions,
@@ -115,22 +115,32 @@ pub(super) fn is_shut_out(latest: &StreamState, joined_ns: u64) -> bool {
 
 /// A stream that another party opened behind a head which this agent holds, as one that had been restored. An agent that
 /// really was restored does not hold that head.
-fn lies_behind(held: &[wire::HeldStream], opens: &[Open], streams: &[StreamState]) -> Option<StreamId> {
-    // An open of cause 5 that is not on record yet says that its agent was told of the stream it names, no more.
-    let recorded = |open: &Open| streams.iter().any(|state| state.info.stream == open.stream);
-    let follows = |open: &Open, id: StreamId| {
-        (open.cause != Cause::RestoredBehindLater || recorded(open)) && open.predecessor.is_some_and(|p| p.stream == id)
-    };
-    let knows = |id: StreamId| opens.iter().any(|open| open.stream == id || follows(open, id));
-    let others = streams
-        .iter()
-        .rev()
-        .filter(|state| !state.is_frozen() && state.info.open.cause == Cause::RestoredBehindLater && !knows(state.info.stream));
-    others.map(|state| &state.info.open).find_map(|later| {
+fn lies_behind(
+    ledger: &Ledger,
+    agent: AgentId,
+    held: &[wire::HeldStream],
+    opens: &[Open],
+) -> Result<Option<StreamId>, ResumeError> {
+    let restored = ledger.restored(agent, STREAMS_NAMED_MAX).map_err(ResumeError::Ledger)?;
+    if restored.is_empty() {
+        return Ok(None);
+    }
+    // Streams of which the agent shows that it knows them. An open of cause 5 that is not on record yet says that its agent
+    // was told of the stream it names, no more.
+    let mut known: HashSet<StreamId> = opens.iter().map(|open| open.stream).collect();
+    for open in opens {
+        let Some(named) = open.predecessor else { continue };
+        if open.cause != Cause::RestoredBehindLater || ledger.stream(open.stream).map_err(ResumeError::Ledger)?.is_some() {
+            known.insert(named.stream);
+        }
+    }
+    let others = restored.iter().map(|state| &state.info.open).filter(|open| !known.contains(&open.stream));
+    let mut behind = others.filter_map(|later| {
         let named = later.predecessor?;
         let of = opens.iter().zip(held).find(|(open, _)| open.stream == named.stream)?.1;
         holds(of, &named).then_some(later.stream)
-    })
+    });
+    Ok(behind.next())
 }
 
 /// Whether the sender's chain of this stream reaches the batch that an open names.

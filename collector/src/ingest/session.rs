@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgetrail_link::body::Decoder;
-use edgetrail_link::tls::{Peer, PeerId};
+use edgetrail_link::tls::{LastSign, Peer, PeerId};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{BatchKind, Binding, Hash, Open, Predecessor, Receipt, Verifier, verify_seal};
 use edgetrail_proto::identity::{AgentId, StreamId};
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::batch::{BatchError, Received};
-use super::end::{Answer, End};
+use super::end::{Answer, End, Left};
 use super::events::Noticed;
 use super::fence::Place;
 use super::opening;
@@ -33,7 +33,7 @@ use super::party::Party;
 use super::receipts::{Haste, Receipts};
 use super::renewal;
 use super::resume::{self, named_head, stream_bytes};
-use super::{Context, WINDOW, take_up};
+use super::{Context, WINDOW, silence, take_up};
 use crate::control::Revoked;
 use crate::ledger::{
     Act, Bringer, CommitError, Committed, Ledger, Pending, Quarantine, StreamInfo, StreamState, TakenUp, Waiting, Why,
@@ -60,6 +60,8 @@ pub(super) struct Session {
     peer: Arc<Peer>,
     party: Party,
     address: SocketAddr,
+    /// When anything came on the connection, a ping's answer too.
+    sign: LastSign,
     answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     /// Taken with the resume; a newer session of the same peer for the same agent cancels `fenced`.
     place: Option<Place>,
@@ -106,7 +108,7 @@ impl Session {
     pub(super) fn new(
         context: Arc<Context>,
         peer: Arc<Peer>,
-        address: SocketAddr,
+        (address, sign): (SocketAddr, LastSign),
         answers: mpsc::Sender<Result<wire::FromCollector, Status>>,
     ) -> Self {
         let not_after = watch::Sender::new(peer.not_after);
@@ -119,6 +121,7 @@ impl Session {
             fenced: CancellationToken::new(),
             peer,
             address,
+            sign,
             answers,
             streams: HashMap::new(),
             pending: FuturesOrdered::new(),
@@ -146,6 +149,7 @@ impl Session {
             drop(tokio::time::timeout(BRANCH_TIME_MAX, self.keep_branch(&mut inbound, WINDOW)).await);
         }
         let is_told = end.tells_of_a_fork() && !self.party.is_relay();
+        let left = Left::by(&end, self.sign.at().elapsed()).filter(|_| self.place.is_some() && !self.party.is_relay());
         self.finish(end).await;
         if is_told {
             // Both parties go on sealing, and each shows it: that is what proves to others that they are two.
@@ -155,6 +159,25 @@ impl Session {
                 () = fenced.cancelled() => {}
                 () = context.stop.cancelled() => {}
             }
+        }
+        if let Some(left) = left {
+            self.leave(left).await;
+        }
+    }
+
+    /// Nobody holds the agent's place any more: from here on its silence counts, unless it has stopped in order.
+    async fn leave(&mut self, left: Left) {
+        let (ledger, agent) = (self.context.ledger.clone(), self.party.agent());
+        let latest = blocking(move || ledger.latest(agent).map_err(End::Ledger)).await;
+        if !latest.is_ok_and(|latest| latest.is_some_and(|latest| !latest.head.closed && !latest.is_frozen())) {
+            return;
+        }
+        let address = self.address.ip().to_string();
+        self.context.silences.left(&self.party, address, left, self.sign.at(), Instant::now());
+        drop(self.place.take());
+        // In this order: one that attaches meanwhile is found here, or finds what it was waited with.
+        if self.context.fence.holds(agent) {
+            self.context.silences.heard(agent, Instant::now());
         }
     }
 
@@ -178,10 +201,10 @@ impl Session {
         }
     }
 
-    /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept. Whether it is held from here on.
+    /// Puts a frozen agent's batch to the ledger: it is refused as frozen, and kept, or counted where enough of the agent is
+    /// kept: either way the ledger has judged it, durably. False where it can't now.
     async fn keep(&mut self, received: Received) -> Result<bool, End> {
         let (stream, agent, ledger) = (received.header.stream, self.party.agent(), self.context.ledger.clone());
-        let (k, hash) = (received.header.k, received.hash);
         let incoming = blocking(move || {
             let recorded = ledger.stream(stream).map_err(End::Ledger)?;
             let recorded = recorded.filter(|state| state.info.agent == agent).map(|state| state.info.binding.clone());
@@ -191,28 +214,29 @@ impl Session {
                 // Its open was the fork, and is kept alone.
                 None => branch_binding(&ledger, agent, stream)?,
             };
-            let binding = binding.ok_or(End::OtherAgent { stream })?;
+            let Some(binding) = binding else {
+                let is_beyond = ledger.has_opens_beyond(agent).map_err(End::Ledger)?;
+                return if is_beyond { Ok(None) } else { Err(End::OtherAgent { stream }) };
+            };
             let mut decoder = Decoder::new().map_err(|_| End::Verification)?;
             let refused = |source| End::Batch { stream: Some(stream), source };
-            Ok((received.verify_alone(&binding, &mut decoder).map_err(refused)?, is_recorded))
+            Ok(Some((received.verify_alone(&binding, &mut decoder).map_err(refused)?, is_recorded)))
         });
-        let ((incoming, is_recorded), ledger) = (incoming.await?, self.context.ledger.clone());
+        let (incoming, ledger) = (incoming.await?, self.context.ledger.clone());
+        let unavailable = |source| End::Commit { stream, source };
+        let Some((incoming, is_recorded)) = incoming else {
+            // Its very open was beyond what is kept: nothing of it can be checked.
+            ledger.freeze(Act::Beyond { agent }).await.map_err(unavailable)?;
+            return Ok(true);
+        };
         if is_recorded {
-            match ledger.commit(incoming).await {
-                Ok(_) | Err(CommitError::Duplicate(_)) => return Ok(true),
-                Err(CommitError::Frozen { .. } | CommitError::Fork { .. }) => {}
-                Err(_) => return Ok(false),
-            }
-        } else {
-            let kept = ledger.freeze(Act::Batch { agent, batch: incoming }).await;
-            kept.map_err(|source| End::Commit { stream, source })?;
+            return match ledger.commit(incoming).await {
+                Ok(_) | Err(CommitError::Duplicate(_) | CommitError::Frozen { .. } | CommitError::Fork { .. }) => Ok(true),
+                Err(_) => Ok(false),
+            };
         }
-        // What is kept of one agent has a bound.
-        blocking(move || {
-            let committed = ledger.committed(stream, k).map_err(End::Ledger)?;
-            Ok(committed.is_some_and(|committed| committed.hash == hash) || ledger.keeps(stream, hash).map_err(End::Ledger)?)
-        })
-        .await
+        ledger.freeze(Act::Batch { agent, batch: incoming }).await.map_err(unavailable)?;
+        Ok(true)
     }
 
     /// Whether a relay's batch is of a frozen stream, or of one whose open is kept as evidence.
@@ -230,7 +254,9 @@ impl Session {
         let ledger = self.context.ledger.clone();
         blocking(move || match ledger.stream(stream).map_err(End::Ledger)? {
             Some(state) => Ok(state.info.agent == agent && state.is_frozen() && !state.info.internal),
-            None => Ok(branch_binding(&ledger, agent, stream)?.is_some()),
+            None if branch_binding(&ledger, agent, stream)?.is_some() => Ok(true),
+            // An open that was beyond what is kept.
+            None => ledger.has_opens_beyond(agent).map_err(End::Ledger),
         })
         .await
     }
@@ -308,6 +334,7 @@ impl Session {
         let resume::Answered { resumed, behind, named, scope } = answered;
         (self.behind, self.named) = (behind, named);
         self.party.place(scope.as_ref());
+        silence::heard(&self.context, &self.party, &self.address.ip().to_string()).await;
         tracing::info!(%agent, by = %self.party.peer(), address = %self.address, streams = resumed.streams.len(), "agent attached");
         self.answer(from_collector::Message::Resumed(resumed)).await
     }
@@ -339,6 +366,7 @@ impl Session {
     }
 
     async fn open(&mut self, opening: wire::Opening) -> Result<(), End> {
+        self.paced = self.paced.max(self.context.room.note_open(self.party.agent(), Instant::now().into_std()).into());
         // What was sent before the open counts before it: the bound of the stream that it supersedes depends on it.
         self.settle().await?;
         let (trust, party, fork) = (Arc::clone(&self.context.trust), self.party.clone(), opening.fork);
@@ -346,8 +374,12 @@ impl Session {
         self.party.place(info.binding.scopes().next());
         let (stream, agent, predecessor, hash) = (info.stream, info.agent, info.open.predecessor, info.open.hash());
         let ledger = self.context.ledger.clone();
-        let streams = blocking(move || ledger.streams_of(agent).map_err(End::Ledger)).await?;
-        let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
+        let (latest, recorded) = blocking(move || {
+            let recorded = ledger.stream(stream).map_err(End::Ledger)?.filter(|state| state.info.agent == agent);
+            Ok((ledger.latest(agent).map_err(End::Ledger)?, recorded))
+        })
+        .await?;
+        let latest = latest.as_ref();
         if self.party.is_relay() && (fork || latest.is_some_and(StreamState::is_frozen)) {
             self.hear_of_joins().await?;
         }
@@ -363,10 +395,10 @@ impl Session {
             kept.map_err(|source| End::Commit { stream, source })?;
             return self.answer_kept(stream, None, hash, &source).await;
         }
-        if self.behind.is_some() && streams.iter().all(|state| state.info.stream != stream) {
+        if self.behind.is_some() && recorded.is_none() {
             return self.freeze(Act::Open(info), stream, 0).await;
         }
-        if fork && self.party.is_relay() && streams.iter().all(|state| state.info.open.hash() != hash) {
+        if fork && self.party.is_relay() && recorded.is_none_or(|state| state.info.open.hash() != hash) {
             let kept = self.context.ledger.freeze(Act::Open(info)).await;
             kept.map_err(|source| End::Commit { stream, source })?;
             return self.answer_kept(stream, None, hash, &CommitError::Fork { stream, k: 0 }).await;
@@ -489,8 +521,12 @@ impl Session {
         let refused = |stream| move |source| End::Batch { stream, source };
         let bytes = batch.body.len().saturating_add(usize::try_from(batch.body_bytes).unwrap_or(usize::MAX));
         let paced = self.context.room.note(self.party.agent(), u64::from(batch.body_bytes), Instant::now().into_std());
-        self.paced = paced.into();
+        self.paced = self.paced.max(paced.into());
         let room = self.room(bytes).await?;
+        if self.party.is_relay() {
+            // Wherever it comes from: the agent seals.
+            silence::heard(&self.context, &self.party, &self.address.ip().to_string()).await;
+        }
         let (named_receipts, fork) = (batch.named_receipts.clone(), batch.fork && self.party.is_relay());
         let received = Received::read(batch, self.party.bringer()).map_err(refused(None))?;
         self.know(named_receipts.iter(), Some(received.header.last_receipt)).await?;
@@ -551,10 +587,6 @@ impl Session {
                 self.settle().await?;
                 let kept = self.context.ledger.freeze(Act::Batch { agent, batch: incoming }).await;
                 kept.map_err(|source| End::Commit { stream, source })?;
-                let ledger = self.context.ledger.clone();
-                if !blocking(move || ledger.keeps(stream, hash).map_err(End::Ledger)).await? {
-                    return Err(End::Commit { stream, source: CommitError::Frozen { agent } });
-                }
                 return self.answer_kept(stream, Some(k), hash, &CommitError::Fork { stream, k }).await;
             }
         }

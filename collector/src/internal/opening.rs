@@ -54,9 +54,10 @@ pub(super) async fn resume_or_open(
     home: &Home,
 ) -> Result<Opened, InternalError> {
     let (mut key_file, slot) = KeyFile::open(ledger.medium(), key_file)?;
-    let former = ledger.internal_streams()?.pop();
+    let streams = ledger.internal_streams()?;
+    let former = streams.last();
     let binding = Binding::all(&home.host).map_err(InternalError::Host)?;
-    if let Some(former) = &former
+    if let Some(former) = former
         && former.info.binding == binding
         && let Some(writer) = resume(former, slot.as_ref())
     {
@@ -70,9 +71,13 @@ pub(super) async fn resume_or_open(
         return Ok(Opened { agent, stream: writer.stream(), writer, key_file, last_receipt, counters, binding, restored: None });
     }
 
-    let agent = former.as_ref().map_or_else(|| AgentId::from_bytes(Uuid::new_v4().into_bytes()), |state| state.info.agent);
-    let (cause, predecessor) = succession(former.as_ref(), slot.as_ref());
-    let restored = predecessor.filter(|_| cause == Cause::Rollback).map(|named| Restored { stream: named.stream, to: named.k });
+    let agent = former.map_or_else(|| AgentId::from_bytes(Uuid::new_v4().into_bytes()), |state| state.info.agent);
+    let (cause, predecessor) = succession(&streams, slot.as_ref());
+    // Whatever the slot is ahead of, its indexes were given out once: without a ledger no less than with an older one.
+    let restored = slot.as_ref().filter(|slot| is_ahead(slot, &streams)).map(|slot| {
+        let named = named_by(slot);
+        Restored { stream: named.stream, to: named.k }
+    });
     let stream = StreamId::from_bytes(Uuid::new_v4().into_bytes());
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(InternalError::Random)?;
@@ -84,7 +89,7 @@ pub(super) async fn resume_or_open(
         first_key: ratchet.public_key(),
         predecessor,
         cause,
-        t_opened: unix_ns().max(former.as_ref().map_or(0, |state| state.info.open.t_opened)),
+        t_opened: unix_ns().max(former.map_or(0, |state| state.info.open.t_opened)),
         binding: binding.hash(),
         certificate: chain.first().map_or(Hash::ZERO, |leaf| Hash::of(leaf)),
     };
@@ -128,30 +133,39 @@ fn resume(state: &StreamState, slot: Option<&KeySlot>) -> Option<Writer> {
     (ratchet.public_key() == state.head.next_key).then(|| Writer::resume(state.head.hash, state.head.next_seq, ratchet))
 }
 
-/// The table of docs/protocol.md §3.5, the other rows.
-fn succession(former: Option<&StreamState>, slot: Option<&KeySlot>) -> (Cause, Option<Predecessor>) {
-    let Some(former) = former else {
+/// The last batch that the slot knows of.
+fn named_by(slot: &KeySlot) -> Predecessor {
+    let k = slot.next_k.checked_sub(1).unwrap_or(Predecessor::NO_BATCH);
+    Predecessor { stream: slot.stream, k, hash: slot.head }
+}
+
+/// Whether the slot knows what the ledger does not: a batch beyond the head of its stream, another one in its place, or a
+/// stream that the ledger has neither on record nor named by a later one. The ledger is an older copy then, also where the
+/// collector had closed its stream in the copy and begun another since.
+fn is_ahead(slot: &KeySlot, streams: &[StreamState]) -> bool {
+    let Some(state) = streams.iter().find(|state| state.info.stream == slot.stream) else {
+        return !streams.iter().any(|state| state.info.open.predecessor.is_some_and(|named| named.stream == slot.stream));
+    };
+    let due = state.head.k.map_or(0, |k| k.saturating_add(1));
+    slot.next_k > due || (slot.next_k == due && slot.head != state.head.hash)
+}
+
+/// The table of docs/protocol.md §3.5, the other rows. The slot is looked at first: whatever the ledger says of its last
+/// stream, it says as of its own age.
+fn succession(streams: &[StreamState], slot: Option<&KeySlot>) -> (Cause, Option<Predecessor>) {
+    let Some(former) = streams.last() else {
         // A slot without a ledger: the ledger was lost or replaced.
         return match slot {
-            Some(slot) => {
-                let k = slot.next_k.checked_sub(1).unwrap_or(Predecessor::NO_BATCH);
-                (Cause::BufferOrKeyLost, Some(Predecessor { stream: slot.stream, k, hash: slot.head }))
-            }
+            Some(slot) => (Cause::BufferOrKeyLost, Some(named_by(slot))),
             None => (Cause::Join, None),
         };
     };
+    if let Some(slot) = slot.filter(|slot| is_ahead(slot, streams)) {
+        return (Cause::Rollback, Some(named_by(slot)));
+    }
     let head = &former.head;
     let known = Predecessor { stream: former.info.stream, k: head.k.unwrap_or(Predecessor::NO_BATCH), hash: head.hash };
-    if head.closed {
-        return (Cause::AfterClose, Some(known));
-    }
-    match slot {
-        Some(slot) if slot.stream == former.info.stream && slot.next_k > head.k.map_or(0, |k| k.saturating_add(1)) => {
-            let named = Predecessor { stream: slot.stream, k: slot.next_k.saturating_sub(1), hash: slot.head };
-            (Cause::Rollback, Some(named))
-        }
-        Some(_) | None => (Cause::BufferOrKeyLost, Some(known)),
-    }
+    (if head.closed { Cause::AfterClose } else { Cause::BufferOrKeyLost }, Some(known))
 }
 
 /// A certificate for this one open; its key signs the open and is dropped.

@@ -188,3 +188,85 @@ async fn a_ledger_that_is_an_older_copy_is_noticed_before_anything_is_signed() {
     assert_eq!(causes(&bench.ledger), [Cause::Join, Cause::Rollback]);
     bench.close().await;
 }
+
+/// A directory's ledger at one time, to be put back in place of a later one.
+struct Older(tempfile::TempDir);
+
+impl Older {
+    fn of(dir: &Path) -> Self {
+        let kept = tempfile::tempdir().unwrap();
+        Self::copy(&dir.join("ledger"), kept.path());
+        Self(kept)
+    }
+
+    fn put_back(&self, dir: &Path) {
+        std::fs::remove_dir_all(dir.join("ledger")).unwrap();
+        Self::copy(&self.0.path().join("ledger"), dir);
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_is_noticed_also_if_the_stream_was_closed_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("A")).await.unwrap();
+    bench.close().await;
+    let older = Older::of(dir.path());
+    // Another stream has begun since, which the copy has never heard of.
+    let bench = Bench::open(dir.path()).await;
+    let stream = bench.ledger.internal_streams().unwrap()[1].info.stream;
+    bench.internal.record(record("B")).await.unwrap();
+    bench.internal.record(record("C")).await.unwrap();
+    bench.kill().await;
+    older.put_back(dir.path());
+
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!(bench.restored, Some(Restored { stream, to: 1 }));
+    let streams = bench.ledger.internal_streams().unwrap();
+    let open = &streams[1].info.open;
+    assert_eq!((open.cause, open.predecessor.map(|named| (named.stream, named.k))), (Cause::Rollback, Some((stream, 1))));
+    assert_eq!(verified(&bench.ledger).len(), 2);
+    bench.close().await;
+    // Said once: what began then goes on.
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!((bench.restored, causes(&bench.ledger)[2]), (None, Cause::AfterClose));
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn an_older_copy_is_noticed_also_if_its_stream_was_open_and_is_not_the_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    bench.internal.record(record("A")).await.unwrap();
+    bench.kill().await;
+    let older = Older::of(dir.path());
+    Bench::open(dir.path()).await.close().await;
+    let bench = Bench::open(dir.path()).await;
+    let stream = bench.ledger.internal_streams().unwrap()[1].info.stream;
+    bench.internal.record(record("B")).await.unwrap();
+    bench.close().await;
+    older.put_back(dir.path());
+
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!(bench.restored, Some(Restored { stream, to: 1 }));
+    assert_eq!(causes(&bench.ledger), [Cause::Join, Cause::Rollback]);
+    bench.close().await;
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_gone_is_a_restored_one_of_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path()).await;
+    let stream = bench.ledger.internal_streams().unwrap()[0].info.stream;
+    bench.internal.record(record("A")).await.unwrap();
+    bench.kill().await;
+    std::fs::remove_dir_all(dir.path().join("ledger")).unwrap();
+    let bench = Bench::open(dir.path()).await;
+    assert_eq!(bench.restored, Some(Restored { stream, to: 0 }));
+    assert_eq!(causes(&bench.ledger), [Cause::BufferOrKeyLost]);
+    bench.close().await;
+}

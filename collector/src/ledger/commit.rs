@@ -42,6 +42,10 @@ pub enum Act {
         agent: AgentId,
         batch: Incoming,
     },
+    /// A batch behind an open that came when no more opens of the agent were kept: it is counted, and nothing else.
+    Beyond {
+        agent: AgentId,
+    },
     /// At a relay: home has found a fork, at this time. Its evidence is home's.
     Told {
         agent: AgentId,

@@ -33,6 +33,8 @@ pub struct Fork {
     /// What is kept of the later branches.
     pub batches: usize,
     pub opens: usize,
+    /// What came beyond the bound and is not kept: batches and opens.
+    pub beyond: u64,
     /// Unix nanoseconds: when the first of it came.
     pub t_seen: u64,
 }
@@ -71,6 +73,7 @@ impl Forks {
     fn fork(&self, agent: AgentId) -> Result<Fork, LedgerError> {
         let batches = forks::batches_of(&self.connection, agent)?;
         let opens = forks::opens_of(&self.connection, agent)?;
+        let forks::Beyond { batches: more, opens: more_opens } = forks::beyond(&self.connection, agent)?;
         let first = batches.iter().min_by_key(|batch| batch.t_received);
         let t_seen = batches.iter().map(|batch| batch.t_received).chain(opens.iter().map(|open| open.t_received)).min();
         Ok(Fork {
@@ -80,6 +83,7 @@ impl Forks {
             branches: batches.iter().map(|batch| (batch.stream, batch.branch)).collect::<BTreeSet<_>>().len(),
             batches: batches.len(),
             opens: opens.len(),
+            beyond: more.saturating_add(more_opens),
             t_seen: t_seen.unwrap_or(0),
         })
     }

@@ -11,12 +11,27 @@ use super::store::{self, get_u64};
 use super::take_up::Evidence;
 use super::{Encoding, Incoming, LedgerError, StreamInfo};
 
-/// Most batches and bytes of bodies that are kept of one agent. A clone that races costs no more disk than this.
-const BATCHES_MAX: u64 = 4096;
-const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most that is kept of one agent: a clone that races costs no more disk than this. What comes beyond is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvidenceBound {
+    pub batches: u64,
+    /// Of bodies.
+    pub bytes: u64,
+    pub opens: u64,
+}
 
-/// Most opens that are kept of one agent.
-const OPENS_MAX: u64 = 64;
+impl Default for EvidenceBound {
+    fn default() -> Self {
+        Self { batches: 4096, bytes: 64 * 1024 * 1024, opens: 64 }
+    }
+}
+
+/// What came beyond the bound. What was brought twice counts twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beyond {
+    pub(super) batches: u64,
+    pub(super) opens: u64,
+}
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS evidence_batches (
@@ -46,6 +61,12 @@ CREATE TABLE IF NOT EXISTS evidence_opens (
   binding BLOB NOT NULL,
   PRIMARY KEY (stream, hash)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evidence_beyond (  -- what came of an agent's forks when no more of it was kept
+  agent BLOB PRIMARY KEY,
+  batches INTEGER NOT NULL,
+  opens INTEGER NOT NULL,
+  last INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// A batch of a later branch.
@@ -73,13 +94,22 @@ pub(super) struct KeptOpen {
     pub(super) binding: Vec<u8>,
 }
 
-/// Keeps a batch of the later branch, if there is room; the same one twice is once.
-pub(super) fn keep_batch(connection: &Connection, agent: AgentId, incoming: &Incoming, now: u64) -> Result<(), LedgerError> {
+/// Keeps a batch of the later branch, or counts it where there is no room; the same one twice is once.
+pub(super) fn keep_batch(
+    connection: &Connection,
+    agent: AgentId,
+    incoming: &Incoming,
+    now: u64,
+    most: EvidenceBound,
+) -> Result<(), LedgerError> {
     let header = &incoming.header;
     let branch = branch_of(connection, header)?.unwrap_or(incoming.hash);
-    if !has_room(connection, agent, incoming.body.len())? {
+    if !has_room(connection, agent, incoming.body.len(), most)? {
+        if holds(connection, header.stream, incoming.hash)? {
+            return Ok(());
+        }
         tracing::warn!(%agent, stream = %header.stream, k = header.k, "a later branch has more batches than are kept");
-        return Ok(());
+        return count_beyond(connection, agent, Beyond { batches: 1, opens: 0 }, now);
     }
     let mut insert = connection.prepare_cached(
         "INSERT OR IGNORE INTO evidence_batches
@@ -126,13 +156,34 @@ pub(super) fn keep_header(connection: &Connection, agent: AgentId, evidence: &Ev
     Ok(())
 }
 
-/// Keeps an open that a second party made.
-pub(super) fn keep_open(connection: &Connection, info: &StreamInfo, now: u64) -> Result<(), LedgerError> {
+/// Counts what is not kept.
+pub(super) fn count_beyond(connection: &Connection, agent: AgentId, more: Beyond, now: u64) -> Result<(), LedgerError> {
+    let mut count = connection.prepare_cached(
+        "INSERT INTO evidence_beyond (agent, batches, opens, last) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (agent) DO UPDATE SET batches = batches + ?2, opens = opens + ?3, last = ?4",
+    )?;
+    count.execute(params![agent.as_bytes(), more.batches.cast_signed(), more.opens.cast_signed(), now.cast_signed()])?;
+    Ok(())
+}
+
+/// What was counted.
+pub(super) fn beyond(connection: &Connection, agent: AgentId) -> Result<Beyond, LedgerError> {
+    let mut select = connection.prepare_cached("SELECT batches, opens FROM evidence_beyond WHERE agent = ?1")?;
+    let found = select.query_row([agent.as_bytes()], |row| Ok(Beyond { batches: get_u64(row, 0)?, opens: get_u64(row, 1)? }));
+    Ok(found.optional()?.unwrap_or_default())
+}
+
+/// Keeps an open that a second party made, or counts it.
+pub(super) fn keep_open(connection: &Connection, info: &StreamInfo, now: u64, most: EvidenceBound) -> Result<(), LedgerError> {
     let kept: u64 = connection
         .prepare_cached("SELECT count(*) FROM evidence_opens WHERE agent = ?1")?
         .query_row([info.agent.as_bytes()], |row| get_u64(row, 0))?;
-    if kept >= OPENS_MAX {
-        return Ok(());
+    if kept >= most.opens {
+        let (stream, hash) = (info.stream.as_bytes(), info.open.hash().0);
+        let known = connection
+            .prepare_cached("SELECT 1 FROM evidence_opens WHERE stream = ?1 AND hash = ?2")?
+            .exists(params![stream, hash])?;
+        return if known { Ok(()) } else { count_beyond(connection, info.agent, Beyond { batches: 0, opens: 1 }, now) };
     }
     let mut insert = connection.prepare_cached(
         "INSERT OR IGNORE INTO evidence_opens
@@ -242,9 +293,9 @@ fn branch_of(connection: &Connection, header: &Header) -> Result<Option<Hash>, L
     Ok(branch.optional()?)
 }
 
-fn has_room(connection: &Connection, agent: AgentId, bytes: usize) -> Result<bool, LedgerError> {
+fn has_room(connection: &Connection, agent: AgentId, bytes: usize, most: EvidenceBound) -> Result<bool, LedgerError> {
     let mut select =
         connection.prepare_cached("SELECT count(*), ifnull(sum(length(body)), 0) FROM evidence_batches WHERE agent = ?1")?;
     let (batches, kept) = select.query_row([agent.as_bytes()], |row| Ok((get_u64(row, 0)?, get_u64(row, 1)?)))?;
-    Ok(batches < BATCHES_MAX && kept.saturating_add(bytes as u64) <= BYTES_MAX)
+    Ok(batches < most.batches && kept.saturating_add(bytes as u64) <= most.bytes)
 }

@@ -76,6 +76,11 @@ impl Ledger {
         forks::holds(&self.shared.reader(), stream, hash)
     }
 
+    /// Whether an open of an agent's forks came beyond what is kept, and was only counted.
+    pub fn has_opens_beyond(&self, agent: AgentId) -> Result<bool, LedgerError> {
+        Ok(forks::beyond(&self.shared.reader(), agent)?.opens > 0)
+    }
+
     /// Batch k with its body; `None` where the ledger never had it, or has released it.
     pub fn held(&self, stream: StreamId, k: u64) -> Result<Option<HeldBatch>, LedgerError> {
         let Some(row) = self.row(stream, k)? else { return Ok(None) };

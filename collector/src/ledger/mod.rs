@@ -46,6 +46,7 @@ pub use commit::{Act, Bringer, CommitError, Committed, Incoming, Opened};
 pub use edgetrail_link::body::Encoding;
 pub use entry::{COLLECTOR_SOURCE, Entry, EntryRecord, Quarantine, StreamInfo};
 pub use evidence::{Fork, Forks};
+pub use forks::EvidenceBound;
 pub use held::{HeldBatch, HeldBranch, HeldOpen, HeldStreams};
 pub use open::LedgerTask;
 pub use read::IndexEntry;
@@ -91,6 +92,8 @@ pub struct LedgerOptions {
     /// Batches waiting for the writer, in bytes.
     pub queue_bytes: usize,
     pub segment_bytes: u64,
+    /// What is kept of one agent's forks.
+    pub evidence: EvidenceBound,
     pub clock: Clock,
     pub(crate) failpoint: Option<Failpoint>,
 }
@@ -198,8 +201,32 @@ impl LedgerError {
                         | rusqlite::ErrorCode::NotADatabase
                 )
             ),
-            Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } => true,
-            Self::Sync { .. } | Self::Damaged { .. } | Self::DamagedRow { .. } | Self::Database(_) | Self::Stopped => false,
+            Self::Io { .. } | Self::Released { .. } | Self::TooLong { .. } | Self::Refused { .. } | Self::DamagedRow { .. } => {
+                true
+            }
+            Self::Sync { .. } | Self::Damaged { .. } | Self::Database(_) | Self::Stopped => false,
+        }
+    }
+
+    /// Whether one row can't be read and the rest of the database can: whoever asks for it is refused, and nobody else.
+    pub fn is_of_one_row(&self) -> bool {
+        match self {
+            Self::DamagedRow { .. } => true,
+            // What stands in a column is not what belongs there.
+            Self::Sqlite(error) => matches!(
+                error,
+                rusqlite::Error::FromSqlConversionFailure(..)
+                    | rusqlite::Error::IntegralValueOutOfRange(..)
+                    | rusqlite::Error::InvalidColumnType(..)
+            ),
+            Self::Io { .. }
+            | Self::Released { .. }
+            | Self::TooLong { .. }
+            | Self::Refused { .. }
+            | Self::Sync { .. }
+            | Self::Damaged { .. }
+            | Self::Database(_)
+            | Self::Stopped => false,
         }
     }
 }
@@ -222,6 +249,17 @@ impl Ledger {
     /// Oldest first; the latest is the one that nothing supersedes.
     pub fn streams_of(&self, agent: AgentId) -> Result<Vec<StreamState>, LedgerError> {
         let rows = store::streams_of(&self.shared.reader(), agent)?;
+        Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
+    }
+
+    /// The agent's current stream: the one that nothing supersedes.
+    pub fn latest(&self, agent: AgentId) -> Result<Option<StreamState>, LedgerError> {
+        Ok(store::latest(&self.shared.reader(), agent)?.map(|row| self.shared.known(row.state)))
+    }
+
+    /// The agent's streams of cause 5 that are not frozen: the newest `limit`, newest first.
+    pub fn restored(&self, agent: AgentId, limit: usize) -> Result<Vec<StreamState>, LedgerError> {
+        let rows = store::restored(&self.shared.reader(), agent, limit)?;
         Ok(rows.into_iter().map(|row| self.shared.known(row.state)).collect())
     }
 
@@ -410,7 +448,7 @@ impl Ledger {
     }
 
     #[cfg(test)]
-    fn release_now(&self, consumer: &str, index: u64) {
+    pub(crate) fn release_now(&self, consumer: &str, index: u64) {
         self.passed(consumer, index);
         self.ask_release(&self.shared.consumers.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -442,6 +480,7 @@ impl LedgerOptions {
             tail_bytes: 64 * 1024 * 1024,
             queue_bytes: 64 * 1024 * 1024,
             segment_bytes: segments::SEGMENT_BYTES,
+            evidence: EvidenceBound::default(),
             clock: Arc::new(wall_clock),
             failpoint: None,
         }

@@ -83,6 +83,7 @@ pub(super) fn open(dir: &Path, options: LedgerOptions) -> Result<(Ledger, Ledger
         role: options.role,
         next_index,
         last_received: t_received,
+        evidence: options.evidence,
         clock: options.clock,
         failpoint: options.failpoint,
     };

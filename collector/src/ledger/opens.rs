@@ -13,7 +13,7 @@ pub(super) enum OpenJudgement {
     /// It becomes the agent's current stream and supersedes these.
     Current { supersedes: Vec<Superseding> },
     /// It is recorded as superseded by a stream that is on record already.
-    Late { by: StreamId, bound: Option<u64>, superseded_at: u64 },
+    Late { by: StreamId, bound: Option<u64> },
     /// A second successor of a superseded stream: not recorded, the agent is told the latest.
     Behind { latest: StreamId },
     /// The agent is frozen and this is no re-join.
@@ -28,7 +28,8 @@ pub(super) struct Superseding {
     pub(super) bound: Option<u64>,
 }
 
-/// `streams`: all recorded streams of the agent, oldest first, without this one.
+/// `streams`: the recorded streams of the agent that bear on the open, oldest first, without this one: the current one, the one
+/// that it names, those that name either, and what tells whether the agent is frozen.
 pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement {
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     if streams.iter().any(|state| state.is_frozen()) && latest.is_none_or(|state| state.is_frozen()) {
@@ -46,11 +47,7 @@ pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement 
         _ => None,
     });
     if let Some((successor, predecessor)) = successor {
-        return OpenJudgement::Late {
-            by: successor.info.stream,
-            bound: batch_named(&predecessor),
-            superseded_at: successor.info.open.t_opened,
-        };
+        return OpenJudgement::Late { by: successor.info.stream, bound: batch_named(&predecessor) };
     }
 
     let Some(latest) = latest else {
@@ -61,13 +58,18 @@ pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement 
         .as_ref()
         .and_then(|p| streams.iter().find(|state| state.info.stream == p.stream).map(|state| (state, p)));
 
-    // One that was opened before the current stream came late too. It takes nothing: no open says up to where.
-    if open.t_opened < latest.info.open.t_opened {
-        return OpenJudgement::Late { by: latest.info.stream, bound: None, superseded_at: latest.info.open.t_opened };
+    // One that was opened before the current stream came late too. It takes nothing: no open says up to where. Who names the
+    // current stream knew it, and came after it, whatever the host's clock says.
+    let names_latest = predecessor.is_some_and(|(state, _)| state.info.stream == latest.info.stream);
+    if open.t_opened < latest.info.open.t_opened && !names_latest {
+        return OpenJudgement::Late { by: latest.info.stream, bound: None };
     }
-    // A link by the agent's id alone is no successor: only an open that names the same stream makes this one a second.
-    let has_successor =
-        |stream: StreamId| streams.iter().any(|state| state.info.open.predecessor.is_some_and(|named| named.stream == stream));
+    // A link by the agent's id alone is no successor: only an open that names the same stream makes this one a second, and
+    // none that was itself recorded as superseded by the stream it names.
+    let succeeds = |state: &StreamState, stream: StreamId| {
+        state.info.open.predecessor.is_some_and(|named| named.stream == stream) && state.superseded_by != Some(stream)
+    };
+    let has_successor = |stream: StreamId| streams.iter().any(|state| succeeds(state, stream));
     if let Some((state, _)) = predecessor
         && has_successor(state.info.stream)
         && open.cause != Cause::Fork
@@ -85,6 +87,14 @@ pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement 
         supersedes.push(Superseding { stream: latest.info.stream, bound: latest.head.k });
     }
     OpenJudgement::Current { supersedes }
+}
+
+/// From when on a batch of a superseded stream, sealed beyond its bound, is another party's doing: `opened` is what the
+/// superseding open says. Where it lies before `known`, which its agent had done before it opened (that it opened the stream it
+/// names, or sealed the batch it names), the host's clock went back in between, and the times of both streams can't be
+/// compared: then it is when the ledger recorded the open, and no sooner than anything known.
+pub(super) fn superseded_at(opened: u64, known: u64, recorded: u64) -> u64 {
+    if opened < known { recorded.max(known) } else { opened }
 }
 
 fn batch_named(predecessor: &Predecessor) -> Option<u64> {

@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS streams (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS streams_agent ON streams (agent);
 CREATE INDEX IF NOT EXISTS streams_frozen ON streams (agent, frozen) WHERE frozen > 0;
+CREATE INDEX IF NOT EXISTS streams_current ON streams (agent) WHERE superseded_by IS NULL;
+-- what the open's bytes say (docs/protocol.md §3.2): the stream that it names, and that its cause is 5
+CREATE INDEX IF NOT EXISTS streams_naming ON streams (agent, substr(open, 83, 16));
+CREATE INDEX IF NOT EXISTS streams_restored ON streams (agent) WHERE substr(open, 139, 1) = X'05';
 CREATE TABLE IF NOT EXISTS batches (
   ledger_index INTEGER PRIMARY KEY,
   stream INTEGER NOT NULL,            -- streams.id
@@ -64,6 +68,9 @@ CREATE TABLE IF NOT EXISTS segments (
 
 const STREAM_COLUMNS: &str = "id, stream, agent, open, open_signature, certificate_chain, binding, internal,
   k, hash, next_key, next_seq, counters, closed, superseded_by, superseded_at, bound, frozen";
+
+/// Streams that name the same one, of which so many are looked at.
+const NAMING_MAX: u32 = 16;
 
 /// A stream as its row says.
 #[derive(Clone, Debug)]
@@ -139,6 +146,54 @@ pub(super) fn stream_at(connection: &Connection, id: i64) -> Result<Option<Strea
 pub(super) fn streams_of(connection: &Connection, agent: AgentId) -> Result<Vec<StreamRow>, LedgerError> {
     let sql = format!("SELECT {STREAM_COLUMNS} FROM streams WHERE agent = ?1 ORDER BY id");
     collect_streams(&mut *connection.prepare_cached(&sql)?, params![agent.as_bytes()])
+}
+
+/// The one that nothing supersedes.
+pub(super) fn latest(connection: &Connection, agent: AgentId) -> Result<Option<StreamRow>, LedgerError> {
+    let sql = format!(
+        "SELECT {STREAM_COLUMNS} FROM streams INDEXED BY streams_current
+         WHERE agent = ?1 AND superseded_by IS NULL ORDER BY id DESC LIMIT 1"
+    );
+    let row = connection.prepare_cached(&sql)?.query_row([agent.as_bytes()], |row| Ok(stream_row(row))).optional()?;
+    row.transpose()
+}
+
+/// Streams of cause 5 that are not frozen, the newest `limit`, newest first.
+pub(super) fn restored(connection: &Connection, agent: AgentId, limit: usize) -> Result<Vec<StreamRow>, LedgerError> {
+    let sql = format!(
+        "SELECT {STREAM_COLUMNS} FROM streams INDEXED BY streams_restored
+         WHERE agent = ?1 AND substr(open, 139, 1) = X'05' AND frozen = 0 ORDER BY id DESC LIMIT ?2"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    collect_streams(&mut *connection.prepare_cached(&sql)?, params![agent.as_bytes(), limit])
+}
+
+/// What bears on an open, in the order recorded: the agent's current stream, the one that the open names, those that name
+/// either of the two (a few: a second successor is recorded only after a fork), and, of a frozen agent, one under the open's own
+/// certificate. However many streams the agent has, these are few.
+pub(super) fn streams_about(connection: &Connection, open: &Open) -> Result<Vec<StreamRow>, LedgerError> {
+    let naming = |named| {
+        format!(
+            "SELECT id FROM (SELECT id FROM streams INDEXED BY streams_naming
+               WHERE agent = ?1 AND substr(open, 83, 16) = {named} ORDER BY id LIMIT {NAMING_MAX})"
+        )
+    };
+    let sql = format!(
+        "SELECT {STREAM_COLUMNS} FROM streams WHERE stream <> ?2 AND id IN (
+           SELECT id FROM streams INDEXED BY streams_current WHERE agent = ?1 AND superseded_by IS NULL
+           UNION SELECT id FROM streams WHERE stream = ?3 AND agent = ?1
+           UNION {}
+           UNION {}
+           UNION SELECT id FROM (SELECT id FROM streams WHERE agent = ?1 AND substr(open, 180, 32) = ?4 AND EXISTS (
+             SELECT 1 FROM streams INDEXED BY streams_current WHERE agent = ?1 AND superseded_by IS NULL AND frozen > 0) LIMIT 1)
+         ) ORDER BY id",
+        naming("?2"),
+        naming("?3"),
+    );
+    // Where the open names nobody: this id is nobody's.
+    let named = open.predecessor.map_or([0xff; 16], |named| *named.stream.as_bytes());
+    let params = params![open.agent.as_bytes(), open.stream.as_bytes(), named, open.certificate.0];
+    collect_streams(&mut *connection.prepare_cached(&sql)?, params)
 }
 
 /// The collector's own streams, in the order recorded.

@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edgetrail_disk::crash_point;
-use edgetrail_proto::chain::{Hash, Receipt};
+use edgetrail_proto::chain::{Hash, Open, Receipt};
 use edgetrail_proto::identity::StreamId;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::commit::{Act, Judgement, judge_batch};
-use super::opens::{OpenJudgement, judge_open};
+use super::forks::{Beyond, EvidenceBound};
+use super::opens::{OpenJudgement, judge_open, superseded_at};
 use super::segments::{self, Segments};
 use super::store::StreamRow;
 use super::take_up::{Evidence, Missing, Role, TakenUp, Why};
@@ -51,6 +52,7 @@ pub(super) struct Writer {
     pub(super) role: Role,
     pub(super) next_index: u64,
     pub(super) last_received: u64,
+    pub(super) evidence: EvidenceBound,
     pub(super) clock: Clock,
     pub(super) failpoint: Option<Failpoint>,
 }
@@ -157,15 +159,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs one request inside the transaction; after a failure the rest of the group is not tried.
+    /// Runs one request inside the transaction; after a failure the rest of the group is not tried. A row that can't be read
+    /// fails its own request alone, as long as that has written nothing.
     fn judge<T>(
         &mut self,
         failed: &mut Option<LedgerError>,
         request: impl FnOnce(&mut Self) -> Result<Result<T, CommitError>, LedgerError>,
     ) -> Result<T, CommitError> {
         if failed.is_none() {
+            let before = self.connection.total_changes();
             match request(self) {
                 Ok(result) => return result,
+                Err(error) if error.is_of_one_row() && self.connection.total_changes() == before => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the ledger refuses whoever needs a damaged row");
+                    return Err(CommitError::Unavailable(error));
+                }
                 Err(error) => *failed = Some(error),
             }
         }
@@ -199,7 +207,7 @@ impl Writer {
     /// Keeps the later branch and freezes its agent.
     pub(super) fn fork(&mut self, row: &StreamRow, incoming: &Incoming) -> Result<Result<Committed, CommitError>, LedgerError> {
         let now = self.now();
-        forks::keep_batch(&self.connection, row.state.info.agent, incoming, now)?;
+        forks::keep_batch(&self.connection, row.state.info.agent, incoming, now, self.evidence)?;
         store::freeze_agent(&self.connection, row.state.info.agent, now)?;
         Ok(Err(CommitError::Fork { stream: incoming.header.stream, k: incoming.header.k }))
     }
@@ -210,7 +218,7 @@ impl Writer {
         let committed = store::committed(&self.connection, row.id, incoming.header.stream, incoming.header.k)?;
         if committed.is_none_or(|committed| committed.hash != incoming.hash) {
             let now = self.now();
-            forks::keep_batch(&self.connection, agent, incoming, now)?;
+            forks::keep_batch(&self.connection, agent, incoming, now, self.evidence)?;
         }
         Ok(Err(CommitError::Frozen { agent }))
     }
@@ -221,8 +229,12 @@ impl Writer {
             Act::Open(info) => self.freeze_by(info),
             Act::Batch { agent, batch } => {
                 let now = self.now();
-                forks::keep_batch(&self.connection, *agent, batch, now)?;
+                forks::keep_batch(&self.connection, *agent, batch, now, self.evidence)?;
                 store::freeze_agent(&self.connection, *agent, now)
+            }
+            Act::Beyond { agent } => {
+                let now = self.now();
+                forks::count_beyond(&self.connection, *agent, Beyond { batches: 1, opens: 0 }, now)
             }
             Act::Told { agent, at } => store::freeze_agent(&self.connection, *agent, *at),
         }
@@ -231,12 +243,11 @@ impl Writer {
     /// Freezes the agent of an open that should not be: what it says is kept.
     fn freeze_by(&mut self, info: &StreamInfo) -> Result<(), LedgerError> {
         let now = self.now();
-        forks::keep_open(&self.connection, info, now)?;
+        forks::keep_open(&self.connection, info, now, self.evidence)?;
         store::freeze_agent(&self.connection, info.agent, now)
     }
 
     fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
-        let mut streams: Vec<_> = store::streams_of(&self.connection, info.agent)?.into_iter().map(|row| row.state).collect();
         if let Some(known) = store::stream(&self.connection, info.stream)? {
             // The same open twice is nothing; another one under the same id is a second branch from the start.
             if known.state.info.open_bytes == info.open_bytes {
@@ -245,11 +256,11 @@ impl Writer {
             self.freeze_by(info)?;
             return Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }));
         }
-        streams.retain(|state| state.info.stream != info.stream);
+        let streams: Vec<_> = store::streams_about(&self.connection, &info.open)?.into_iter().map(|row| row.state).collect();
         match judge_open(&info.open, &streams) {
             OpenJudgement::Frozen => {
                 let now = self.now();
-                forks::keep_open(&self.connection, info, now)?;
+                forks::keep_open(&self.connection, info, now, self.evidence)?;
                 Ok(Err(CommitError::Frozen { agent: info.agent }))
             }
             // Nobody to be told where to go on: the relay's agent has batches with a final receipt behind this open.
@@ -258,18 +269,33 @@ impl Writer {
                 Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }))
             }
             OpenJudgement::Behind { latest } => Ok(Err(CommitError::Behind { latest })),
-            OpenJudgement::Late { by, bound, superseded_at } => {
-                store::insert_stream(&self.connection, info, Some((by, superseded_at, bound)))?;
+            OpenJudgement::Late { by, bound } => {
+                let later = streams.iter().find(|state| state.info.stream == by).map_or(0, |state| state.info.open.t_opened);
+                let at = superseded_at(later, info.open.t_opened, self.now());
+                store::insert_stream(&self.connection, info, Some((by, at, bound)))?;
                 Ok(Ok(Opened { superseded: true }))
             }
             OpenJudgement::Current { supersedes } => {
                 store::insert_stream(&self.connection, info, None)?;
                 for former in supersedes {
-                    store::supersede(&self.connection, former.stream, former.bound, info.stream, info.open.t_opened)?;
+                    let known = self.known_of(&info.open, former.stream)?;
+                    let at = superseded_at(info.open.t_opened, known, self.now());
+                    store::supersede(&self.connection, former.stream, former.bound, info.stream, at)?;
                 }
                 Ok(Ok(Opened { superseded: false }))
             }
         }
+    }
+
+    /// The host's time of the last thing of `former` that the open's agent knew: zero where the open does not name it.
+    fn known_of(&self, open: &Open, former: StreamId) -> Result<u64, LedgerError> {
+        let Some(named) = open.predecessor.filter(|named| named.stream == former) else { return Ok(0) };
+        let Some(row) = store::stream(&self.connection, former)? else { return Ok(0) };
+        let sealed = match store::committed(&self.connection, row.id, former, named.k)?.filter(|held| held.hash == named.hash) {
+            Some(held) => store::batches(&self.connection, held.index, 1)?.pop().map_or(0, |batch| batch.header.t_sealed),
+            None => 0,
+        };
+        Ok(sealed.max(row.state.info.open.t_opened))
     }
 
     /// Bodies first: a row must never name a frame that a crash could take away.

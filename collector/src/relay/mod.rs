@@ -18,6 +18,8 @@ mod outbox;
 mod owed;
 mod progress;
 mod reporter;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub use enrollment::PassedOn;

@@ -4,7 +4,8 @@
 //! the evidence on which the relay took the stream up, and that is what home is shown. Bodies, headers and seals go on as
 //! they came.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use edgetrail_disk::crash_point;
@@ -36,6 +37,16 @@ pub(super) struct AgentOutbox {
     ledger: Ledger,
     progress: Arc<Progress>,
     changes: watch::Sender<u64>,
+    /// What home has kept of the agent's forks up to here is not looked at again.
+    looked: Mutex<Looked>,
+}
+
+/// Of each stream the last batch before which home has kept all that is held.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Home keeps nothing any more once it was found to be an older copy of itself.
+    doubts: u64,
+    streams: HashMap<StreamId, u64>,
 }
 
 /// Something of a fork that is to be brought home.
@@ -60,7 +71,7 @@ enum Due {
 
 impl AgentOutbox {
     pub(super) fn new(agent: AgentId, ledger: Ledger, progress: Arc<Progress>) -> Self {
-        Self { agent, ledger, progress, changes: watch::Sender::new(0) }
+        Self { agent, ledger, progress, changes: watch::Sender::new(0), looked: Mutex::default() }
     }
 
     /// A batch of the agent was committed.
@@ -89,6 +100,13 @@ impl AgentOutbox {
         {
             return Ok(true);
         }
+        // Home lacks what its own receipt covers, though the bodies may be gone from here: it was restored, or has not said yet
+        // where it stands since. Shown its receipt, it goes on behind that, and names what is missing.
+        let stands = standing.head.flatten().map_or(0, |head| head.saturating_add(1));
+        let is_behind = standing.receipted.is_some_and(|receipted| stands <= receipted);
+        if !standing.missing.is_empty() && (standing.head.is_none() || is_behind) {
+            return Ok(true);
+        }
         for (from, to) in standing.missing {
             if self.ledger.next_held(stream, from.checked_sub(1)).map_err(failed)?.is_some_and(|held| held <= to) {
                 return Ok(true);
@@ -105,6 +123,11 @@ impl AgentOutbox {
     /// What home has not kept yet of the agent's forks: what it takes nothing more of, then what this relay has refused.
     fn due_of_branches(&self) -> Result<Option<Due>, OutboxError> {
         let is_kept = |stream, hash| self.progress.is_kept(stream, hash).map_err(failed);
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let doubts = *self.progress.doubts().borrow();
+        if looked.doubts != doubts {
+            *looked = Looked { doubts, streams: HashMap::new() };
+        }
         let states = self.ledger.streams_of(self.agent).map_err(failed)?;
         for state in &states {
             let stream = state.info.stream;
@@ -114,7 +137,7 @@ impl AgentOutbox {
                 continue;
             }
             // Home's receipts are for its own chain.
-            let mut after = standing.receipted.filter(|_| !is_branch);
+            let mut after = standing.receipted.filter(|_| !is_branch).max(looked.streams.get(&stream).copied());
             while let Some(k) = self.ledger.next_held(stream, after).map_err(failed)? {
                 let hash = self.ledger.batch_hash(stream, k).map_err(failed)?;
                 if let Some(hash) = hash
@@ -122,6 +145,7 @@ impl AgentOutbox {
                 {
                     return Ok(Some(Due::Committed { stream, k, hash }));
                 }
+                looked.streams.insert(stream, k);
                 after = Some(k);
             }
         }
@@ -322,7 +346,7 @@ impl Outbox for AgentOutbox {
         // Home gave its receipt for the hole, and has forgotten: nothing vouches better. Where it names the hole as missing,
         // what it lacks is vouched for by what lies before it.
         let standing = self.progress.standing(stream);
-        let is_below = standing.head.is_some_and(|head| k <= head);
+        let is_below = standing.head.flatten().is_some_and(|head| k <= head);
         let known_missing = is_below && standing.missing.iter().any(|(from, to)| (*from..=*to).contains(&k));
         if !known_missing && let Some(receipt) = self.progress.receipt(stream).map_err(failed)?.filter(|receipt| receipt.k >= k) {
             let evidence = self.receipted(receipt)?;

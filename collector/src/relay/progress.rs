@@ -97,8 +97,8 @@ pub struct Standing {
     pub receipted: Option<u64>,
     /// First and last of each range that home lacks, of those that its receipts cover.
     pub missing: Vec<(u64, u64)>,
-    /// Home's head, as of the last resume; not kept.
-    pub head: Option<u64>,
+    /// Home's head, as of the last resume; `None` before it has said it, `Some(None)` before batch 0. Not kept.
+    pub head: Option<Option<u64>>,
     /// Home takes nothing more of it. Said anew at each resume; not kept.
     pub frozen: bool,
 }
@@ -203,7 +203,7 @@ impl Progress {
     pub fn note(&self, stream: StreamId, head: Option<u64>, missing: &[(u64, u64)], frozen: bool) -> Result<(), ProgressError> {
         let mut state = self.lock();
         let known = state.streams.entry(stream).or_default();
-        (known.frozen, known.head) = (frozen, head);
+        (known.frozen, known.head) = (frozen, Some(head));
         let mut lacking = missing.to_vec();
         let beyond = head.map_or(0, |head| head.saturating_add(1));
         lacking.extend(known.receipted.filter(|receipted| *receipted >= beyond).map(|receipted| (beyond, receipted)));
@@ -240,7 +240,8 @@ impl Progress {
         // From here on a crash recovers to a relay that asks home for all of these.
         *known = Some(signs_as);
         for (stream, receipted) in doubted {
-            streams.entry(stream).or_default().missing = vec![(0, receipted)];
+            let known = streams.entry(stream).or_default();
+            (known.missing, known.head) = (vec![(0, receipted)], None);
         }
         drop(state);
         if restored {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
@@ -36,6 +37,25 @@ pub struct ConnectionInfo {
     /// Such as `TLSv1.3` and `TLS_AES_128_GCM_SHA256`, for a record's tlsDetails.
     pub protocol: Option<&'static str>,
     pub cipher: Option<&'static str>,
+    pub heard: LastSign,
+}
+
+/// When anything was read from a connection last: the answer to a ping, too.
+#[derive(Clone, Debug)]
+pub struct LastSign(Arc<Mutex<Instant>>);
+
+impl LastSign {
+    fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -58,6 +78,7 @@ impl Connection {
             peer,
             protocol: session.protocol_version().and_then(|version| version.as_str()),
             cipher: session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+            heard: LastSign::now(),
         };
         let http2 = session.alpn_protocol() == Some(ALPN_H2);
         let displaced = places.1.as_ref().map(|place| Box::pin(place.displaced()));
@@ -89,7 +110,12 @@ impl AsyncRead for Connection {
         {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "newer connections took the place")));
         }
-        Pin::new(&mut self.tls).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = std::task::ready!(Pin::new(&mut self.tls).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.info.heard.give();
+        }
+        Poll::Ready(read)
     }
 }
 

@@ -20,7 +20,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-pub use connection::{Connection, ConnectionInfo};
+pub use connection::{Connection, ConnectionInfo, LastSign};
 pub use crowd::{CONNECTIONS_MAX, CONNECTIONS_OF_AGENT_MAX, CrowdLimits, HANDSHAKES_MAX, HANDSHAKES_OF_ADDRESS_MAX};
 pub use files::{FileError, as_pkcs8, read_certificates, read_key};
 pub use frames::{AGENT_FRAMES, CLIENT_FRAMES, FrameAllowance, Metered};

@@ -53,6 +53,9 @@ pub(crate) struct Site {
     /// Numbers of the records whose commit returned.
     answered: Mutex<BTreeSet<u64>>,
     quiet: AtomicBool,
+    closing: AtomicBool,
+    /// How often a close was begun.
+    closes: AtomicU64,
     sent: Arc<Sent>,
     repeat: Notify,
     running: Mutex<Option<(Arc<Shelf>, watch::Receiver<Status>)>>,
@@ -97,6 +100,8 @@ impl Site {
             next: AtomicU64::new(0),
             answered: Mutex::default(),
             quiet: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            closes: AtomicU64::new(0),
             sent: Arc::default(),
             repeat: Notify::new(),
             running: Mutex::default(),
@@ -110,6 +115,7 @@ impl Site {
     /// The host's software: until it crashes.
     pub(crate) async fn run(self: Arc<Self>) -> turmoil::Result {
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        self.closing.store(false, Ordering::Relaxed);
         let host = normalize::Host {
             agent: self.agent,
             name: "host".to_owned(),
@@ -145,6 +151,13 @@ impl Site {
     async fn commits(&self, running: &Running, rng: &mut Rng) -> turmoil::Result {
         loop {
             tokio::time::sleep(Duration::from_millis(1 + rng.below(PAUSE_MAX_MS) as u64)).await;
+            if self.closing.load(Ordering::Relaxed) {
+                self.closes.fetch_add(1, Ordering::Relaxed);
+                let buffer = running.buffer.clone();
+                tokio::task::spawn_blocking(move || buffer.close()).await??;
+                // Nothing is committed behind a close: the uplink brings what there is until the host ends.
+                return std::future::pending().await;
+            }
             if self.quiet.load(Ordering::Relaxed) {
                 continue;
             }
@@ -183,6 +196,11 @@ impl Site {
         self.starts.load(Ordering::Relaxed)
     }
 
+    /// Streams that the host may have: one, and one more behind each close.
+    pub(crate) fn streams_max(&self) -> usize {
+        1 + usize::try_from(self.closes.load(Ordering::Relaxed)).unwrap()
+    }
+
     pub(crate) fn repeated(&self) -> usize {
         self.sent.repeated()
     }
@@ -203,6 +221,11 @@ impl Site {
     /// Puts the kept disk in the host's place; the host does not run.
     pub(crate) fn revert(&self) {
         *self.directory.lock().unwrap() = self.kept.lock().unwrap().take().expect("a disk was kept");
+    }
+
+    /// The agent stops in order, and ends when the schedule says so.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn fall_quiet(&self) {

@@ -231,6 +231,7 @@ impl World {
                 }
             }
             Act::Repeat(host) => self.hosts[host].repeat(),
+            Act::Close(host) => self.hosts[host].close(),
             Act::Keep(place) | Act::Revert(place) => {
                 self.act(Act::Crash(place));
                 match (act, place) {

@@ -46,6 +46,8 @@ pub(crate) enum Act {
     Crash(Place),
     Start(Place),
     SetClock(Place, i64),
+    /// A host's agent stops in order: it seals a close, and goes on bringing what it has until it ends.
+    Close(usize),
     /// The host sends again what it has sent, on a connection of its own.
     Repeat(usize),
     /// Never drawn: the disk is kept as it is, and later put back, as by a store that says durable and is not.
@@ -114,7 +116,33 @@ pub(crate) fn draw(seed: u64, routes: &[Vec<Place>]) -> Vec<(Duration, Act)> {
             }
         }
     }
+    // Drawn apart, so that a seed's other faults stay what they were.
+    let mut rng = Rng::new(seed ^ 0xc105_e5a9_d094_e50a);
+    if rng.one_in(3) {
+        acts.extend(restarts(&mut rng));
+    }
     acts.sort_by_key(|(at, _)| *at);
+    acts
+}
+
+/// A host that is restarted in order while its clock steps back, further each time: each stream is opened before the one that
+/// it follows.
+fn restarts(rng: &mut Rng) -> Vec<(Duration, Act)> {
+    let (host, mut acts) = (rng.below(HOSTS), Vec::new());
+    let mut at = Duration::from_millis(rng.below(FAULTS_TIME.as_millis() as usize / 2) as u64);
+    for _ in 0..=rng.below(3) {
+        let back = -i64::try_from(1 + rng.below(100_000)).unwrap_or(1);
+        // Between the seal of the close and the end its batches may be on the way, or not.
+        let ends = at + Duration::from_millis(10 + rng.below(3_000) as u64);
+        let starts = ends + Duration::from_millis(rng.below(2_000) as u64);
+        acts.extend([
+            (at, Act::Close(host)),
+            (ends, Act::Crash(Place::Host(host))),
+            (ends, Act::SetClock(Place::Host(host), back)),
+            (starts, Act::Start(Place::Host(host))),
+        ]);
+        at = starts + Duration::from_millis(rng.below(8_000) as u64);
+    }
     acts
 }
 
@@ -128,7 +156,7 @@ mod tests {
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));
         let acts: Vec<String> = (0..300).flat_map(drawn).map(|(_, act)| format!("{act:?}")).collect();
-        for kind in ["Cut(", "CutForth", "CutBack", "Hold", "Delay", "Lose", "SetClock", "Repeat"] {
+        for kind in ["Cut(", "CutForth", "CutBack", "Hold", "Delay", "Lose", "SetClock", "Repeat", "Close"] {
             assert!(acts.iter().any(|act| act.starts_with(kind)), "{kind}");
         }
         for place in ["Collector", "Relay(0)", "Relay(1)", "Host(0)", "Host(1)"] {

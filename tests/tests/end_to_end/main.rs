@@ -10,5 +10,6 @@ mod quickstart;
 mod receipts;
 mod receivers;
 mod repair;
+mod silence;
 mod tampered;
 mod two_by_two;

@@ -3,7 +3,9 @@
 
 mod missing;
 mod outbox;
+mod paced;
 mod refusals;
 mod relays;
-mod rig;
+pub(crate) mod rig;
+mod silence;
 mod uplinks;

@@ -29,42 +29,54 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use crate::control::{Control, NewRelayToken, NewToken};
+use crate::ingest::batch::Received;
 use crate::ingest::{Ingest, Relays};
 use crate::internal::{Home, Internal};
-use crate::ledger::{EntryRecord, Ledger, LedgerOptions};
+use crate::ledger::{Bringer, EntryRecord, EvidenceBound, Incoming, Ledger, LedgerOptions, StreamInfo};
 use crate::pki::{EnrollmentOptions, EnrollmentService, Pki};
 
-pub(super) const ACCOUNT: &str = "111122223333";
-pub(super) const REGION: &str = "dc-local-1";
+pub(crate) const ACCOUNT: &str = "111122223333";
+pub(crate) const REGION: &str = "dc-local-1";
 
 /// No answer takes longer; a test that waits this long fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) struct Rig {
-    pub(super) ledger: Ledger,
-    pub(super) control: Control,
-    pub(super) pki: Pki,
-    pub(super) endpoint: Endpoint,
+pub(crate) struct Rig {
+    pub(crate) ledger: Ledger,
+    pub(crate) control: Control,
+    pub(crate) pki: Pki,
+    pub(crate) endpoint: Endpoint,
     _tasks: JoinSet<()>,
     _directory: tempfile::TempDir,
 }
 
 impl Rig {
-    pub(super) async fn start() -> Self {
-        Self::start_with(false).await
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), false, EvidenceBound::default()).await
     }
 
     /// With an internal stream, whose records stand in the ledger too.
-    pub(super) async fn recording() -> Self {
-        Self::start_with(true).await
+    pub(crate) async fn recording() -> Self {
+        Self::recording_in(tempfile::tempdir().unwrap()).await
     }
 
-    async fn start_with(recording: bool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    /// The same over what lies in the directory.
+    pub(crate) async fn recording_in(directory: tempfile::TempDir) -> Self {
+        Self::start_in(directory, true, EvidenceBound::default()).await
+    }
+
+    /// The same, which keeps no more of a fork than this.
+    pub(crate) async fn keeping(evidence: EvidenceBound) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), true, evidence).await
+    }
+
+    async fn start_in(directory: tempfile::TempDir, recording: bool, evidence: EvidenceBound) -> Self {
         let control = Control::open(directory.path()).unwrap();
         let domain = crate::pki::TRUST_DOMAIN_DEFAULT.parse().unwrap();
         let pki = Pki::open(&directory.path().join("pki"), domain, &[], control.revoked()).unwrap();
-        let options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+        let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
+        options.evidence = evidence;
+        options.former_keys = pki.own_receipt_keys();
         let (ledger, task) = Ledger::open(&directory.path().join("ledger"), options).unwrap();
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let ledger_stop = stop.clone();
@@ -87,16 +99,24 @@ impl Rig {
         Self { ledger, control, pki, endpoint, _tasks: tasks, _directory: directory }
     }
 
-    pub(super) fn directory(&self) -> &std::path::Path {
+    pub(crate) fn directory(&self) -> &std::path::Path {
         self._directory.path()
     }
 
+    /// A copy of everything that it has on disk.
+    pub(crate) fn copied(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        let from = format!("{}/.", self.directory().display());
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(copy.path()).status().unwrap().success());
+        copy
+    }
+
     /// An agent that redeemed a token.
-    pub(super) async fn join(&self, number: u8) -> TestAgent {
+    pub(crate) async fn join(&self, number: u8) -> TestAgent {
         self.join_as(AgentId::from_bytes([number; 16])).await
     }
 
-    pub(super) async fn join_as(&self, agent: AgentId) -> TestAgent {
+    pub(crate) async fn join_as(&self, agent: AgentId) -> TestAgent {
         let scopes = vec![(ACCOUNT.parse().unwrap(), REGION.parse().unwrap())];
         let ttl = Duration::from_secs(60);
         let token = self.control.create_token(&NewToken { scopes, gateway: false, ttl, uses: 1 }, now_ns()).unwrap();
@@ -116,7 +136,7 @@ impl Rig {
     }
 
     /// A relay that redeemed a token. It reaches home with `holder`'s certificate, which names no agent.
-    pub(super) async fn relay(&self, name: &str, seed: u8) -> TestRelay {
+    pub(crate) async fn relay(&self, name: &str, seed: u8) -> TestRelay {
         let new = NewRelayToken { name: name.parse().unwrap(), ttl: Duration::from_secs(60) };
         let token = self.control.create_relay_token(&new, now_ns()).unwrap();
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -137,13 +157,13 @@ impl Rig {
     }
 
     /// One connection of a relay, for several sessions.
-    pub(super) async fn connect(&self, relay: &TestRelay) -> Result<Channel, String> {
+    pub(crate) async fn connect(&self, relay: &TestRelay) -> Result<Channel, String> {
         let tls = Arc::clone(&self.credentials(&relay.holder).tls);
         channel(&self.endpoint, tls).await.map_err(|error| error.to_string())
     }
 
     /// A relay's session for an agent, resumed with these streams held; and what home answered.
-    pub(super) async fn brought(&self, channel: &Channel, agent: AgentId, held: &[&TestStream]) -> (Conversation, wire::Resumed) {
+    pub(crate) async fn brought(&self, channel: &Channel, agent: AgentId, held: &[&TestStream]) -> (Conversation, wire::Resumed) {
         let mut conversation = Conversation::over(channel.clone()).await.unwrap();
         let streams = held.iter().map(|stream| wire::HeldStream { opening: Some(stream.opening()), ..Default::default() });
         let resume =
@@ -156,11 +176,11 @@ impl Rig {
     }
 
     /// A certificate of this CA as of another time.
-    pub(super) fn issue_at(&self, number: u8, at: SystemTime) -> TestAgent {
+    pub(crate) fn issue_at(&self, number: u8, at: SystemTime) -> TestAgent {
         issue(&self.pki, number, at)
     }
 
-    pub(super) fn credentials(&self, agent: &TestAgent) -> Arc<Credentials> {
+    pub(crate) fn credentials(&self, agent: &TestAgent) -> Arc<Credentials> {
         let roots = self.pki.roots();
         let mut receipt_keys = ReceiptKeys::default();
         self.pki.receipt_keys().into_iter().for_each(|key: ReceiptKey| receipt_keys.add(key, &roots).unwrap());
@@ -168,12 +188,12 @@ impl Rig {
         Arc::new(Credentials { tls, chain: agent.chain.clone(), roots, receipt_keys })
     }
 
-    pub(super) async fn attach(&self, agent: &TestAgent) -> Result<Conversation, String> {
+    pub(crate) async fn attach(&self, agent: &TestAgent) -> Result<Conversation, String> {
         Conversation::begin(&self.endpoint, &self.credentials(agent)).await
     }
 
     /// Attaches and resumes with nothing held.
-    pub(super) async fn resumed(&self, agent: &TestAgent) -> Conversation {
+    pub(crate) async fn resumed(&self, agent: &TestAgent) -> Conversation {
         let mut conversation = self.attach(agent).await.unwrap();
         conversation.say(from_agent::Message::Resume(wire::Resume::default())).await;
         assert!(matches!(conversation.hear().await, Some(from_collector::Message::Resumed(_))));
@@ -181,7 +201,7 @@ impl Rig {
     }
 
     /// Attaches, resumes, and records the stream's open.
-    pub(super) async fn opened(&self, agent: &TestAgent, stream: &TestStream) -> Conversation {
+    pub(crate) async fn opened(&self, agent: &TestAgent, stream: &TestStream) -> Conversation {
         let mut conversation = self.resumed(agent).await;
         conversation.say(from_agent::Message::Opening(stream.opening())).await;
         let answer = conversation.hear().await;
@@ -190,7 +210,7 @@ impl Rig {
     }
 
     /// All records of the ledger, in order.
-    pub(super) fn records(&self) -> Vec<EntryRecord> {
+    pub(crate) fn records(&self) -> Vec<EntryRecord> {
         let (mut records, mut from) = (Vec::new(), 0);
         loop {
             let entries = self.ledger.read(from, 1 << 20).unwrap();
@@ -206,7 +226,7 @@ impl Rig {
     }
 }
 
-pub(super) fn issue(pki: &Pki, number: u8, at: SystemTime) -> TestAgent {
+pub(crate) fn issue(pki: &Pki, number: u8, at: SystemTime) -> TestAgent {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let agent = AgentId::from_bytes([number; 16]);
     let identity = AgentIdentity {
@@ -220,15 +240,15 @@ pub(super) fn issue(pki: &Pki, number: u8, at: SystemTime) -> TestAgent {
     TestAgent { agent, key, chain: pki.authority().issue_agent(&request, &identity, at).unwrap() }
 }
 
-pub(super) struct TestRelay {
-    pub(super) signer: ReceiptSigner,
-    pub(super) holder: TestAgent,
+pub(crate) struct TestRelay {
+    pub(crate) signer: ReceiptSigner,
+    pub(crate) holder: TestAgent,
 }
 
-pub(super) struct TestAgent {
-    pub(super) agent: AgentId,
-    pub(super) key: KeyPair,
-    pub(super) chain: Vec<CertificateDer<'static>>,
+pub(crate) struct TestAgent {
+    pub(crate) agent: AgentId,
+    pub(crate) key: KeyPair,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
 }
 
 impl TestAgent {
@@ -236,11 +256,11 @@ impl TestAgent {
         tls::Identity { chain: self.chain.clone(), key: PrivateKeyDer::Pkcs8(self.key.serialize_der().into()) }
     }
 
-    pub(super) fn stream(&self, number: u8) -> TestStream {
+    pub(crate) fn stream(&self, number: u8) -> TestStream {
         self.stream_with(number, |_| {})
     }
 
-    pub(super) fn stream_with(&self, number: u8, change: impl FnOnce(&mut Beginning)) -> TestStream {
+    pub(crate) fn stream_with(&self, number: u8, change: impl FnOnce(&mut Beginning)) -> TestStream {
         let mut beginning = Beginning {
             binding: Binding::one(ACCOUNT.parse().unwrap(), REGION.parse().unwrap(), "host").unwrap(),
             agent: self.agent,
@@ -279,27 +299,27 @@ impl TestAgent {
 }
 
 /// What an open says, to be changed by a test.
-pub(super) struct Beginning {
-    pub(super) binding: Binding,
-    pub(super) agent: AgentId,
-    pub(super) certificate: Hash,
-    pub(super) predecessor: Option<Predecessor>,
-    pub(super) cause: Cause,
-    pub(super) t_opened: u64,
+pub(crate) struct Beginning {
+    pub(crate) binding: Binding,
+    pub(crate) agent: AgentId,
+    pub(crate) certificate: Hash,
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) cause: Cause,
+    pub(crate) t_opened: u64,
 }
 
 #[derive(Clone)]
-pub(super) struct TestStream {
-    pub(super) writer: Writer,
-    pub(super) open: Open,
-    pub(super) opening: Opening,
+pub(crate) struct TestStream {
+    pub(crate) writer: Writer,
+    pub(crate) open: Open,
+    pub(crate) opening: Opening,
     /// What the next header names.
-    pub(super) last_receipt: Hash,
+    pub(crate) last_receipt: Hash,
     t_sealed: u64,
 }
 
 impl TestStream {
-    pub(super) fn opening(&self) -> wire::Opening {
+    pub(crate) fn opening(&self) -> wire::Opening {
         wire::Opening {
             open: self.opening.open.clone().into(),
             binding: self.opening.binding.clone().into(),
@@ -309,7 +329,27 @@ impl TestStream {
         }
     }
 
-    pub(super) fn seal(&mut self, records: &[String]) -> (SealedBatch, Vec<u8>) {
+    /// What a ledger records of it.
+    pub(crate) fn info(&self) -> StreamInfo {
+        StreamInfo {
+            stream: self.open.stream,
+            agent: self.open.agent,
+            open: self.open.clone(),
+            open_bytes: self.opening.open.clone().into(),
+            open_signature: self.opening.signature.clone().into(),
+            certificate_chain: self.opening.certificate_chain.iter().map(|der| der.clone().into()).collect(),
+            binding: Binding::parse(&self.opening.binding).unwrap(),
+            internal: false,
+        }
+    }
+
+    /// The next batch as a ledger takes it.
+    pub(crate) fn incoming(&mut self, names: &[&str]) -> Incoming {
+        let batch = Received::read(self.batch(names), Bringer::Agent).unwrap();
+        batch.verify_alone(&self.info().binding, &mut edgetrail_link::body::Decoder::new().unwrap()).unwrap()
+    }
+
+    pub(crate) fn seal(&mut self, records: &[String]) -> (SealedBatch, Vec<u8>) {
         let leaves: Vec<Hash> = records.iter().map(|record| leaf_hash(record.as_bytes())).collect();
         self.t_sealed += 1;
         let (sealed, writer) = self.writer.seal(&SealInput {
@@ -329,12 +369,12 @@ impl TestStream {
     }
 
     /// The next batch as the wire carries it, of records with these names.
-    pub(super) fn batch(&mut self, names: &[&str]) -> wire::Batch {
+    pub(crate) fn batch(&mut self, names: &[&str]) -> wire::Batch {
         let records: Vec<String> = names.iter().map(|name| record(name)).collect();
         self.batch_of(&records)
     }
 
-    pub(super) fn batch_of(&mut self, records: &[String]) -> wire::Batch {
+    pub(crate) fn batch_of(&mut self, records: &[String]) -> wire::Batch {
         let (sealed, body) = self.seal(records);
         let body_bytes = u32::try_from(body.len()).unwrap();
         let (encoding, body) = Encoder::new().unwrap().encode(body);
@@ -352,52 +392,52 @@ impl TestStream {
 }
 
 /// One attach, spoken by hand.
-pub(super) struct Conversation {
+pub(crate) struct Conversation {
     to_collector: mpsc::Sender<wire::FromAgent>,
     inbound: Streaming<wire::FromCollector>,
 }
 
 impl Conversation {
-    pub(super) async fn begin(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, String> {
+    pub(crate) async fn begin(endpoint: &Endpoint, credentials: &Credentials) -> Result<Self, String> {
         Self::over(channel(endpoint, Arc::clone(&credentials.tls)).await.map_err(|error| error.to_string())?).await
     }
 
-    pub(super) async fn over(channel: Channel) -> Result<Self, String> {
+    pub(crate) async fn over(channel: Channel) -> Result<Self, String> {
         let (to_collector, queue) = mpsc::channel(64);
         let attached = IngestClient::new(channel).attach(ReceiverStream::new(queue)).await;
         let inbound = attached.map_err(|status| status.to_string())?.into_inner();
         Ok(Self { to_collector, inbound })
     }
 
-    pub(super) async fn say(&mut self, message: from_agent::Message) {
+    pub(crate) async fn say(&mut self, message: from_agent::Message) {
         // A session that has ended reads nothing more; what it said is heard below.
         drop(self.to_collector.send(wire::FromAgent { message: Some(message) }).await);
     }
 
-    pub(super) async fn batch(&mut self, batch: wire::Batch) {
+    pub(crate) async fn batch(&mut self, batch: wire::Batch) {
         self.say(from_agent::Message::Batch(batch)).await;
     }
 
     /// The next message; `None` once the collector has ended the session.
-    pub(super) async fn hear(&mut self) -> Option<from_collector::Message> {
+    pub(crate) async fn hear(&mut self) -> Option<from_collector::Message> {
         let heard = tokio::time::timeout(PATIENCE, self.inbound.message()).await.expect("an answer in time");
         heard.ok().flatten().and_then(|message| message.message)
     }
 
     /// The status with which the session ended.
-    pub(super) async fn ended(&mut self) -> tonic::Code {
+    pub(crate) async fn ended(&mut self) -> tonic::Code {
         let heard = tokio::time::timeout(PATIENCE, self.inbound.message()).await.expect("an end in time");
         heard.map_or_else(|status| status.code(), |message| panic!("no end but {message:?}"))
     }
 
-    pub(super) async fn receipt(&mut self) -> Receipt {
+    pub(crate) async fn receipt(&mut self) -> Receipt {
         match self.hear().await {
             Some(from_collector::Message::Receipt(receipt)) => Receipt::decode(&receipt).unwrap(),
             other => panic!("no receipt but {other:?}"),
         }
     }
 
-    pub(super) async fn refusal(&mut self) -> wire::Refusal {
+    pub(crate) async fn refusal(&mut self) -> wire::Refusal {
         match self.hear().await {
             Some(from_collector::Message::Refusal(refusal)) => {
                 assert!(self.hear().await.is_none(), "nothing follows a refusal");
@@ -408,22 +448,22 @@ impl Conversation {
     }
 }
 
-pub(super) fn record(name: &str) -> String {
+pub(crate) fn record(name: &str) -> String {
     record_in(ACCOUNT, name)
 }
 
-pub(super) fn record_in(account: &str, name: &str) -> String {
+pub(crate) fn record_in(account: &str, name: &str) -> String {
     format!(
         r#"{{"eventVersion":"1.11","userIdentity":{{"type":"Root"}},"eventTime":"2026-01-02T03:04:05Z","eventSource":"sudo.linux","eventName":"{name}","awsRegion":"{REGION}","eventCategory":"Management","eventType":"AwsApiCall","recipientAccountId":"{account}"}}"#
     )
 }
 
-pub(super) fn flip(bytes: &Bytes, at: usize) -> Bytes {
+pub(crate) fn flip(bytes: &Bytes, at: usize) -> Bytes {
     let mut bytes = bytes.to_vec();
     bytes[at] ^= 1;
     bytes.into()
 }
 
-pub(super) fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }

@@ -111,3 +111,32 @@ async fn beyond_a_bound_what_was_sealed_before_is_tail_and_what_was_sealed_after
     assert!(matches!(bench.ledger.commit(clone.seal(&["E"])).await, Err(CommitError::Fork { k: 5, .. })));
     bench.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn beyond_the_bound_a_branch_is_counted_and_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = EvidenceBound { batches: 2, opens: 1, ..EvidenceBound::default() };
+    let bench = Bench::open_with(dir.path(), |options| options.evidence = small);
+    let mut stream = TestStream::new(1, 1);
+    bench.ledger.record_open((stream.info)()).await.unwrap();
+    let mut branch = stream.clone();
+    bench.ledger.commit(stream.seal(&["A"])).await.unwrap();
+    let batches: Vec<Incoming> = ["W", "X", "Y", "Z"].into_iter().map(|name| branch.seal(&[name])).collect();
+    let hashes: Vec<Hash> = batches.iter().map(|batch| batch.hash).collect();
+    for batch in batches {
+        let refused = bench.ledger.commit(batch).await;
+        assert!(matches!(refused, Err(CommitError::Fork { .. } | CommitError::Frozen { .. })), "{refused:?}");
+    }
+    let kept: Vec<bool> = hashes.iter().map(|hash| bench.ledger.keeps(stream_id(1), *hash).unwrap()).collect();
+    assert_eq!(kept, [true, true, false, false]);
+    assert!(!bench.ledger.has_opens_beyond(agent(1)).unwrap());
+    for number in [7, 8, 8] {
+        let open = TestStream::after(&stream, number, Cause::AfterClose, 5000);
+        assert!(matches!(bench.ledger.record_open((open.info)()).await, Err(CommitError::Frozen { .. })));
+    }
+    assert!(bench.ledger.has_opens_beyond(agent(1)).unwrap());
+    let forks = Forks::open(&Medium::real(), dir.path()).unwrap();
+    let fork = &forks.list().unwrap()[0];
+    assert_eq!((fork.batches, fork.opens, fork.beyond), (2, 1, 4));
+    bench.close().await.unwrap();
+}

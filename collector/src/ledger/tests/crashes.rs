@@ -317,3 +317,29 @@ async fn released(bench: &Bench, stream: &mut TestStream) {
         bench.ledger.commit(stream.seal(&[])).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_damaged_row_refuses_its_own_agent_and_nobody_else() {
+    // What stands in a column can't be read, or is not of its type.
+    for damage in ["UPDATE streams SET open = X'00'", "UPDATE streams SET next_key = X'00'"] {
+        let dir = tempfile::tempdir().unwrap();
+        let bench = Bench::open(dir.path());
+        let (mut damaged, mut whole) = (TestStream::new(1, 1), TestStream::new(2, 2));
+        bench.ledger.record_open((damaged.info)()).await.unwrap();
+        bench.ledger.record_open((whole.info)()).await.unwrap();
+        bench.ledger.commit(damaged.seal(&["A"])).await.unwrap();
+        let other = Connection::open(dir.path().join("ledger.sqlite")).unwrap();
+        other.execute(&format!("{damage} WHERE agent = ?1"), [agent(1).as_bytes()]).unwrap();
+        for round in 0..3 {
+            // Together, so that they may share a transaction.
+            let (refused, taken) = (bench.ledger.put(damaged.clone().seal(&["X"])), bench.ledger.put(whole.seal(&["B"])));
+            let (refused, taken) = (refused.await.unwrap(), taken.await.unwrap());
+            let refused = refused.committed().await;
+            assert!(matches!(&refused, Err(CommitError::Unavailable(error)) if error.is_of_one_row()), "{refused:?}");
+            assert_eq!(taken.committed().await.unwrap().k, round);
+            assert!(bench.ledger.receipt(stream_id(2), round).unwrap().is_some());
+        }
+        assert!(bench.ledger.stream(stream_id(1)).is_err_and(|error| error.is_of_one_row()));
+        bench.close().await.unwrap();
+    }
+}
