@@ -18,12 +18,24 @@ use serde_json::json;
 /// What an attack may make a process grow by. Source: the promise of the abuse tests.
 const GROWTH_MAX_KIB: u64 = 32 * 1024;
 
-/// How the witness's p99 during an attack may relate to its p99 before: both share two cores with the attacker and the
-/// other tests, in a debug build. A starved witness waits for seconds.
-const P99_RATIO_MAX: u32 = 20;
+/// How the witness's median during an attack may relate to its median alone, before and after in the same run. Measured on
+/// two cores, that attacker, other tests and a debug build share: between 0.7 and 1.8. Less than this can't be promised
+/// there: alone, too, one run's median is up to three times another's. That nothing is felt at all is for a machine of the
+/// attacker's own.
+const MEDIAN_RATIO_MAX: u32 = 4;
+
+/// A median below this is as good as any.
+const MEDIAN_FLOOR: Duration = Duration::from_millis(25);
+
+/// The same for the p99, which over the few events of a short attack is the slowest. A starved witness waits for seconds.
+const P99_RATIO_MAX: u32 = 10;
 
 /// Below this a p99 is noise.
 const P99_FLOOR: Duration = Duration::from_millis(50);
+
+/// Where the attacker's own thousand threads take this machine's cores, nothing can be said of their share but that the
+/// witness is answered: its slowest answer.
+const STARVED_MAX: Duration = Duration::from_secs(10);
 
 /// The witness alone, before and after.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -50,7 +62,22 @@ impl Abused {
     }
 
     /// The same for the memory of these processes.
-    pub(crate) fn withstands_of(&self, processes: &[u32], mut attack: impl FnMut()) {
+    pub(crate) fn withstands_of(&self, processes: &[u32], attack: impl FnMut()) {
+        let latencies = self.judged(processes, attack);
+        let (quiet, during) = (median(&latencies.alone).max(MEDIAN_FLOOR), median(&latencies.during));
+        assert!(during <= quiet * MEDIAN_RATIO_MAX, "median {quiet:?} alone, {during:?} during");
+        let (before, during) = (p99(&latencies.alone).max(P99_FLOOR), p99(&latencies.during));
+        assert!(during <= before * P99_RATIO_MAX, "p99 {before:?} alone, {during:?} during");
+    }
+
+    /// The same where the attacker itself takes all that this machine has.
+    pub(crate) fn withstands_starved(&self, attack: impl FnMut()) {
+        let latencies = self.judged(&[self.deployment.collector_id()], attack);
+        let slowest = latencies.during.iter().max().copied().unwrap_or_default();
+        assert!(slowest <= STARVED_MAX, "the witness waited for {slowest:?}");
+    }
+
+    fn judged(&self, processes: &[u32], mut attack: impl FnMut()) -> Latencies {
         let witness = Witness::start(self.deployment.socket());
         std::thread::sleep(QUIET);
         let calm = witness.latencies();
@@ -66,22 +93,30 @@ impl Abused {
         std::thread::sleep(QUIET);
         let growth: Vec<u64> = memory.into_iter().map(Memory::growth_kib).collect();
         let all = witness.stop();
-        let (before, while_attacked) = (p99(&calm), p99(&during));
-        let after = &all[(calm.len() + during.len()).min(all.len())..];
-        let quiet = [&calm[..], after].concat();
-        let (median_quiet, median_during) = (median(&quiet), median(&during));
+        let alone = [&calm[..], &all[calm.len() + during.len()..]].concat();
         eprintln!(
-            "attacked for {:?}: witness median {median_quiet:?} alone, {median_during:?} during; p99 {before:?} before, \
-             {while_attacked:?} during ({} events), memory +{growth:?} KiB",
+            "attacked for {:?}: witness median {:?} alone, {:?} during; p99 {:?} alone, {:?} during ({} events), memory \
+             +{growth:?} KiB",
             began.elapsed(),
+            median(&alone),
+            median(&during),
+            p99(&alone),
+            p99(&during),
             during.len()
         );
         assert!(all.len() > calm.len() + during.len(), "the witness works on");
-        assert!(while_attacked <= before.max(P99_FLOOR) * P99_RATIO_MAX, "p99 {before:?} before, {while_attacked:?} during");
         assert!(growth.iter().all(|growth| *growth <= GROWTH_MAX_KIB), "memory grew by {growth:?} KiB");
         let now = top_level(self.deployment.dir());
         assert_eq!(now, self.there, "something was written outside its directory");
+        Latencies { alone, during }
     }
+}
+
+/// The witness's, of one run.
+struct Latencies {
+    /// Before and after.
+    alone: Vec<Duration>,
+    during: Vec<Duration>,
 }
 
 /// Whether the long tier is run.

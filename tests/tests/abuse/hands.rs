@@ -182,7 +182,7 @@ fn t14_a_thousand_signed_look_ups_at_once_move_nobody() {
         format!("POST / HTTP/1.1\r\n{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", head.join("\r\n"), body.len());
     let roots = tls::read_certificates(&deployment.ca()).unwrap();
     let tls = tls_of(&roots, rustls::DEFAULT_VERSIONS);
-    abused.withstands(|| {
+    abused.withstands_starved(|| {
         let call = || {
             // Of this thread alone: who calls from another machine costs this one nothing.
             let _nice = rustix::process::nice(19);
