@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use edgetrail_proto::record::{EventType, Record, Resource, UserIdentity};
 use serde_json::{Map, Value};
 
-use super::{Place, access, category, event_name, event_type, identity, message, set_category, source_name, time_of};
+use super::{Place, category, event_name, event_type, identity, message, set_category, source_name, time_of};
+use crate::normalize::http::status_name;
 use crate::sources::lines::fields;
 use crate::sources::lines::mapping::{Choice, EventRule, IdentityRule, Mapping, RecordRule};
 
@@ -123,7 +124,7 @@ fn error_name(code: &str) -> Option<String> {
     }
     match code.parse::<u16>() {
         Ok(status) if (100..400).contains(&status) => None,
-        Ok(status) if (400..600).contains(&status) => Some(access::status_name(status)),
+        Ok(status) if (400..600).contains(&status) => Some(status_name(status)),
         _ => Some(code.to_owned()),
     }
 }

@@ -5,7 +5,7 @@
 
 mod access;
 
-mod identity;
+pub(super) mod identity;
 
 mod mapped;
 
