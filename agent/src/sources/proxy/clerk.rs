@@ -192,17 +192,15 @@ impl Clerk {
         }
     }
 
-    /// One gap for each cause; says the same in the log and the status.
+    /// The gap that is due; says the same in the log and the status.
     async fn report_gaps(&mut self) {
-        let (counts, refused) = {
-            let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-            (missed.take(), std::mem::take(&mut missed.refused))
-        };
+        let Missed { passed, was_full, refused } =
+            std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner));
         let mut said = Vec::new();
-        for (cause, count) in counts {
-            said.push(format!("{} requests were passed on without a record, cause {}", count.count, cause.as_str()));
-            tracing::error!(proxy = self.title, count = count.count, %cause, "requests were passed on without a record");
-            self.report(cause, count).await;
+        if passed.count > 0 {
+            said.push(format!("{} requests were passed on without a record", passed.count));
+            tracing::error!(proxy = self.title, count = passed.count, "requests were passed on without a record");
+            self.report(passed, was_full).await;
         }
         if refused.count > 0 {
             said.push(format!("{} requests were refused, for they could not be recorded", refused.count));
@@ -215,9 +213,17 @@ impl Clerk {
         self.standing.say(&self.title, (!said.is_empty()).then(|| said.join("; ")));
     }
 
-    async fn report(&self, cause: GapCause, count: Count) {
-        let evidence = format!("{}: {} requests were passed on while their records had no place", self.title, count.count);
-        let loss = Loss { cause, count: Some(count.count), exact: true, evidence, from: count.from, to: count.to };
+    async fn report(&self, count: Count, was_full: bool) {
+        let why = if was_full { "the buffer took nothing, and the queue was full" } else { "the queue was full" };
+        let evidence = format!("{}: {why}: {} requests were passed on without a record", self.title, count.count);
+        let loss = Loss {
+            cause: GapCause::SourceOverflow,
+            count: Some(count.count),
+            exact: true,
+            evidence,
+            from: count.from,
+            to: count.to,
+        };
         let gap = Observation {
             source: SourceName::Proxy,
             position: Uuid::new_v4().to_string(),
@@ -239,7 +245,9 @@ impl Clerk {
             left = left.saturating_add(1);
         }
         if left > 0 {
-            self.missed.lock().unwrap_or_else(PoisonError::into_inner).full.add_many(left);
+            let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+            missed.passed.add_many(left);
+            missed.was_full = true;
         }
         let is_missing = !self.missed.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if is_missing {
@@ -290,11 +298,7 @@ impl GapTimer {
             if let Some(due) = self.due {
                 return tokio::time::sleep_until(due).await;
             }
-            let is_counting = {
-                let missed = missed.lock().unwrap_or_else(PoisonError::into_inner);
-                !missed.is_empty() || missed.refused.count > 0
-            };
-            if is_counting {
+            if !missed.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 return;
             }
             tokio::time::sleep(FIRST_GAP_AFTER).await;

@@ -35,7 +35,7 @@ pub struct Exchange {
     pub body: Option<Copied>,
     pub end: End,
     pub answer_after: AnswerAfter,
-    pub(super) _room: Option<Room>,
+    pub(crate) _room: Option<Room>,
 }
 
 /// What was asked for.

@@ -66,6 +66,8 @@ enum Silence {
     Service,
     /// The client took too long to send its request.
     Client,
+    /// It changed to a protocol that nobody had asked for.
+    Unasked,
 }
 
 impl Forwarder {
@@ -106,6 +108,9 @@ impl Forwarder {
             Ok(answered) => answered,
             Err(silence) => return silence.answered(&mut pending, self.response_timeout),
         };
+        if client.is_none() && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Silence::Unasked.answered(&mut pending, self.response_timeout);
+        }
         let mut answered = answered(&response);
         if let Some(client) = client.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             answered.tunnel = upgrade.as_ref().and_then(|protocol| protocol.to_str().ok()).map(str::to_owned);
@@ -295,6 +300,9 @@ impl Silence {
             Self::Failed(error) => (StatusCode::BAD_GATEWAY, error.to_string()),
             Self::Service => {
                 (StatusCode::GATEWAY_TIMEOUT, format!("the service did not answer within {} s", waited.as_secs_f32()))
+            }
+            Self::Unasked => {
+                (StatusCode::BAD_GATEWAY, "the service changed the protocol of a request that had not asked for it".to_owned())
             }
             Self::Client => {
                 (StatusCode::REQUEST_TIMEOUT, format!("the request did not arrive within {} s", waited.as_secs_f32()))

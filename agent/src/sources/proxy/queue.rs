@@ -10,7 +10,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::exchange::Exchange;
 use crate::clock::unix_ns;
-use crate::observation::GapCause;
 
 /// Whether the buffer takes records now.
 pub type HasRoom = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -33,7 +32,7 @@ pub(super) struct Place {
 
 /// What an exchange holds of the queue's bytes.
 #[derive(Debug)]
-pub(super) struct Room(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+pub(crate) struct Room(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 /// An exchange that has ended, with whoever waits for its record.
 #[derive(Debug)]
@@ -45,10 +44,10 @@ pub(super) struct Ended {
 /// Requests that were passed on without a place since the last gap, or refused for want of one.
 #[derive(Debug, Default)]
 pub(super) struct Missed {
-    /// The buffer took nothing, and the queue was full behind it.
-    pub(super) full: Count,
-    /// The queue alone was full.
-    pub(super) overflow: Count,
+    /// Passed on without a place.
+    pub(super) passed: Count,
+    /// Whether the buffer took nothing meanwhile: why the queue was full.
+    pub(super) was_full: bool,
     /// Not passed on: nothing happened that would be missing.
     pub(super) refused: Count,
 }
@@ -102,12 +101,13 @@ impl Queue {
     pub(super) fn miss(&self) -> bool {
         let is_full = !self.has_room();
         let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_full { missed.full.add() } else { missed.overflow.add() }
+        missed.was_full |= is_full;
+        missed.passed.add_many(1)
     }
 
     /// Counts a request that is refused. True for the first.
     pub(super) fn refuse(&self) -> bool {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner).refused.add()
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).refused.add_many(1)
     }
 
     /// What was counted, shared with the clerk.
@@ -117,10 +117,6 @@ impl Queue {
 }
 
 impl Count {
-    fn add(&mut self) -> bool {
-        self.add_many(1)
-    }
-
     /// True where nothing was counted before.
     pub(super) fn add_many(&mut self, more: u64) -> bool {
         let is_first = self.count == 0;
@@ -134,14 +130,8 @@ impl Count {
 }
 
 impl Missed {
-    /// The counts that become gaps, which begin anew.
-    pub(super) fn take(&mut self) -> Vec<(GapCause, Count)> {
-        let counts = [(GapCause::BufferFull, &mut self.full), (GapCause::SourceOverflow, &mut self.overflow)];
-        counts.into_iter().map(|(cause, count)| (cause, std::mem::take(count))).filter(|(_, count)| count.count > 0).collect()
-    }
-
     pub(super) const fn is_empty(&self) -> bool {
-        self.full.count == 0 && self.overflow.count == 0
+        self.passed.count == 0 && self.refused.count == 0
     }
 }
 

@@ -81,3 +81,12 @@ impl Service {
         self.identity.iter().any(|way| way == "basic")
     }
 }
+
+#[cfg(test)]
+impl Service {
+    /// orders.example without a document.
+    pub(crate) fn for_tests() -> Self {
+        let upstream = "http://127.0.0.1:9000".parse().map(edgetrail_settings::Parsed).unwrap();
+        Self::open(&Config { service: "orders.example".to_owned(), upstream: Some(upstream), ..Config::default() }).0
+    }
+}

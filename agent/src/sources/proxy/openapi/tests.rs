@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-pub(crate) const YAML: &str = r#"
+pub(crate) const YAML: &str = r##"
 openapi: 3.1.0
 info: {title: Orders, version: "1"}
 servers:
@@ -40,7 +40,7 @@ components:
   schemas: {Order: {type: object}}
   pathItems:
     Shared: {patch: {operationId: patchShared}}
-"#;
+"##;
 
 fn named(routes: &Routes, method: &str, path: &str) -> Option<String> {
     let found = routes.find(method, path)?;

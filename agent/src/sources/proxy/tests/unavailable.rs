@@ -29,7 +29,7 @@ async fn open_passes_everything_on_and_gaps_say_exactly_what_has_no_record() {
     assert_eq!(service.asked.load(Ordering::SeqCst) as u64, REQUESTS);
     // A gap goes through on the buffer's reserve.
     let gap = proxy.records(1).await.remove(0);
-    assert_eq!((&gap["eventName"], &gap["requestParameters"]["cause"]), (&"ReportGap".into(), &"buffer-full".into()));
+    assert_eq!((&gap["eventName"], &gap["requestParameters"]["cause"]), (&"ReportGap".into(), &"source-overflow".into()));
     assert_eq!(gap["requestParameters"]["exact"], true);
     let said = proxy.standing.text().unwrap();
     assert!(said.contains(&title) && said.contains("without a record"), "{said}");
@@ -69,7 +69,7 @@ async fn closed_lets_nothing_reach_the_service_that_can_t_be_recorded() {
     let proxy = proxied_with(settings, QUEUE).await;
     proxy.has_room.store(false, Ordering::SeqCst);
     let (status, headers, _) = get(&proxy, "/", &[]).await;
-    assert_eq!((status, &headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"5"));
+    assert_eq!((status, headers["retry-after"].as_bytes()), (StatusCode::SERVICE_UNAVAILABLE, &b"5"[..]));
     assert_eq!(service.asked.load(Ordering::SeqCst), 0);
     // The buffer is full, and the proxy does not know yet: what was passed on keeps its place.
     proxy.has_room.store(true, Ordering::SeqCst);
