@@ -33,7 +33,8 @@ fn the_documented_proxy_says_the_defaults() {
     let sample = include_str!("../../../docs/agent.toml");
     let (_, section) = sample.split_once("# [[sources.proxy]]").unwrap();
     let lines = section.lines().skip(1).take_while(|line| line.starts_with("# ")).map(|line| line.trim_start_matches("# "));
-    let plain: Vec<&str> = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.split('=').next().unwrap().contains(',')).collect();
+    let plain: Vec<&str> =
+        lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.split('=').next().unwrap().contains(',')).collect();
     let config = parse(&format!("[[sources.proxy]]\n{}\n", plain.join("\n")));
     let documented = config.sources.proxy.into_iter().next().unwrap();
     let named = proxy::Config {
@@ -51,7 +52,11 @@ fn the_documented_proxy_says_the_defaults() {
 fn the_sidecar_s_example_is_a_configuration() {
     let config = parse(include_str!("../../../examples/sidecar/agent.toml"));
     assert_eq!(config.sources.proxy[0].title(), "orders.example on 0.0.0.0:8080");
-    assert!(errors("[[sources.proxy]]\nlisten = [\"127.0.0.1:1\"]\n", &[]).join("\n").contains("sources.proxy: give `listen`, `upstream` and `service`"));
+    assert!(
+        errors("[[sources.proxy]]\nlisten = [\"127.0.0.1:1\"]\n", &[])
+            .join("\n")
+            .contains("sources.proxy: give `listen`, `upstream` and `service`")
+    );
 }
 
 #[test]

@@ -40,7 +40,9 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded_and_what_is_malformed_stays() {
-        for (text, path, form) in [("a%20b+c", "a b+c", "a b c"), ("%zz%4", "%zz%4", "%zz%4"), ("%ff", "%ff", "%ff"), ("%+1", "%+1", "% 1")] {
+        for (text, path, form) in
+            [("a%20b+c", "a b+c", "a b c"), ("%zz%4", "%zz%4", "%zz%4"), ("%ff", "%ff", "%ff"), ("%+1", "%+1", "% 1")]
+        {
             assert_eq!((decoded(text).as_ref(), decoded_form(text).as_ref()), (path, form), "{text}");
         }
     }

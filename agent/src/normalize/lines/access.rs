@@ -7,11 +7,11 @@ use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
 use serde_json::{Map, Value};
 
 use super::{Place, category, identity, object, set_category, source_name};
+use crate::normalize::http::{query_of, status_name};
 use crate::sources::lines::access::Request;
 use crate::sources::lines::access::route::Route;
 use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::mapping::Mapping;
-use crate::normalize::http::{query_of, status_name};
 use crate::sources::lines::template::pascal;
 
 pub(super) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, request: Request) -> Record {

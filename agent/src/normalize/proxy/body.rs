@@ -126,11 +126,17 @@ mod tests {
     }
 
     fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), ".{0,6}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(".{0,4}", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+                prop::collection::btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
             ]
         })
     }
@@ -155,8 +161,12 @@ mod tests {
 
     fn is_part(part: &Value, whole: &Value) -> bool {
         match (part, whole) {
-            (Value::Array(part), Value::Array(whole)) => part.len() <= whole.len() && part.iter().zip(whole).all(|(part, whole)| is_part(part, whole)),
-            (Value::Object(part), Value::Object(whole)) => part.iter().all(|(name, part)| whole.get(name).is_some_and(|whole| is_part(part, whole))),
+            (Value::Array(part), Value::Array(whole)) => {
+                part.len() <= whole.len() && part.iter().zip(whole).all(|(part, whole)| is_part(part, whole))
+            }
+            (Value::Object(part), Value::Object(whole)) => {
+                part.iter().all(|(name, part)| whole.get(name).is_some_and(|whole| is_part(part, whole)))
+            }
             _ => part == whole,
         }
     }

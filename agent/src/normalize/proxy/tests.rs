@@ -45,7 +45,8 @@ fn made(end: End) -> Value {
 
 #[test]
 fn an_answered_request_is_told_as_an_access_log_tells_it() {
-    let record = made(End::Answered(Answered { status: 204, bytes: Some(0), request_id: Some("r-9".to_owned()), ..Answered::default() }));
+    let record =
+        made(End::Answered(Answered { status: 204, bytes: Some(0), request_id: Some("r-9".to_owned()), ..Answered::default() }));
     assert_eq!((&record["eventSource"], &record["eventName"]), (&json!("orders.example"), &json!("DeleteResource")));
     assert_eq!((&record["eventTime"], &record["sourceIPAddress"]), (&json!("2023-11-14T22:13:20Z"), &json!("192.0.2.7")));
     assert_eq!(record["responseElements"], json!({"status": 204, "bytes": 0, "durationMs": 1.5}));

@@ -224,7 +224,9 @@ impl Config {
         }
         let way = self.identity.iter().find(|way| !is_way(way));
         if let Some(way) = way {
-            return Some(format!("identity `{way}`: use certificate, certificate:uri|dns|email, jwt:CLAIM, header:NAME or basic"));
+            return Some(format!(
+                "identity `{way}`: use certificate, certificate:uri|dns|email, jwt:CLAIM, header:NAME or basic"
+            ));
         }
         let named = self.headers.iter().map(String::as_str).chain(self.identity_headers());
         if let Some(name) = named.into_iter().find(|name| http::HeaderName::from_str(name).is_err()) {
@@ -248,7 +250,8 @@ impl Config {
 }
 
 fn is_event_source(name: &str) -> bool {
-    let is_plain = name.len() <= 256 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    let is_plain =
+        name.len() <= 256 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     is_plain && !name.starts_with('.') && !name.ends_with('.') && name.rsplit('.').next() != Some("edgetrail")
 }
 

@@ -191,12 +191,7 @@ fn secured(tls: &ServerConnection) -> Secured {
     }
 }
 
-async fn serve(
-    io: impl Read + Write + Unpin + Send + 'static,
-    connection: Connection,
-    forwarder: Arc<Forwarder>,
-    tasks: Tasks,
-) {
+async fn serve(io: impl Read + Write + Unpin + Send + 'static, connection: Connection, forwarder: Arc<Forwarder>, tasks: Tasks) {
     let (peer, stop) = (connection.peer, connection.stop.clone());
     let service = service_fn(move |request| {
         let (forwarder, connection) = (Arc::clone(&forwarder), connection.clone());

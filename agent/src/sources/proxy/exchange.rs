@@ -13,8 +13,8 @@ use super::certificate::Certificate;
 use super::config::AnswerAfter;
 use super::jwt::Bearer;
 use super::queue::Room;
-use super::service::Service;
 use super::recorded_after;
+use super::service::Service;
 use crate::sources::api::{self, Trace};
 
 /// One request.

@@ -1,13 +1,12 @@
 //! A request's way: a place for its record, the service's answer, the record.
 //!
-//! Each request ends in exactly one of: a record with its place, or a count. Whoever lets go of a request before its end
-//! is known (a client that went away takes its future with it) leaves a record that says so.
+//! Each request ends in exactly one of: a record with its place, or a count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -15,8 +14,10 @@ use tokio::sync::oneshot;
 
 use super::config::{AnswerAfter, WhenUnavailable};
 use super::door::{Connection, Tasks};
-use super::exchange::{Answered, Asked, Caller, End, Exchange, request_id, text};
+use super::exchange::{Asked, Caller, End, Exchange};
 use super::headers::{self, Told};
+use super::heads::{answered, declared, is_form, is_json};
+use super::pending::{Open, Pending};
 use super::queue::{Place, Queue};
 use super::reply::{Reply, ReplyBody, own};
 use super::service::Service;
@@ -24,7 +25,6 @@ use super::tee::{Passing, Tee};
 use super::tunnel::Tunnel;
 use super::upstream::{Upstream, UpstreamError};
 use crate::clock::unix_ns;
-use crate::sources::percent;
 
 /// Passes requests on.
 #[derive(Debug)]
@@ -41,19 +41,6 @@ pub(super) struct Forwarder {
     pub(super) run: String,
     pub(super) number: AtomicU64,
     pub(super) title: String,
-}
-
-/// A request whose end is not known yet.
-#[derive(Debug)]
-pub(super) struct Pending(Option<Open>);
-
-#[derive(Debug)]
-struct Open {
-    exchange: Exchange,
-    place: Place,
-    began: Instant,
-    passing: Passing,
-    waiter: Option<oneshot::Sender<()>>,
 }
 
 /// Seconds after which a client is to try again where the buffer takes nothing.
@@ -76,10 +63,12 @@ impl Forwarder {
         let (mut parts, body) = request.into_parts();
         let place = match self.place(&parts, &body) {
             Ok(place) => place,
-            Err(reply) => return reply,
+            Err(reply) => return *reply,
         };
         let (address, is_trusted) = headers::client(connection.peer.ip(), &parts.headers, &self.service.trusted);
-        let passing = Passing::new(self.copies(&parts), &body, declared(&parts.headers));
+        // Without a place nothing of it may be kept.
+        let copies = if place.is_some() { self.copies(&parts) } else { 0 };
+        let passing = Passing::new(copies, &body, declared(&parts.headers));
         let (mut pending, recorded) = match place {
             Some(place) => {
                 let caller = Caller {
@@ -155,7 +144,7 @@ impl Forwarder {
     }
 
     /// A place for the request's record; `None` where it is passed on without one, an answer where it is not.
-    fn place(&self, parts: &Parts, body: &Incoming) -> Result<Option<Place>, Reply> {
+    fn place(&self, parts: &Parts, body: &Incoming) -> Result<Option<Place>, Box<Reply>> {
         let is_closed = self.when_unavailable == WhenUnavailable::Closed;
         let place = if is_closed && !self.queue.has_room() { None } else { self.queue.place(self.bytes(parts, body)) };
         if place.is_some() {
@@ -170,7 +159,7 @@ impl Forwarder {
                 "not passed on to the service: requests can't be recorded now, try again later",
             );
             reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-            return Err(reply);
+            return Err(Box::new(reply));
         }
         if self.queue.miss() {
             tracing::error!(proxy = self.title, "requests are passed on without a record: a gap will say how many");
@@ -263,36 +252,6 @@ impl Forwarder {
     }
 }
 
-impl Pending {
-    /// Its end is known.
-    pub(super) fn end(mut self, end: End) {
-        self.end_now(end);
-    }
-
-    /// The answer is there; what its record waits for is no longer the service's time.
-    fn timed(&mut self) {
-        if let Some(open) = &mut self.0 {
-            open.exchange.duration_us = micros(open.began);
-        }
-    }
-
-    fn end_now(&mut self, end: End) {
-        let Some(Open { mut exchange, place, began, passing, waiter }) = self.0.take() else { return };
-        if exchange.duration_us == 0 {
-            exchange.duration_us = micros(began);
-        }
-        exchange.body = passing.take();
-        exchange.end = end;
-        place.fill(exchange, waiter);
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.end_now(End::Abandoned);
-    }
-}
-
 impl Silence {
     fn answered(self, pending: &mut Pending, waited: Duration) -> Reply {
         let (status, reason) = match self {
@@ -313,42 +272,4 @@ impl Silence {
         // What is wrong behind it is not the client's business: the record tells.
         own(status, "the service gave no answer")
     }
-}
-
-fn micros(began: Instant) -> u64 {
-    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
-}
-
-fn declared(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn answered(response: &Response<Incoming>) -> Answered {
-    let headers = response.headers();
-    Answered {
-        status: response.status().as_u16(),
-        content_type: text(headers, &header::CONTENT_TYPE),
-        bytes: declared(headers),
-        request_id: request_id(headers),
-        grpc: grpc_status(headers),
-        body: None,
-        tunnel: None,
-    }
-}
-
-/// The status of a gRPC call, in its head or its trailers.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<(u32, Option<String>)> {
-    let status = headers.get(HeaderName::from_static("grpc-status"))?.to_str().ok()?.parse().ok()?;
-    let message = text(headers, &HeaderName::from_static("grpc-message"));
-    Some((status, message.map(|message| percent::decoded(&message).into_owned())))
-}
-
-/// `application/json` and what is built on it.
-pub fn is_json(kind: &str) -> bool {
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
-}
-
-pub fn is_form(kind: &str) -> bool {
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }

@@ -219,7 +219,10 @@ mod tests {
         for (headers, error) in [
             (&[("host", "a"), ("content-length", "3"), ("transfer-encoding", "chunked")][..], FramingError::TwoLengths),
             (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], FramingError::TransferEncoding),
-            (&[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], FramingError::TransferEncoding),
+            (
+                &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                FramingError::TransferEncoding,
+            ),
             (&[("host", "a"), ("transfer-encoding", "x")], FramingError::TransferEncoding),
             (&[("host", "a"), ("host", "b")], FramingError::Host),
             (&[], FramingError::Host),
@@ -266,7 +269,12 @@ mod tests {
             upgrade(&parts(Version::HTTP_11, "/", &[("upgrade", protocol), ("connection", connection)])).is_some()
         };
         assert!(of("websocket", "keep-alive, Upgrade"));
-        assert!(!of("websocket", "keep-alive") && !of("h2c", "upgrade") && !of("websocket, h2c", "upgrade") && !of("HTTP/2.0", "upgrade"));
+        assert!(
+            !of("websocket", "keep-alive")
+                && !of("h2c", "upgrade")
+                && !of("websocket, h2c", "upgrade")
+                && !of("HTTP/2.0", "upgrade")
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub mod exchange;
 
 mod forward;
 
+mod heads;
+
 mod headers;
 
 pub mod jwks;
@@ -26,6 +28,8 @@ pub mod jwks;
 pub mod jwt;
 
 pub mod openapi;
+
+mod pending;
 
 mod queue;
 
@@ -59,8 +63,8 @@ pub use self::config::Config;
 use self::config::{AnswerAfter, ClientCertificates};
 use self::door::{Door, Tasks};
 pub use self::exchange::Exchange;
-pub use self::forward::{is_form, is_json};
 use self::forward::Forwarder;
+pub use self::heads::{is_form, is_json};
 use self::jwt::{Demands, Verifier};
 pub use self::queue::HasRoom;
 use self::service::Service;

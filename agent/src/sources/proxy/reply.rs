@@ -13,7 +13,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use super::exchange::{Answered, Copied, End};
-use super::forward::{Pending, grpc_status};
+use super::heads::grpc_status;
+use super::pending::Pending;
 use super::upstream::Lease;
 
 pub(super) type Reply = Response<ReplyBody>;

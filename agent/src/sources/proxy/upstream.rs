@@ -159,7 +159,10 @@ impl Upstream {
     }
 
     /// The answer, with the connection that its body comes over.
-    pub(super) async fn send(self: &Arc<Self>, request: Request<Tee>) -> Result<(Response<Incoming>, Option<Lease>), UpstreamError> {
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        request: Request<Tee>,
+    ) -> Result<(Response<Incoming>, Option<Lease>), UpstreamError> {
         match self.wire() {
             Wire::Http1 => self.send_http1(request).await.map(|(response, lease)| (response, Some(lease))),
             Wire::Http2 => self.send_http2(request).await.map(|response| (response, None)),
@@ -218,7 +221,10 @@ impl Upstream {
         }
     }
 
-    async fn begin_http1(&self, io: impl Read + Write + Unpin + Send + 'static) -> Result<http1::SendRequest<Tee>, UpstreamError> {
+    async fn begin_http1(
+        &self,
+        io: impl Read + Write + Unpin + Send + 'static,
+    ) -> Result<http1::SendRequest<Tee>, UpstreamError> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(HEAD_BYTES_MAX).preserve_header_case(true);
         let (sender, connection) = builder.handshake(io).await.map_err(UpstreamError::Http)?;
@@ -244,7 +250,10 @@ impl Upstream {
         Ok((sender, true))
     }
 
-    async fn begin_http2(&self, io: impl Read + Write + Unpin + Send + 'static) -> Result<http2::SendRequest<Tee>, UpstreamError> {
+    async fn begin_http2(
+        &self,
+        io: impl Read + Write + Unpin + Send + 'static,
+    ) -> Result<http2::SendRequest<Tee>, UpstreamError> {
         let mut builder = http2::Builder::new(self.tasks.clone());
         builder
             .timer(TokioTimer::new())
@@ -311,7 +320,9 @@ mod tests {
 
     #[test]
     fn targets_are_read_and_written_alike() {
-        for text in ["http://127.0.0.1:9000", "h2c://[::1]:50051", "http://orders:80", "unix:/run/app.sock", "unix+h2c:/run/app.sock"] {
+        for text in
+            ["http://127.0.0.1:9000", "h2c://[::1]:50051", "http://orders:80", "unix:/run/app.sock", "unix+h2c:/run/app.sock"]
+        {
             assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         }
         for wrong in ["", "127.0.0.1:1", "https://a:1", "http://a", "http://a:1/path", "http://u@a:1", "unix:app.sock"] {

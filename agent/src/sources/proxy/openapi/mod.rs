@@ -32,7 +32,10 @@ pub enum DocumentError {
     NotOpenApi,
     #[error("the document does not have the shape of an OpenAPI description: {0}")]
     Shape(String),
-    #[error("the document has too many operations, more than {}: give one that describes this service alone", routes::OPERATIONS_MAX)]
+    #[error(
+        "the document has too many operations, more than {}: give one that describes this service alone",
+        routes::OPERATIONS_MAX
+    )]
     TooMany,
 }
 

@@ -219,7 +219,9 @@ fn read_segment(text: &str, parameters: &mut Vec<String>) -> Segment {
     let mut texts = Vec::new();
     let mut rest = text;
     let mut plain = String::new();
-    while let Some((before, (name, behind))) = rest.split_once('{').and_then(|(before, after)| Some((before, after.split_once('}')?))) {
+    while let Some((before, (name, behind))) =
+        rest.split_once('{').and_then(|(before, after)| Some((before, after.split_once('}')?)))
+    {
         plain.push_str(before);
         texts.push(std::mem::take(&mut plain).into_boxed_str());
         parameters.push(name.to_owned());

@@ -34,10 +34,21 @@ const LEFT_OUT: &[&str] = &[
 
 /// What is being read.
 enum Open {
-    Sequence { items: Vec<Value>, anchor: usize, weight: usize },
-    Mapping { members: Map<String, Value>, key: Option<String>, anchor: usize, weight: usize },
+    Sequence {
+        items: Vec<Value>,
+        anchor: usize,
+        weight: usize,
+    },
+    Mapping {
+        members: Map<String, Value>,
+        key: Option<String>,
+        anchor: usize,
+        weight: usize,
+    },
     /// Of what is left out: how deep within it.
-    Skipped { depth: usize },
+    Skipped {
+        depth: usize,
+    },
 }
 
 /// A value under way, with the nodes that it is made of.
@@ -84,13 +95,12 @@ impl Reading {
             }
             Event::Alias(anchor) => {
                 // What was left out, or is still open, is nothing.
-                let (value, weight) = self.anchors.get(&anchor).map_or((Value::Null, 1), |(value, weight)| (value.clone(), *weight));
+                let (value, weight) =
+                    self.anchors.get(&anchor).map_or((Value::Null, 1), |(value, weight)| (value.clone(), *weight));
                 self.place(value, weight)
             }
             Event::SequenceStart(anchor, _) => self.begin(Open::Sequence { items: Vec::new(), anchor, weight: 1 }),
-            Event::MappingStart(anchor, _) => {
-                self.begin(Open::Mapping { members: Map::new(), key: None, anchor, weight: 1 })
-            }
+            Event::MappingStart(anchor, _) => self.begin(Open::Mapping { members: Map::new(), key: None, anchor, weight: 1 }),
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open::Sequence { items, anchor, weight }) => self.place_anchored(Value::Array(items), anchor, weight),
                 Some(Open::Mapping { members, anchor, weight, .. }) => {
@@ -146,7 +156,9 @@ impl Reading {
     fn count(&mut self, weight: usize) -> Result<(), DocumentError> {
         self.nodes = self.nodes.saturating_add(weight);
         if self.nodes > NODES_MAX {
-            return Err(DocumentError::Shape(format!("it has more than {NODES_MAX} values, aliases counted as what they stand for")));
+            return Err(DocumentError::Shape(format!(
+                "it has more than {NODES_MAX} values, aliases counted as what they stand for"
+            )));
         }
         Ok(())
     }

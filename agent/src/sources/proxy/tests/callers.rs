@@ -104,7 +104,10 @@ async fn a_client_s_certificate_names_the_caller_and_another_s_comes_to_nothing(
     assert_eq!((records.len(), service.asked.load(Ordering::SeqCst)), (2, 2));
     for record in &records {
         let identity = &record["userIdentity"];
-        assert_eq!((&identity["type"], &identity["userName"], &identity["principalId"]), (&"WebIdentityUser".into(), &"billing".into(), &"CN=billing".into()));
+        assert_eq!(
+            (&identity["type"], &identity["userName"], &identity["principalId"]),
+            (&"WebIdentityUser".into(), &"billing".into(), &"CN=billing".into())
+        );
         let caller = &record["additionalEventData"]["edgetrail"]["caller"];
         assert_eq!((&caller["by"], &caller["verified"]), (&"certificate".into(), &true.into()));
         assert_eq!(caller["certificate"]["uris"], json!(["spiffe://example/billing"]));
@@ -140,7 +143,6 @@ struct IssuerKeys {
     ed25519: Ed25519KeyPair,
     p256: EcdsaKeyPair,
 }
-
 
 impl IssuerKeys {
     fn new() -> Self {
@@ -223,7 +225,7 @@ async fn only_a_token_that_the_issuer_signed_names_the_caller() {
             }
             Some(reason) => {
                 assert_eq!(identity["type"], "Unknown", "{reason}: {record:#}");
-                assert_eq!((&caller["refusedToken"]["reason"], &caller["refusedToken"]["sub"]), (&reason.into(), &"u-7".into()));
+                assert_eq!((&caller["refused"]["reason"], &caller["refused"]["sub"]), (&reason.into(), &"u-7".into()));
             }
         }
         assert!(!record.to_string().contains(&token), "the token itself is not recorded");
@@ -278,7 +280,8 @@ fn the_rfc_s_own_rsa_signature_is_right() {
     std::fs::write(file.path(), set.to_string()).unwrap();
     let mut verifier = Verifier::open(file.path(), Demands::default());
     let at = |seconds: u64| seconds * 1_000_000_000;
-    let mut proof = |token: &str, now| jwt::look_into(Some(&mut verifier), &format!("Bearer {token}"), now).map(|bearer| bearer.proof);
+    let mut proof =
+        |token: &str, now| jwt::look_into(Some(&mut verifier), &format!("Bearer {token}"), now).map(|bearer| bearer.proof);
     assert_eq!(proof(token, at(1_300_819_379)), Some(jwt::Proof::Verified));
     assert_eq!(proof(token, at(1_300_819_999)), Some(jwt::Proof::Refused("it has expired")));
     // Cut anywhere it is another token, or none.

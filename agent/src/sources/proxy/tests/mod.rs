@@ -105,7 +105,11 @@ pub(super) async fn echo(request: Request<Incoming>) -> Response<Boxed> {
         parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().into())).collect();
     let told = serde_json::json!({"method": parts.method.as_str(), "uri": parts.uri.to_string(), "headers": headers,
         "version": format!("{:?}", parts.version), "body": String::from_utf8_lossy(&body)});
-    Response::builder().header("content-type", "application/json").header("x-request-id", "r-1").body(full(told.to_string())).unwrap()
+    Response::builder()
+        .header("content-type", "application/json")
+        .header("x-request-id", "r-1")
+        .body(full(told.to_string()))
+        .unwrap()
 }
 
 /// A proxy that runs, and what came of it.
@@ -161,9 +165,11 @@ async fn pipeline(mut outlet: Outlet, records: Arc<Mutex<Vec<Value>>>, is_open: 
     let mut waiting: VecDeque<_> = VecDeque::new();
     while let Some(group) = outlet.recv().await {
         waiting.extend(group);
-        while let Some(observation) = waiting.pop_front() {
-            if observation.answer.is_some() && !is_open.load(Ordering::SeqCst) {
-                drop(observation.answer.unwrap().0.send(Outcome::Unavailable { retry_after_s: 1 }));
+        while let Some(mut observation) = waiting.pop_front() {
+            if !is_open.load(Ordering::SeqCst)
+                && let Some(answer) = observation.answer.take()
+            {
+                drop(answer.0.send(Outcome::Unavailable { retry_after_s: 1 }));
                 continue;
             }
             for draft in normalizer.normalize(&observation) {

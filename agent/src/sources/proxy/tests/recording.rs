@@ -11,7 +11,8 @@ async fn a_record_names_the_operation_and_tells_its_parameters_without_secrets()
     let dir = tempfile::tempdir().unwrap();
     let document = dir.path().join("orders.yaml");
     std::fs::write(&document, openapi::tests::YAML).unwrap();
-    let health = RouteShape { method: None, path: "/healthz".to_owned(), name: None, category: Some("Data".to_owned()), read_only: None };
+    let health =
+        RouteShape { method: None, path: "/healthz".to_owned(), name: None, category: Some("Data".to_owned()), read_only: None };
     let reset = RouteShape {
         method: None,
         path: "/reset/{token}".to_owned(),
@@ -41,7 +42,10 @@ async fn a_record_names_the_operation_and_tells_its_parameters_without_secrets()
     let record = proxy.record().await;
     assert_eq!((&record["eventSource"], &record["eventName"]), (&"orders.example".into(), &"CreateOrder".into()));
     assert_eq!((&record["userAgent"], &record["sourceIPAddress"]), (&"shop/7".into(), &"127.0.0.1".into()));
-    assert_eq!((&record["readOnly"], &record["requestID"], &record["eventCategory"]), (&false.into(), &"r-1".into(), &"Management".into()));
+    assert_eq!(
+        (&record["readOnly"], &record["requestID"], &record["eventCategory"]),
+        (&false.into(), &"r-1".into(), &"Management".into())
+    );
     let parameters = &record["requestParameters"];
     assert_eq!((&parameters["route"], &parameters["operationId"]), (&"/orders".into(), &"createOrder".into()));
     assert_eq!((&parameters["query"]["limit"], &parameters["headers"]["x-tenant"]), (&"3".into(), &"acme".into()));
@@ -91,7 +95,14 @@ async fn errors_of_the_service_are_the_record_s() {
     })
     .await;
     let proxy = proxied(config(&format!("http://{}", service.address))).await;
-    for (status, code) in [(200, None), (302, None), (401, Some("AccessDenied")), (403, Some("AccessDenied")), (404, Some("NotFound")), (503, Some("ServiceUnavailable"))] {
+    for (status, code) in [
+        (200, None),
+        (302, None),
+        (401, Some("AccessDenied")),
+        (403, Some("AccessDenied")),
+        (404, Some("NotFound")),
+        (503, Some("ServiceUnavailable")),
+    ] {
         let before = proxy.records.lock().unwrap().len();
         assert_eq!(get(&proxy, &format!("/{status}"), &[]).await.0.as_u16(), status);
         let record = proxy.records(before + 1).await.pop().unwrap();
@@ -132,7 +143,10 @@ async fn a_client_that_goes_away_leaves_a_record() {
             assert!(tokio::time::timeout(Duration::from_millis(200), asking).await.is_err());
         }
         for record in proxy.records(2).await {
-            assert_eq!((&record["errorCode"], &record["requestParameters"]["path"]), (&"ClientClosedRequest".into(), &"/slow".into()));
+            assert_eq!(
+                (&record["errorCode"], &record["requestParameters"]["path"]),
+                (&"ClientClosedRequest".into(), &"/slow".into())
+            );
         }
         assert_eq!(silent.asked.load(Ordering::SeqCst), 2);
     }
