@@ -21,7 +21,7 @@ use crate::observation::SourceName;
 use crate::sources::api::AnswerAfter;
 use crate::sources::audit::kernel::Stream;
 use crate::sources::audit::rules;
-use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, sudo, syslog, vault};
+use crate::sources::{api, cloudtrail, docker, file, journal, kubernetes, otlp, proxy, sudo, syslog, vault};
 use crate::{redact, select};
 
 /// Where `run` looks when no file is named.
@@ -70,6 +70,7 @@ pub struct Sources {
     pub syslog: syslog::Config,
     pub cloudtrail: Vec<cloudtrail::Config>,
     pub sudo: sudo::Config,
+    pub proxy: Vec<proxy::Config>,
 }
 
 /// `[sources.audit]`.
@@ -187,7 +188,9 @@ impl Sources {
             | SourceName::Docker
             | SourceName::Vault
             | SourceName::Syslog
-            | SourceName::CloudTrail => AnswerAfter::Commit,
+            | SourceName::CloudTrail
+            // Each proxy says it of its own requests.
+            | SourceName::Proxy => AnswerAfter::Commit,
         }
     }
 }
@@ -272,6 +275,7 @@ impl Config {
                 syslog: document.section("sources.syslog"),
                 cloudtrail: document.list("sources.cloudtrail"),
                 sudo: document.section("sources.sudo"),
+                proxy: document.list("sources.proxy"),
             },
             select: document.section("select"),
             redact: document.section("redact"),
@@ -338,6 +342,9 @@ impl Config {
         }
         for trouble in self.sources.cloudtrail.iter().filter_map(cloudtrail::Config::trouble) {
             document.error("sources.cloudtrail", trouble);
+        }
+        for trouble in self.sources.proxy.iter().filter_map(proxy::Config::trouble) {
+            document.error("sources.proxy", trouble);
         }
         for (section, trouble) in [
             ("sources.api", self.sources.api.trouble()),

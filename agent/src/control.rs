@@ -59,7 +59,7 @@ pub struct Status {
 pub struct SourceStatus {
     pub source: String,
     pub on: bool,
-    /// Why it is off.
+    /// Why it is off, or what is wrong with it though it is on.
     pub reason: Option<String>,
 }
 

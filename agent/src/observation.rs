@@ -4,12 +4,13 @@
 //! get an answer. Nothing here drops: a full pipeline makes the sender wait.
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use edgetrail_proto::record::GapCause;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::sources::{api, audit, file, journal, kubernetes, otlp, sudo};
+use crate::sources::{api, audit, file, journal, kubernetes, otlp, proxy, sudo};
 
 /// Where the agent gets activity from, highest first: a lower source leaves an act to a higher one that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,6 +27,7 @@ pub enum SourceName {
     Api,
     Kubernetes,
     Otlp,
+    Proxy,
 }
 
 /// One thing that a source read.
@@ -53,6 +55,8 @@ pub enum Payload {
     Kubernetes(kubernetes::Event),
     Log(otlp::Log),
     Sudo(sudo::Event),
+    /// Shared with the proxy's clerk, which offers it again where there was no room.
+    Exchange(Arc<proxy::Exchange>),
     /// Events are missing here: becomes a gap.
     Loss(Loss),
     /// Input that is not what its source promises: becomes an `UnparsedObservation`.
@@ -190,7 +194,7 @@ impl Outlet {
 
 impl SourceName {
     /// Every source, highest first.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Audit,
         Self::Sudo,
         Self::Journal,
@@ -202,6 +206,7 @@ impl SourceName {
         Self::Vault,
         Self::Syslog,
         Self::CloudTrail,
+        Self::Proxy,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -217,6 +222,7 @@ impl SourceName {
             Self::Kubernetes => "kubernetes",
             Self::Otlp => "otlp",
             Self::Sudo => "sudo",
+            Self::Proxy => "proxy",
         }
     }
 }

@@ -84,13 +84,15 @@ struct Rest {
     position: String,
     cursor: Option<Cursor>,
     answer: Option<Answer>,
+    /// Where an observation says itself when its caller is answered.
+    after: Option<AnswerAfter>,
     fate: Fate,
 }
 
 impl Rest {
     /// Of records whose observations were committed before.
     const fn alone() -> Self {
-        Self { position: String::new(), cursor: None, answer: None, fate: Fate::Stored }
+        Self { position: String::new(), cursor: None, answer: None, after: None, fate: Fate::Stored }
     }
 }
 
@@ -219,8 +221,12 @@ impl Pipeline {
         for (source, cursor) in self.normalizer.take_cursors() {
             addition.cursor(source, cursor);
         }
-        let Observation { source, position, cursor, answer, .. } = observation;
-        let parcel = Parcel { source, drafts, rest: Rest { position, cursor, answer, fate } };
+        let Observation { source, position, cursor, answer, payload, .. } = observation;
+        let after = match &payload {
+            Payload::Exchange(exchange) => Some(exchange.recorded_after()),
+            _ => None,
+        };
+        let parcel = Parcel { source, drafts, rest: Rest { position, cursor, answer, after, fate } };
         for released in self.hold.offer(unix_ns(), parcel) {
             self.add(released, addition)?;
         }
@@ -325,7 +331,7 @@ impl Pipeline {
             let agent = self.normalizer.host().agent;
             let event_ids = (0..count).map(|index| event_id(agent, source.as_str(), &rest.position, index)).collect();
             let outcome = if kept == 0 && count > 0 { Outcome::Refused } else { Outcome::Committed { event_ids } };
-            let after = self.answering.get(&source).copied().unwrap_or_default();
+            let after = rest.after.or_else(|| self.answering.get(&source).copied()).unwrap_or_default();
             addition.caller(Caller { answer, outcome, after });
         }
         if addition.is_full() {

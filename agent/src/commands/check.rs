@@ -10,7 +10,7 @@ use super::Output;
 use crate::clock::unix_ns;
 use crate::config::{Config, ConfigError};
 use crate::enroll::Enrollment;
-use crate::sources::{audit, cloudtrail, docker};
+use crate::sources::{audit, cloudtrail, docker, proxy};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -97,6 +97,7 @@ fn look(config: &Config) -> Vec<Finding> {
     findings.push(socket("source vault", config.sources.vault.is_off(), "sources.vault.unix or .tcp"));
     findings.push(socket("source syslog", config.sources.syslog.is_off(), "a socket of sources.syslog"));
     findings.extend(cloudtrail(config));
+    findings.extend(proxies(config));
     findings
 }
 
@@ -146,6 +147,19 @@ fn cloudtrail(config: &Config) -> Vec<Finding> {
         }
     };
     config.sources.cloudtrail.iter().map(one).collect()
+}
+
+fn proxies(config: &Config) -> Vec<Finding> {
+    let what = "source proxy";
+    let one = |section: &proxy::Config| {
+        let title = section.title();
+        match section.ready() {
+            Ok(None) => Finding { what, level: Level::Ok, text: format!("{title}: operations are named by method and route") },
+            Ok(Some(operations)) => Finding { what, level: Level::Ok, text: format!("{title}: {operations} operations named") },
+            Err(why) => Finding { what, level: Level::Error, text: format!("{title}: {why}") },
+        }
+    };
+    config.sources.proxy.iter().map(one).collect()
 }
 
 fn state_dir(config: &Config) -> Finding {

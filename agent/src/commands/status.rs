@@ -61,6 +61,7 @@ fn print(status: &Value, is_running: bool) {
         let name = source["source"].as_str().unwrap_or_default();
         match source["reason"].as_str() {
             None => println!("source       {name}: on"),
+            Some(trouble) if source["on"] == true => println!("source       {name}: on, but {trouble}"),
             Some(reason) => println!("source       {name}: off, {reason}"),
         }
     }

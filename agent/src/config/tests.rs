@@ -27,6 +27,38 @@ fn the_documented_sample_says_the_defaults() {
     assert_eq!(Config { sources: Sources { file: Vec::new(), ..documented.sources.clone() }, ..documented }, default);
 }
 
+/// The section of a proxy as the sample shows it, its comments taken away.
+#[test]
+fn the_documented_proxy_says_the_defaults() {
+    let sample = include_str!("../../../docs/agent.toml");
+    let (_, section) = sample.split_once("# [[sources.proxy]]").unwrap();
+    let lines = section.lines().skip(1).take_while(|line| line.starts_with("# ")).map(|line| line.trim_start_matches("# "));
+    let plain: Vec<&str> =
+        lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.split('=').next().unwrap().contains(',')).collect();
+    let config = parse(&format!("[[sources.proxy]]\n{}\n", plain.join("\n")));
+    let documented = config.sources.proxy.into_iter().next().unwrap();
+    let named = proxy::Config {
+        listen: documented.listen.clone(),
+        upstream: documented.upstream.clone(),
+        service: documented.service.clone(),
+        openapi: documented.openapi.clone(),
+        jwt_keys: documented.jwt_keys.clone(),
+        ..proxy::Config::default()
+    };
+    assert_eq!(documented, named);
+}
+
+#[test]
+fn the_sidecar_s_example_is_a_configuration() {
+    let config = parse(include_str!("../../../examples/sidecar/agent.toml"));
+    assert_eq!(config.sources.proxy[0].title(), "orders.example on 0.0.0.0:8080");
+    assert!(
+        errors("[[sources.proxy]]\nlisten = [\"127.0.0.1:1\"]\n", &[])
+            .join("\n")
+            .contains("sources.proxy: give `listen`, `upstream` and `service`")
+    );
+}
+
 #[test]
 fn every_error_is_found_at_once_with_its_line_and_the_nearest_key() {
     let found = errors(

@@ -21,6 +21,10 @@ pub mod otlp;
 
 mod sudo;
 
+mod http;
+
+mod proxy;
+
 pub mod actor;
 
 pub mod report;
@@ -183,6 +187,10 @@ impl Normalizer {
             Payload::Sudo(event) => {
                 let id = self.event_id(observation, 0);
                 vec![sudo::draft(&self.host, &mut self.names, observation.source, id, observation.time, event)]
+            }
+            Payload::Exchange(exchange) => {
+                let id = self.event_id(observation, 0);
+                vec![Draft::of(proxy::record(&self.host, id, exchange))]
             }
             Payload::Log(log) => vec![self.log(observation, log)],
             Payload::Line(line) => self.line(observation, line),

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use self::names::Names;
 use crate::normalize::Made;
-use crate::sources::event;
+use crate::sources::{event, percent};
 
 /// The section `[redact]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -104,6 +104,7 @@ impl Redactor {
     }
 
     fn record(&self, record: &mut Record) {
+        self.path_parameters(record);
         for text in [&mut record.user_agent, &mut record.error_message].into_iter().flatten() {
             self.text(text);
         }
@@ -119,6 +120,38 @@ impl Redactor {
         }
         for (name, value) in record.additional_event_data.iter_mut().flatten() {
             self.member(name, value, 0);
+        }
+    }
+
+    /// A secret that is a path's parameter (`/reset/{token}`) stands in the path, too, and in the ARN made of it.
+    fn path_parameters(&self, record: &mut Record) {
+        let Some(Value::Object(parameters)) = &mut record.request_parameters else { return };
+        let Some(Value::Object(values)) = parameters.get("pathParameters") else { return };
+        let secrets: Vec<String> = values
+            .iter()
+            .filter(|(name, _)| self.is_secret(name))
+            .filter_map(|(_, value)| value.as_str().filter(|value| !value.is_empty()).map(str::to_owned))
+            .collect();
+        if secrets.is_empty() {
+            return;
+        }
+        let plain = |text: &str| {
+            let part = |part: &str| {
+                let decoded = percent::decoded(part);
+                let secret = secrets.iter().find(|secret| decoded.contains(secret.as_str()));
+                secret.map_or_else(|| part.to_owned(), |secret| decoded.replace(secret.as_str(), text::MASK))
+            };
+            text.split('/').map(part).collect::<Vec<_>>().join("/")
+        };
+        for name in ["path", "referer"] {
+            if let Some(Value::String(text)) = parameters.get_mut(name) {
+                *text = plain(text);
+            }
+        }
+        for resource in record.resources.iter_mut().flatten() {
+            if let Some(arn) = &mut resource.arn {
+                *arn = plain(arn);
+            }
         }
     }
 

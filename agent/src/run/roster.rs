@@ -11,7 +11,7 @@ use edgetrail_proto::chain::Binding;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::buffer::{Addition, Buffer, Counted};
+use crate::buffer::{Addition, Buffer, Counted, Room};
 use crate::clock::unix_ns;
 use crate::config::{Config, Sources};
 use crate::control::SourceStatus;
@@ -27,7 +27,7 @@ use crate::sources::journal::{self, JournalSource};
 use crate::sources::kubernetes::KubernetesSource;
 use crate::sources::otlp::OtlpSource;
 use crate::sources::sudo::SudoSource;
-use crate::sources::{cloudtrail, docker, syslog, vault};
+use crate::sources::{cloudtrail, docker, proxy, syslog, vault};
 
 /// A source that failed starts again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(10);
@@ -47,20 +47,24 @@ pub(super) struct Roster {
 
 /// What is on, and why what is not is off.
 #[derive(Clone, Debug, Default)]
-pub(super) struct States(Arc<Mutex<BTreeMap<SourceName, Option<String>>>>);
+pub(super) struct States {
+    off: Arc<Mutex<BTreeMap<SourceName, Option<String>>>>,
+    /// What is wrong with proxies that run all the same.
+    proxy: proxy::Standing,
+}
 
 impl States {
     fn set(&self, source: SourceName, off: Option<String>) -> bool {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         states.insert(source, off.clone()) != Some(off)
     }
 
     pub(super) fn list(&self) -> Vec<SourceStatus> {
-        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         let status = |(source, off): (&SourceName, &Option<String>)| SourceStatus {
             source: source.as_str().to_owned(),
             on: off.is_none(),
-            reason: off.clone(),
+            reason: off.clone().or_else(|| self.proxy.text().filter(|_| *source == SourceName::Proxy)),
         };
         states.iter().map(status).collect()
     }
@@ -174,6 +178,13 @@ impl Roster {
             SourceName::Vault => vault::run(&self.sources.vault, intake.prompt(), stop).await,
             SourceName::Syslog => syslog::run(&self.sources.syslog, intake.prompt(), stop).await,
             SourceName::CloudTrail => cloudtrail::run_all(self.sources.cloudtrail.clone(), cursors, intake, stop).await,
+            SourceName::Proxy => {
+                let room = self.buffer.room();
+                let has_room: proxy::HasRoom = Arc::new(move || *room.borrow() == Room::Open);
+                let standing = self.states.proxy.clone();
+                proxy::run_all(self.sources.proxy.clone(), has_room, standing, intake.prompt(), stop).await;
+                Ok(())
+            }
             SourceName::Journal => {
                 let cursor = cursors.into_iter().find(|cursor| cursor.key == journal::CURSOR_KEY);
                 JournalSource::new(self.sources.journal.clone(), cursor)?.run(intake, stop).await
@@ -205,6 +216,7 @@ fn off(sources: &Sources, source: SourceName) -> Option<&'static str> {
         SourceName::Api => (!sources.api.enabled).then_some("turned off by sources.api.enabled"),
         SourceName::Kubernetes => sources.kubernetes.listen.is_empty().then_some("sources.kubernetes.listen is not given"),
         SourceName::Sudo => sources.sudo.listen.is_empty().then_some("sources.sudo.listen is not given"),
+        SourceName::Proxy => sources.proxy.is_empty().then_some("no [[sources.proxy]] is given"),
         SourceName::Otlp => sources.otlp.listen.is_empty().then_some("sources.otlp.listen is not given"),
     }
 }

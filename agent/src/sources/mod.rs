@@ -35,6 +35,10 @@ pub mod docker;
 
 pub mod cloudtrail;
 
+pub mod proxy;
+
+pub mod percent;
+
 mod secret;
 
 mod watch;

@@ -303,3 +303,66 @@ fn an_agent_whose_sources_are_all_unavailable_stays_up_and_reports_them() {
     assert_eq!(kubernetes["on"], false, "{status:#}");
     assert!(agent.running(), "the agent ended: {}", agent.printed());
 }
+
+/// A service that knows nothing of Edgetrail: Python's own file server.
+fn file_server(dir: &std::path::Path, port: u16) -> std::process::Child {
+    let mut server = Command::new("python3");
+    server.args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"]).arg(dir);
+    server.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().expect("python3 can be run")
+}
+
+#[test]
+fn what_a_service_is_asked_through_the_proxy_is_looked_up_and_closed_means_closed() {
+    let (listen, closed, behind) = (free_port(), free_port(), free_port());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("orders")).unwrap();
+    std::fs::write(dir.path().join("orders/7"), "an order").unwrap();
+    let document = dir.path().join("orders.yaml");
+    std::fs::write(
+        &document,
+        "openapi: 3.1.0\npaths:\n  /orders/{orderId}:\n    get: {operationId: getOrder}\n    delete: {operationId: cancelOrder}\n",
+    )
+    .unwrap();
+    let section = |listen: u16, name: &str, more: &str| {
+        format!(
+            "[[sources.proxy]]\nlisten = [\"127.0.0.1:{listen}\"]\nupstream = \"http://127.0.0.1:{behind}\"\nservice = \"{name}\"\nopenapi = \"{}\"\n{more}\n",
+            document.display()
+        )
+    };
+    let strict = "when_unavailable = \"closed\"\nanswer_after = \"receipt\"\nhold_max = \"30s\"";
+    let settings = section(listen, "orders.example", "") + &section(closed, "strict.example", strict);
+    let deployment = Deployment::with_settings(&settings);
+    let mut server = file_server(dir.path(), behind);
+    wait::until("the file server", Duration::from_secs(20), || std::net::TcpStream::connect(("127.0.0.1", behind)).ok());
+    let ask = |port: u16, arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "40"]).args(arguments);
+        let answer = succeed(curl.arg(format!("http://127.0.0.1:{port}/orders/7?token=s3cr3t")));
+        String::from_utf8(answer.stdout).unwrap()
+    };
+    // {"alg":"none"} and {"sub":"alice"}: a claim, for no keys are configured.
+    let token = "Authorization: Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.";
+    assert_eq!(ask(listen, &["-H", token, "-A", "shop/7"]), "200");
+    assert_eq!(ask(listen, &["-X", "DELETE", "-H", "X-Request-Id: r-1"]), "501");
+    // Answered after the collector's receipt.
+    assert_eq!(ask(closed, &[]), "200");
+    let records = wait_for(&deployment, "GetOrder", 2);
+    let of = |name: &str| records.iter().find(|record| record["eventSource"] == name).unwrap();
+    let record = of("orders.example");
+    assert_eq!((&record["userIdentity"]["userName"], &record["userAgent"]), (&json!("alice"), &json!("shop/7")));
+    assert_eq!(record["additionalEventData"]["edgetrail"]["caller"], json!({"by": "jwt:sub", "verified": false}));
+    assert_eq!(record["requestParameters"]["pathParameters"], json!({"orderId": "7"}));
+    assert_eq!(record["requestParameters"]["query"]["token"], "HIDDEN_DUE_TO_SECURITY_REASONS");
+    assert_eq!((&record["responseElements"]["status"], &record["responseElements"]["bytes"]), (&json!(200), &json!(8)));
+    assert_eq!(of("strict.example")["readOnly"], true);
+    let cancelled = wait_for(&deployment, "CancelOrder", 1).remove(0);
+    assert_eq!((&cancelled["errorCode"], &cancelled["requestID"]), (&json!("NotImplemented"), &json!("r-1")));
+    let by_user = ["cloudtrail", "lookup-events", "--lookup-attributes", "AttributeKey=Username,AttributeValue=alice"];
+    assert_eq!(deployment.aws().json(&by_user)["Events"].as_array().unwrap().len(), 1);
+    // The service goes away: the proxy answers for it, and says so.
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(ask(listen, &["-X", "PUT"]), "502");
+    let failed = wait_for(&deployment, "PutResource", 1).remove(0);
+    assert_eq!((&failed["errorCode"], &failed["responseElements"]["answeredBy"]), (&json!("BadGateway"), &json!("proxy")));
+}

@@ -4,9 +4,10 @@
 //! report of a request, not the request: its name is `ReportError`.
 
 use edgetrail_proto::record::{EventCategory, EventType, Record, Resource};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Place, category, event_type, identity, message, object, set_category, source_name};
+use crate::normalize::http::{query_of, status_name};
 use crate::sources::lines::access::Request;
 use crate::sources::lines::access::route::Route;
 use crate::sources::lines::address::{host, is_private, is_within};
@@ -14,46 +15,6 @@ use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::shape::AccessShape;
 use crate::sources::lines::template::pascal;
-
-/// Parameters of a query that are kept one by one.
-const QUERY_PARAMETERS_MAX: usize = 128;
-
-/// Status codes and the names of them as errors. Source: IANA's registry; 401 and 407 are refused authentication, 499 nginx's.
-const ERRORS: &[(u16, &str)] = &[
-    (400, "BadRequest"),
-    (401, "AccessDenied"),
-    (402, "PaymentRequired"),
-    (403, "AccessDenied"),
-    (404, "NotFound"),
-    (405, "MethodNotAllowed"),
-    (406, "NotAcceptable"),
-    (407, "AccessDenied"),
-    (408, "RequestTimeout"),
-    (409, "Conflict"),
-    (410, "Gone"),
-    (411, "LengthRequired"),
-    (412, "PreconditionFailed"),
-    (413, "ContentTooLarge"),
-    (414, "UriTooLong"),
-    (415, "UnsupportedMediaType"),
-    (416, "RangeNotSatisfiable"),
-    (417, "ExpectationFailed"),
-    (421, "MisdirectedRequest"),
-    (422, "UnprocessableContent"),
-    (423, "Locked"),
-    (424, "FailedDependency"),
-    (426, "UpgradeRequired"),
-    (428, "PreconditionRequired"),
-    (429, "TooManyRequests"),
-    (431, "RequestHeaderFieldsTooLarge"),
-    (451, "UnavailableForLegalReasons"),
-    (499, "ClientClosedRequest"),
-    (500, "InternalServerError"),
-    (501, "NotImplemented"),
-    (502, "BadGateway"),
-    (503, "ServiceUnavailable"),
-    (504, "GatewayTimeout"),
-];
 
 pub(in crate::normalize) fn record(place: &Place<'_>, mapping: &Mapping, peeled: &Peeled<'_>, mut request: Request) -> Record {
     let access = &mapping.access;
@@ -152,12 +113,6 @@ fn error_code(request: &Request) -> Option<String> {
     (!matches!(name.as_str(), "Notice" | "Info" | "Debug")).then_some(name)
 }
 
-/// A status that is an error as its name.
-pub(super) fn status_name(status: u16) -> String {
-    let known = ERRORS.iter().find(|(code, _)| *code == status).map(|(_, name)| (*name).to_owned());
-    known.unwrap_or_else(|| format!("Status{status}"))
-}
-
 /// The caller's address; a header's where every request comes through trusted proxies. Each proxy adds whom it saw at the
 /// end, so what stands before the last address that is no proxy's is only what the client wrote.
 fn address(request: &Request, access: &AccessShape) -> Option<String> {
@@ -230,51 +185,12 @@ fn path_of(target: &str) -> &str {
     }
 }
 
-/// A query's values by name, decoded; several of one name are a list.
-fn query_of(query: &str) -> Value {
-    let mut members: Map<String, Value> = Map::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()).take(QUERY_PARAMETERS_MAX) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = Value::from(decoded(value));
-        match members.get_mut(&decoded(name)) {
-            None => drop(members.insert(decoded(name), value)),
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = json!([first.take(), value]),
-        }
-    }
-    Value::Object(members)
-}
-
-/// `%41+` as `A `; what is no UTF-8 afterwards stays as it was.
-fn decoded(text: &str) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut made = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match (byte, hex.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (_, Some(value)) => {
-                made.push(value);
-                at += 2;
-            }
-            (b'+', None) => made.push(b' '),
-            (other, None) => made.push(*other),
-        }
-        at += 1;
-    }
-    String::from_utf8(made).unwrap_or_else(|_| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn queries_are_read_by_name_and_decoded() {
-        assert_eq!(query_of("a=1&b=x%20y+z&a=2&c&%zz=%ff"), json!({"a": ["1", "2"], "b": "x y z", "c": "", "%zz": "%ff"}));
+    fn a_path_is_what_stands_before_the_query_and_behind_the_host() {
         assert_eq!(path_of("http://example.org/a?b"), "/a");
         assert_eq!((path_of("/a#b"), path_of("*"), path_of("https://h")), ("/a", "*", "/"));
     }

@@ -18,7 +18,7 @@ const DEFAULT: &[&str] = &["user", "certificate"];
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
 /// A user of an application, known by `provider`.
-pub(super) fn user(name: &str, id: Option<String>, provider: &str) -> UserIdentity {
+pub(in crate::normalize) fn user(name: &str, id: Option<String>, provider: &str) -> UserIdentity {
     UserIdentity {
         kind: Some("WebIdentityUser".to_owned()),
         principal_id: Some(id.unwrap_or_else(|| format!("{provider}:{name}"))),
@@ -38,7 +38,7 @@ pub(super) fn service(host: &Host, name: &str) -> UserIdentity {
     }
 }
 
-pub(super) fn unknown() -> UserIdentity {
+pub(in crate::normalize) fn unknown() -> UserIdentity {
     UserIdentity { kind: Some("Unknown".to_owned()), ..UserIdentity::default() }
 }
 

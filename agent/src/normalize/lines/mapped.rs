@@ -3,7 +3,8 @@
 use edgetrail_proto::record::{EventType, Record, Resource, UserIdentity};
 use serde_json::{Map, Value};
 
-use super::{Place, access, category, event_name, event_type, identity, message, set_category, source_name, time_of};
+use super::{Place, category, event_name, event_type, identity, message, set_category, source_name, time_of};
+use crate::normalize::http::status_name;
 use crate::sources::lines::fields;
 use crate::sources::lines::mapping::{Choice, EventRule, IdentityRule, Mapping, RecordRule};
 use crate::sources::lines::template::Template;
@@ -130,7 +131,7 @@ fn error_name(code: &str) -> Option<String> {
     }
     match code.parse::<i64>() {
         Ok(status) if (100..400).contains(&status) => None,
-        Ok(status) if (400..600).contains(&status) => u16::try_from(status).ok().map(access::status_name),
+        Ok(status) if (400..600).contains(&status) => u16::try_from(status).ok().map(status_name),
         // A number of the program's own is no name.
         Ok(_) => Some("Failed".to_owned()),
         Err(_) => Some(code.to_owned()),

@@ -5,7 +5,7 @@
 
 pub(super) mod access;
 
-mod identity;
+pub(super) mod identity;
 
 mod mapped;
 

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::body::{Body, BodyError, Reader};
 pub(super) use self::commit::{Verdict, commit};
 pub(super) use self::reply::{Reply, ReplyBody, plain};
-pub(super) use self::tls::Tls;
+pub(super) use self::tls::{Files as TlsFiles, Tls, TlsError};
 use self::token::Token;
 use super::SourceError;
 use crate::observation::SourceName;

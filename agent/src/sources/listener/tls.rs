@@ -30,11 +30,14 @@ pub(crate) struct Tls {
     current: Mutex<Current>,
 }
 
+/// PEM files.
 #[derive(Debug)]
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-    client_ca: Option<PathBuf>,
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate of `client_ca` is turned away.
+    pub(crate) must_show: bool,
 }
 
 #[derive(Debug)]
@@ -54,9 +57,12 @@ impl Tls {
     /// `None` where the settings name no certificate.
     pub(crate) fn open(settings: &Settings) -> Result<Option<Self>, TlsError> {
         let (Some(certificate), Some(key)) = (settings.certificate.clone(), settings.key.clone()) else { return Ok(None) };
-        let files = Files { certificate, key, client_ca: settings.client_ca.clone() };
+        Self::of(Files { certificate, key, client_ca: settings.client_ca.clone(), must_show: true }).map(Some)
+    }
+
+    pub(crate) fn of(files: Files) -> Result<Self, TlsError> {
         let current = Current { stamps: files.stamps(), config: Arc::new(files.config()?), looked: Instant::now() };
-        Ok(Some(Self { files, current: Mutex::new(current) }))
+        Ok(Self { files, current: Mutex::new(current) })
     }
 
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
@@ -93,8 +99,9 @@ impl Files {
                 for root in certificates(path)? {
                     roots.add(root).map_err(|error| TlsError::Clients(error.to_string()))?;
                 }
-                let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build();
-                builder.with_client_cert_verifier(verifier.map_err(|error| TlsError::Clients(error.to_string()))?)
+                let verifier = WebPkiClientVerifier::builder(Arc::new(roots));
+                let verifier = if self.must_show { verifier } else { verifier.allow_unauthenticated() };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| TlsError::Clients(error.to_string()))?)
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Pair)?;
