@@ -216,6 +216,11 @@ impl Scribe {
             let last = row.head.as_ref().map(|(header, _)| header.k);
             if let Some(over) = over.filter(|&over| last.is_some_and(|last| last >= over)) {
                 let from = first.filter(|&first| last.is_some_and(|last| first <= last)).map(|first| first.max(over));
+                // What was dissolved before is beyond no more, though batches up to the bound still wait to be sent.
+                let from = match from {
+                    Some(k) if !store::any_batch(db, row.ordinal, k)? => None,
+                    from => from,
+                };
                 beyond.from_k = [beyond.from_k, from].into_iter().flatten().min();
             }
         }

@@ -250,6 +250,24 @@ fn what_a_collector_takes_nothing_of_any_more_is_rehomed() {
     running.close();
 }
 
+/// A restored collector knows the successor, which names more than it holds: up to there the old stream is sent still.
+#[test]
+fn what_was_rehomed_from_beyond_a_bound_is_not_rehomed_again_while_the_rest_waits_to_be_sent() {
+    let running = run();
+    let (stream, first, _answer) = running.sealed("a");
+    let (_, _, _second) = running.sealed("b");
+    let later = StreamId::from_bytes([0x33; 16]);
+    let old = CollectorPosition { superseded: true, bound: Some(first), ..position(stream, None) };
+    let positions = [old, position(later, Some((4, Hash([4; 32]))))];
+    assert_eq!(running.shelf.reconcile(Some(later), &positions).unwrap(), Reconciled::Successor);
+    assert_eq!(last_rehomed(&running.shelf), b"b");
+    // The next session, before anything was taken.
+    assert_eq!(running.shelf.reconcile(Some(later), &positions).unwrap(), Reconciled::Continue, "one successor after another");
+    let waits: Vec<u64> = running.shelf.held().unwrap()[0].unreceipted.iter().map(|(k, _)| *k).collect();
+    assert_eq!(waits.last(), Some(&first), "what the bound covers goes out under the old stream");
+    running.close();
+}
+
 /// Sealed after the later stream began, as an image that was kept unsealed is, it would pass for a second branch.
 #[test]
 fn what_a_restored_host_has_in_streams_that_nobody_heard_of_goes_out_behind_the_later_one() {
