@@ -33,17 +33,15 @@ impl Acts {
 
     /// Waits until look-up, through the real AWS CLI, finds a record of this name that tells of the user.
     pub(crate) fn wait_for(&self, name: &str, user: &str) {
-        self.wait_long_for(name, user, Duration::from_secs(30));
+        wait::until(&format!("{name} of {user}"), Duration::from_secs(30), || self.has(name, user).then_some(()));
     }
 
-    /// The same behind a backlog.
-    pub(crate) fn wait_long_for(&self, name: &str, user: &str, patience: Duration) {
+    /// Whether look-up finds one now.
+    pub(crate) fn has(&self, name: &str, user: &str) -> bool {
         let attribute = format!("AttributeKey=EventName,AttributeValue={name}");
-        wait::until(&format!("{name} of {user}"), patience, || {
-            let answer = self.deployment.borrow().aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
-            let found = answer["Events"].as_array()?.iter().any(|event| event["CloudTrailEvent"].to_string().contains(user));
-            found.then_some(())
-        });
+        let answer = self.deployment.borrow().aws().json(&["cloudtrail", "lookup-events", "--lookup-attributes", &attribute]);
+        let mut events = answer["Events"].as_array().into_iter().flatten();
+        events.any(|event| event["CloudTrailEvent"].to_string().contains(user))
     }
 
     /// Waits until the kernel lists a rule that holds this text.
