@@ -237,6 +237,8 @@ async fn a_kept_connection_that_the_service_closed_costs_no_request() {
     let between = socket.local_addr().unwrap();
     let address = service.address;
     let mut tasks = JoinSet::new();
+    let closed = Arc::new(tokio::sync::Semaphore::new(0));
+    let closes = Arc::clone(&closed);
     // Closes each connection soon after its first answer.
     tasks.spawn(async move {
         loop {
@@ -244,12 +246,14 @@ async fn a_kept_connection_that_the_service_closed_costs_no_request() {
             let mut server = TcpStream::connect(address).await.unwrap();
             let copied = tokio::io::copy_bidirectional(&mut client, &mut server);
             drop(tokio::time::timeout(Duration::from_millis(150), copied).await);
+            drop((client, server));
+            closes.add_permits(1);
         }
     });
     let proxy = proxied(config(&format!("http://{between}"))).await;
     for _ in 0..5 {
         assert_eq!(get(&proxy, "/", &[]).await.0, StatusCode::OK);
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        closed.acquire().await.unwrap().forget();
     }
     assert_eq!(proxy.records(5).await.len(), 5);
 }

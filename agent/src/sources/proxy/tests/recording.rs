@@ -165,19 +165,26 @@ async fn a_unix_socket_is_a_service_too_and_a_stop_lets_requests_end() {
     let path = dir.path().join("app.sock");
     let socket = tokio::net::UnixListener::bind(&path).unwrap();
     let mut tasks = JoinSet::new();
+    let (arrived, may_answer) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (arrives, allowed) = (Arc::clone(&arrived), Arc::clone(&may_answer));
     tasks.spawn(async move {
         let (stream, _) = socket.accept().await.unwrap();
-        let service = service_fn(|request| async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Ok::<_, Infallible>(echo(request).await)
+        let service = service_fn(move |request| {
+            let (arrives, allowed) = (Arc::clone(&arrives), Arc::clone(&allowed));
+            async move {
+                arrives.notify_one();
+                allowed.notified().await;
+                Ok::<_, Infallible>(echo(request).await)
+            }
         });
         drop(auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
     });
     let proxy = proxied(config(&format!("unix:{}", path.display()))).await;
     let (request, stop) = (Request::get(proxy.url("/x")).body(full("")).unwrap(), proxy.stop.clone());
     let stopping = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        arrived.notified().await;
         stop.cancel();
+        may_answer.notify_one();
     };
     let ((status, ..), ()) = tokio::join!(ask(request, false), stopping);
     assert_eq!(status, StatusCode::OK);
