@@ -216,36 +216,40 @@ impl Follower {
         Ok(true)
     }
 
-    /// The next group: events that became complete. Empty when nothing is new.
+    /// The next group: events that became complete, of all files up to the log's present end. Empty when nothing is new.
     fn read(&mut self) -> std::io::Result<Vec<Observation>> {
         let mut group = std::mem::take(&mut self.waiting);
-        let before = self.place.offset;
         if self.file.is_none() {
             self.take_up(&self.path.clone(), 0)?;
         }
-        self.read_lines(&mut group)?;
+        loop {
+            // Looked for before the reading: what auditd wrote to the old file it wrote before it began the younger one.
+            let younger = self.younger();
+            self.read_lines(&mut group, younger.is_some())?;
+            match younger {
+                Some(younger) if group.len() < GROUP_MAX => self.move_on(&younger)?,
+                _ => break,
+            }
+        }
         let mut events = Vec::new();
         self.assembler.expire(self.now(), &mut events);
         group.extend(self.observed(events));
-        if group.is_empty() && self.place.offset == before {
-            self.next_file()?;
-            return Ok(group);
-        }
         if let Some(last) = group.last_mut() {
             last.cursor = self.cursor();
         }
         Ok(group)
     }
 
-    fn read_lines(&mut self, group: &mut Vec<Observation>) -> std::io::Result<()> {
+    /// What is new in the open file; its unended last line only once it is `complete`.
+    fn read_lines(&mut self, group: &mut Vec<Observation>, complete: bool) -> std::io::Result<()> {
         let now = self.now();
         let Some(mut file) = self.file.take() else { return Ok(()) };
-        let read = self.read_file(&mut file, group, now);
+        let read = self.read_file(&mut file, group, now, complete);
         self.file = Some(file);
         read
     }
 
-    fn read_file(&mut self, file: &mut File, group: &mut Vec<Observation>, now: u64) -> std::io::Result<()> {
+    fn read_file(&mut self, file: &mut File, group: &mut Vec<Observation>, now: u64, complete: bool) -> std::io::Result<()> {
         if file.metadata()?.len() < self.place.offset {
             tracing::warn!(path = %self.path.display(), "audit.log became shorter: reading it anew");
             self.place.offset = 0;
@@ -256,7 +260,7 @@ impl Follower {
         let mut lines = Lines { reader: BufReader::new(file), whole: 0 };
         while group.len() < GROUP_MAX {
             let at = self.place.offset.saturating_add(lines.whole);
-            let Some(line) = lines.next(false)? else { break };
+            let Some(line) = lines.next(complete)? else { break };
             let mut events = Vec::new();
             match Stamped::from_line(&line) {
                 Ok(stamped) => self.assembler.push(stamped, now, &mut events),
@@ -269,23 +273,30 @@ impl Follower {
         Ok(())
     }
 
-    /// At a file's end: where it is not the log any more, the next younger one.
-    fn next_file(&mut self) -> std::io::Result<()> {
-        let ours =
-            |path: &Path| path.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (self.place.device, self.place.inode));
-        if self.file.is_none() || ours(&self.path) {
-            return Ok(());
+    /// The file after the open one, once auditd renamed that and began another. Between its renames there is no log for an
+    /// instant: then there is none yet.
+    fn younger(&self) -> Option<Rotated> {
+        let is_ours = |file: &Rotated| (file.device, file.inode) == (self.place.device, self.place.inode);
+        self.file.as_ref()?;
+        let mut younger = Rotated::at(self.path.clone());
+        if younger.as_ref().is_some_and(is_ours) {
+            return None;
         }
-        let mut younger = self.path.clone();
-        for path in rotated(&self.path) {
-            if ours(&path) {
+        for file in rotated(&self.path).map_while(Rotated::at) {
+            if is_ours(&file) {
                 break;
             }
-            younger = path;
+            younger = Some(file);
         }
-        // Between auditd's renames there is no log for an instant: then the old file stays open.
-        self.take_up(&younger, 0)?;
-        Ok(())
+        younger
+    }
+
+    /// Opens the younger file from its start; where auditd renamed once more meanwhile, the next look finds it.
+    fn move_on(&mut self, younger: &Rotated) -> std::io::Result<()> {
+        match Rotated::at(younger.path.clone()) {
+            Some(now) if now == *younger => self.take_up(&younger.path, 0).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
     fn cursor(&self) -> Option<Cursor> {
@@ -295,6 +306,21 @@ impl Follower {
 
     fn now(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A file of the log, as it was seen under its name.
+#[derive(Debug, PartialEq, Eq)]
+struct Rotated {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Rotated {
+    fn at(path: PathBuf) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self { path, device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -420,6 +446,24 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), next).await.expect("the new file is read without a poll");
         stop.cancel();
         following.join_next().await.unwrap().unwrap().unwrap();
+    }
+
+    #[test]
+    fn one_look_reads_the_old_file_to_its_end_and_the_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        append(&path, "");
+        let mut follower = Follower::open(path.clone(), None).unwrap();
+        append(&path, &line(1));
+        // auditd was killed in the middle of a line, and began a new log when it was started again.
+        append(&path, "half a li");
+        std::fs::rename(&path, directory.path().join("audit.log.1")).unwrap();
+        append(&path, &line(2));
+        let group = follower.read().unwrap();
+        assert_eq!((group.len(), group[0].position.as_str(), group[2].position.as_str()), (3, "100.001:1", "100.001:2"));
+        let Payload::Unparsed(half) = &group[1].payload else { panic!("{:?}", group[1]) };
+        assert_eq!(half.bytes, b"half a li");
+        assert!(follower.read().unwrap().is_empty(), "each is read once");
     }
 
     #[test]
