@@ -1,5 +1,6 @@
 //! The buffer as the uplink sees it: reads on a connection of their own, changes through the writer.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,8 +88,10 @@ impl Outbox for Shelf {
         // What came until now is among them.
         self.published.take_older();
         self.read(|db, position| {
-            let mut held = Vec::new();
-            for row in store::streams(db, STREAMS_READ_MAX)?.into_iter().filter(|row| row.ordinal <= position.ordinal) {
+            let mut held: Vec<HeldStream> = Vec::new();
+            let mut named = HashSet::new();
+            // Newest first: what names a stream was opened behind it.
+            for row in store::streams(db, STREAMS_READ_MAX)?.into_iter().rev().filter(|row| row.ordinal <= position.ordinal) {
                 let current = row.ordinal == position.ordinal;
                 let to_k = if current { position.next_k.checked_sub(1) } else { Some(u64::MAX) };
                 let mut unreceipted = match to_k {
@@ -98,6 +101,14 @@ impl Outbox for Shelf {
                 // A release may be under way behind the receipt.
                 let receipted_k = row.receipted.as_ref().map(|(header, ..)| header.k);
                 unreceipted.retain(|&(k, _)| receipted_k.is_none_or(|receipted| k > receipted));
+                // Its records have moved on, no receipt vouches for it, and no stream that is shown stands on it: its open would
+                // be a second successor of what it names, for nothing.
+                let is_empty = row.receipted.is_none() && row.damaged.is_none() && unreceipted.is_empty();
+                let is_left = is_empty && !current && !named.contains(&row.open.stream);
+                if is_left && store::chunks(db, row.ordinal, 0, u64::MAX, 1)?.is_empty() {
+                    continue;
+                }
+                named.extend(row.open.predecessor.map(|named| named.stream));
                 held.push(HeldStream {
                     stream: row.open.stream,
                     opening: Opening { ..row.opening },
@@ -106,6 +117,7 @@ impl Outbox for Shelf {
                     closed: row.head.is_some_and(|(header, _)| header.kind == BatchKind::Close),
                 });
             }
+            held.reverse();
             Ok(held)
         })
         .map_err(refused)

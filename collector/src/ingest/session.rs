@@ -332,7 +332,9 @@ impl Session {
             kept.map_err(|source| End::Commit { stream, source })?;
             return self.answer_kept(stream, None, hash, &CommitError::Fork { stream, k: 0 }).await;
         }
-        let recorded = self.context.ledger.record_open_by(info, self.party.bringer()).await;
+        // Of what a relay brings nobody says which party opened it.
+        let joined_at = if self.party.is_relay() { 0 } else { self.joined_ns };
+        let recorded = self.context.ledger.record_open_by(info, self.party.bringer(), joined_at).await;
         let opened = match recorded {
             Err(source) if self.party.is_relay() && is_of_a_fork(&source) => {
                 return self.answer_kept(stream, None, hash, &source).await;

@@ -279,13 +279,14 @@ impl Ledger {
     ///
     /// That the open, its signature, certificate and binding belong together is the caller's to have verified.
     pub async fn record_open(&self, info: StreamInfo) -> Result<Opened, CommitError> {
-        self.record_open_by(info, Bringer::Agent).await
+        self.record_open_by(info, Bringer::Agent, 0).await
     }
 
-    /// As [`Ledger::record_open`]; a second successor that a relay brings is a fork.
-    pub async fn record_open_by(&self, info: StreamInfo, bringer: Bringer) -> Result<Opened, CommitError> {
+    /// As [`Ledger::record_open`]; a second successor that a relay brings is a fork. An agent that has joined again since it
+    /// was frozen, at `joined_at` (Unix nanoseconds), brings what it opened meanwhile: it is recorded as superseded.
+    pub async fn record_open_by(&self, info: StreamInfo, bringer: Bringer, joined_at: u64) -> Result<Opened, CommitError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Request::Open { info: Arc::new(info), bringer, answer }, answered).await
+        self.submit(Request::Open { info: Arc::new(info), bringer, joined_at, answer }, answered).await
     }
 
     /// Goes on with a stream behind batches that are not here, or says why not yet. docs/protocol.md §9.

@@ -16,7 +16,7 @@ pub(super) enum OpenJudgement {
     Late { by: StreamId, bound: Option<u64> },
     /// A second successor of a superseded stream: not recorded, the agent is told the latest.
     Behind { latest: StreamId },
-    /// The agent is frozen and this is no re-join.
+    /// The agent is frozen and this is no re-join, nor what its rightful party did before one.
     Frozen,
 }
 
@@ -29,15 +29,18 @@ pub(super) struct Superseding {
 }
 
 /// `streams`: the recorded streams of the agent that bear on the open, oldest first, without this one: the current one, the one
-/// that it names, those that name either, and what tells whether the agent is frozen.
-pub(super) fn judge_open(open: &Open, streams: &[StreamState]) -> OpenJudgement {
+/// that it names, those that name either, and what tells whether the agent is frozen. `joined_at`: when the party joined last
+/// that brings its own open, Unix nanoseconds; 0 where somebody else brings it.
+pub(super) fn judge_open(open: &Open, streams: &[StreamState], joined_at: u64) -> OpenJudgement {
     let latest = streams.iter().rev().find(|state| state.superseded_by.is_none());
     if streams.iter().any(|state| state.is_frozen()) && latest.is_none_or(|state| state.is_frozen()) {
-        // The rightful one joins again with a token, which gives it a certificate that no branch has; that the join came
-        // after the freeze is ingest's to know. Its cause is 4, or 2 where it has lost what it knew.
+        // The rightful one joins again with a token, which gives it a certificate that no branch has. Its cause is 4, or 2
+        // where it has lost what it knew.
         let rejoined = streams.iter().all(|state| state.info.open.certificate != open.certificate);
         if !rejoined {
-            return OpenJudgement::Frozen;
+            // What it opened before that, and nobody had recorded, takes nothing: its records come behind a report.
+            let settled = latest.filter(|latest| latest.frozen_at.is_some_and(|frozen_at| frozen_at < joined_at));
+            return settled.map_or(OpenJudgement::Frozen, |latest| OpenJudgement::Late { by: latest.info.stream, bound: None });
         }
     }
 

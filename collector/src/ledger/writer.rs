@@ -33,7 +33,7 @@ const GROUP_MAX: usize = 512;
 /// What waits for the writer. The permit counts its bytes against the queue until it is answered.
 pub(super) enum Request {
     Commit { batch: Box<Incoming>, answer: oneshot::Sender<Result<Committed, CommitError>>, permit: OwnedSemaphorePermit },
-    Open { info: Arc<StreamInfo>, bringer: Bringer, answer: oneshot::Sender<Result<Opened, CommitError>> },
+    Open { info: Arc<StreamInfo>, bringer: Bringer, joined_at: u64, answer: oneshot::Sender<Result<Opened, CommitError>> },
     TakeUp { evidence: Box<Evidence>, answer: oneshot::Sender<Result<TakenUp, CommitError>> },
     Forget { signer: Hash, answer: oneshot::Sender<Result<Vec<Missing>, CommitError>> },
     Lose { stream: StreamId, to: u64, why: Why, answer: oneshot::Sender<Result<bool, CommitError>> },
@@ -96,8 +96,8 @@ impl Writer {
                     let result = self.judge(&mut failed, |writer| writer.commit(*batch, &mut entries));
                     answers.push(Answer::Committed(answer, result));
                 }
-                Request::Open { info, bringer, answer } => {
-                    let result = self.judge(&mut failed, |writer| writer.open(&info, bringer));
+                Request::Open { info, bringer, joined_at, answer } => {
+                    let result = self.judge(&mut failed, |writer| writer.open(&info, bringer, joined_at));
                     answers.push(Answer::Opened(answer, result));
                 }
                 Request::Freeze { act, answer } => {
@@ -247,7 +247,12 @@ impl Writer {
         store::freeze_agent(&self.connection, info.agent, now)
     }
 
-    fn open(&mut self, info: &StreamInfo, bringer: Bringer) -> Result<Result<Opened, CommitError>, LedgerError> {
+    fn open(
+        &mut self,
+        info: &StreamInfo,
+        bringer: Bringer,
+        joined_at: u64,
+    ) -> Result<Result<Opened, CommitError>, LedgerError> {
         if let Some(known) = store::stream(&self.connection, info.stream)? {
             // The same open twice is nothing; another one under the same id is a second branch from the start.
             if known.state.info.open_bytes == info.open_bytes {
@@ -257,7 +262,7 @@ impl Writer {
             return Ok(Err(CommitError::Fork { stream: info.stream, k: 0 }));
         }
         let streams: Vec<_> = store::streams_about(&self.connection, &info.open)?.into_iter().map(|row| row.state).collect();
-        match judge_open(&info.open, &streams) {
+        match judge_open(&info.open, &streams, joined_at) {
             OpenJudgement::Frozen => {
                 let now = self.now();
                 forks::keep_open(&self.connection, info, now, self.evidence)?;

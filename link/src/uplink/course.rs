@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use edgetrail_proto::chain::{Header, Open, Receipt, Seal};
+use edgetrail_proto::chain::{Header, Receipt, Seal};
 use edgetrail_proto::identity::StreamId;
 
 use crate::outbox::{CollectorPosition, HeldStream, Opening};
@@ -20,17 +20,6 @@ pub(super) struct Course {
     pub(super) bound: Option<u64>,
     /// First and last of each range that it lacks below its head. Sent first.
     pub(super) missing: Vec<(u64, u64)>,
-}
-
-/// Whether a former stream is none to begin with: nothing of it is left to send, its records having moved, and its open would
-/// be a second successor, which is not recorded and sends the agent back to resume for ever.
-pub(super) fn is_passed_over(held: &HeldStream, positions: &HashMap<StreamId, CollectorPosition>) -> bool {
-    let is_recorded = positions.get(&held.stream).is_some_and(|position| position.recorded);
-    if is_recorded || !held.unreceipted.is_empty() || held.last_receipted.is_some() {
-        return false;
-    }
-    let named = Open::decode(&held.opening.open).ok().and_then(|open| open.predecessor);
-    named.is_some_and(|named| positions.get(&named.stream).is_some_and(|position| position.superseded))
 }
 
 /// Where an agent's sending of a stream begins. `None` where there is nothing of it that the collector takes, or lacks.

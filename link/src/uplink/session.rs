@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::course::{Course, course, is_passed_over, relayed_course};
+use super::course::{Course, course, relayed_course};
 use super::shown::Shown;
 use super::{ConnectError, Credentials, Endpoint, ReceiptSeen, Status, WaitingStream, backoff, connect};
 use crate::body::Encoder;
@@ -760,9 +760,7 @@ fn courses(
 ) -> Result<VecDeque<Course>, OutboxError> {
     let positions: HashMap<StreamId, CollectorPosition> = positions.into_iter().map(|p| (p.stream, p)).collect();
     if outbox.relayed().is_none() {
-        let last = held.len().saturating_sub(1);
-        let due = held.into_iter().enumerate().filter(|(at, held)| *at == last || !is_passed_over(held, &positions));
-        return Ok(due.filter_map(|(_, held)| course(held, &positions)).collect());
+        return Ok(held.into_iter().filter_map(|held| course(held, &positions)).collect());
     }
     let mut courses = VecDeque::new();
     for held in held {

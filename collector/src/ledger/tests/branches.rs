@@ -65,8 +65,15 @@ async fn a_second_branch_freezes_every_stream_of_the_agent_and_is_kept() {
         .unwrap();
     assert_eq!(kept, (fork_hash.0, fork_body.to_vec()));
 
-    // A certificate that no branch has: the rightful one has joined again.
     let bench = Bench::open(dir.path());
+    // Opened by the rightful party meanwhile, and brought by it once it has joined again: it takes nothing.
+    let frozen_at = bench.ledger.latest(agent(1)).unwrap().unwrap().frozen_at.unwrap();
+    let meanwhile = |joined_at| bench.ledger.record_open_by((successor.info)(), Bringer::Agent, joined_at);
+    assert!(matches!(meanwhile(frozen_at).await, Err(CommitError::Frozen { .. })), "joined before it was frozen");
+    assert!(meanwhile(frozen_at + 1).await.unwrap().superseded);
+    assert_eq!(bench.ledger.stream(stream_id(2)).unwrap().unwrap().bound, None);
+
+    // A certificate that no branch has: the rightful one has joined again.
     let mut rejoined = TestStream::with(1, 3, |open| {
         open.cause = Cause::Fork;
         open.t_opened = 6000;

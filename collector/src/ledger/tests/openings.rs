@@ -112,7 +112,7 @@ async fn a_second_successor_that_a_relay_brings_is_a_fork() {
     bench.ledger.record_open((first.info)()).await.unwrap();
     bench.ledger.record_open((TestStream::after(&first, 2, Cause::AfterClose, 2000).info)()).await.unwrap();
     let other = TestStream::after(&first, 3, Cause::AfterClose, 2001);
-    assert!(matches!(bench.ledger.record_open_by((other.info)(), Bringer::Relay).await, Err(CommitError::Fork { .. })));
+    assert!(matches!(bench.ledger.record_open_by((other.info)(), Bringer::Relay, 0).await, Err(CommitError::Fork { .. })));
     assert!(bench.ledger.streams_of(agent(1)).unwrap().iter().all(|state| state.is_frozen()));
     bench.close().await.unwrap();
 }
