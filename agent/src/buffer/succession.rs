@@ -164,10 +164,15 @@ impl Scribe {
         // One that a stream of this buffer names is known, though the collector has not heard of that stream yet.
         let names = |id: StreamId| streams.iter().any(|row| row.open.predecessor.is_some_and(|named| named.stream == id));
         if let Some(unknown) = latest.filter(|&id| holds(id).is_none() && !names(id)) {
-            // Restored behind a later stream: that one is succeeded, at the collector's head of it.
+            // Restored behind a later stream: that one is succeeded, at the collector's head of it. Where it is the buffer that is
+            // gone, with all that the collector had heard of, nothing was restored: by cause 5 an image that still comes
+            // back would be told that it was replaced, and its next act be taken for a clone's.
+            let lost = streams.first().is_some_and(|row| row.open.cause == Cause::BufferOrKeyLost)
+                && !streams.iter().any(|row| recorded(positions, row.open.stream));
+            let cause = if lost { Cause::BufferOrKeyLost } else { Cause::RestoredBehindLater };
             let head = positions.iter().find(|position| position.stream == unknown).and_then(|position| position.head);
             let (k, hash) = head.unwrap_or((Predecessor::NO_BATCH, Hash::ZERO));
-            successor = Some((Cause::RestoredBehindLater, Predecessor { stream: unknown, k, hash }));
+            successor = Some((cause, Predecessor { stream: unknown, k, hash }));
             // What the collector never heard of comes too late under its own stream: sealed after the later one began, as
             // an image that was kept unsealed is, it would pass for a second branch.
             for row in streams.iter().filter(|row| !recorded(positions, row.open.stream)) {

@@ -247,12 +247,7 @@ impl Writer {
         store::freeze_agent(&self.connection, info.agent, now)
     }
 
-    fn open(
-        &mut self,
-        info: &StreamInfo,
-        bringer: Bringer,
-        joined_at: u64,
-    ) -> Result<Result<Opened, CommitError>, LedgerError> {
+    fn open(&mut self, info: &StreamInfo, bringer: Bringer, joined_at: u64) -> Result<Result<Opened, CommitError>, LedgerError> {
         if let Some(known) = store::stream(&self.connection, info.stream)? {
             // The same open twice is nothing; another one under the same id is a second branch from the start.
             if known.state.info.open_bytes == info.open_bytes {

@@ -121,8 +121,8 @@ pub(super) struct Session<'a> {
 struct Flight {
     /// Sent and without a receipt, in the order of sending.
     batches: VecDeque<(StreamId, u64)>,
-    /// Opens that the collector has recorded in this session.
-    opened: Vec<StreamId>,
+    /// Opens that the collector has recorded in this session, and whether as superseded.
+    opened: HashMap<StreamId, bool>,
     /// What it answered to evidence, until it is asked again.
     taken_up: HashMap<StreamId, TakenUp>,
     /// What it keeps as evidence of a fork, by the hash of header or open.
@@ -141,6 +141,8 @@ enum TakenUp {
 enum Begun {
     Taken,
     Waits,
+    /// Recorded as superseded: what of it is still taken, the next positions say.
+    Superseded,
     /// It belongs to a fork, and is kept as evidence.
     Kept,
 }
@@ -379,8 +381,8 @@ impl Session<'_> {
                     waiting.push(course);
                     continue;
                 }
-                // What follows it is evidence too: the positions say so.
-                Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
+                // What follows it is evidence too, or comes in another stream: the positions say so.
+                Begun::Superseded | Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
             }
             if !course.missing.is_empty() {
                 let (sent, back) = self.send_missing(&mut course, window, to_collector, flight, encoder).await?;
@@ -417,7 +419,7 @@ impl Session<'_> {
                             then = Then::Waits;
                             break;
                         }
-                        Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
+                        Begun::Superseded | Begun::Kept => return self.drained(flight).await.map(|_| SessionEnd::Resume),
                     }
                     // A collector that goes on where it was asked before would be asked for ever.
                     if course.next_k > k {
@@ -551,7 +553,7 @@ impl Session<'_> {
             let answer = |flight: &Flight| {
                 let taken = match sealed {
                     Some(sealed) => !flight.batches.contains(&sealed),
-                    None => flight.opened.contains(&stream) || flight.taken_up.contains_key(&stream),
+                    None => flight.opened.contains_key(&stream) || flight.taken_up.contains_key(&stream),
                 };
                 (taken || flight.kept.contains(&hash)).then_some(())
             };
@@ -574,12 +576,16 @@ impl Session<'_> {
         if let Some(opening) = course.opening.take() {
             let hash = Hash::of(&opening.open);
             send(to_collector, from_agent::Message::Opening(opening_to_wire(&opening))).await?;
-            let answer = |flight: &Flight| match flight.opened.contains(&stream) {
-                true => Some(Begun::Taken),
-                false => flight.kept.contains(&hash).then_some(Begun::Kept),
+            // What a relay holds is the only copy: no successor's open stops it.
+            let is_relayed = self.outbox.relayed().is_some();
+            let answer = |flight: &Flight| match flight.opened.get(&stream) {
+                Some(superseded) if *superseded && !is_relayed => Some(Begun::Superseded),
+                Some(_) => Some(Begun::Taken),
+                None => flight.kept.contains(&hash).then_some(Begun::Kept),
             };
-            if self.answered(flight, answer).await? == Begun::Kept {
-                return Ok(Begun::Kept);
+            match self.answered(flight, answer).await? {
+                Begun::Taken => {}
+                begun => return Ok(begun),
             }
         }
         let Some(evidence) = &course.take_up else { return Ok(Begun::Taken) };
@@ -664,7 +670,7 @@ impl Session<'_> {
                 from_collector::Message::Opened(opened) => {
                     let stream = stream_from_wire(&opened.stream)?;
                     progress.make();
-                    flight.send_modify(|flight| flight.opened.push(stream));
+                    flight.send_modify(|flight| flight.opened.extend([(stream, opened.superseded)]));
                 }
                 from_collector::Message::TakenUp(taken_up) => {
                     let stream = stream_from_wire(&taken_up.stream)?;

@@ -81,12 +81,12 @@ async fn run(seed: u64) {
                 }
             }
             Step::ClockForward(by) => {
+                expected.clock_set(false, host.unclean_starts());
                 host.set_clock(Duration::from_secs(by), false);
-                expected.clock_set(false);
             }
             Step::ClockBack(by) => {
+                expected.clock_set(true, host.unclean_starts());
                 host.set_clock(Duration::from_secs(by), true);
-                expected.clock_set(true);
             }
             // Each takes seconds: once is enough for a schedule.
             Step::Clone if expected.forked() => {}

@@ -127,10 +127,11 @@ impl Expected {
         self.destroyed(Some("buffer-damaged"), false);
     }
 
-    pub(crate) fn clock_set(&mut self, back: bool) {
+    /// Before this host's next start; `unclean` starts came before.
+    pub(crate) fn clock_set(&mut self, back: bool, unclean: u64) {
         self.clock_set = true;
-        // Before the first commit there is nothing to compare it with.
-        self.clock_back |= back && !self.committed.is_empty();
+        // Before the first commit, a report of the host's own too, there is nothing to compare it with.
+        self.clock_back |= back && (!self.committed.is_empty() || unclean > 0);
     }
 
     /// Both hold the same records, and one of them will have to go on behind a report.
