@@ -147,10 +147,13 @@ impl Host {
     pub(crate) async fn sync(&mut self, collector: &Collector, due: &BTreeSet<String>, log: &[Step]) {
         let shelf = Arc::clone(&self.running.as_ref().unwrap().shelf);
         let done = self.uplink(collector, PATIENCE, |collector| {
-            let receipted = shelf.held().is_ok_and(|held| held.iter().all(|stream| stream.unreceipted.is_empty()));
+            let held = shelf.held().unwrap_or_default();
+            let receipted = held.iter().all(|stream| stream.unreceipted.is_empty());
+            // One that has nothing to send has been heard too.
+            let known = held.last().is_some_and(|last| collector.ledger().stream(last.stream).is_ok_and(|state| state.is_some()));
             // What a start reports of itself is sealed a moment later, and is to arrive too.
             let nothing_left = || buffer::status(self.path()).is_ok_and(|status| status.records == 0);
-            receipted && nothing_left() && due.is_subset(&collector.names())
+            receipted && known && nothing_left() && due.is_subset(&collector.names())
         });
         if let Err(trouble) = done.await {
             let names = collector.names();

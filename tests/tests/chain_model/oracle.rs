@@ -229,8 +229,8 @@ impl Expected {
             let cut_off = || causes.iter().any(|cause| matches!(cause, Cause::Rollback | Cause::RestoredBehindLater));
             assert!(
                 covered || (risk.by_successor && cut_off()),
-                "{name}, committed at {at}, is gone without a gap of {:?}, told are {told:#?}: {schedule}",
-                risk.causes
+                "{name}, committed at {at}, is gone without a gap of {:?}, told are {told:#?}, by {causes:?}: {schedule}",
+                risk
             );
             *by_causes.entry(&risk.causes).or_default() += u64::from(covered);
         }

@@ -30,7 +30,7 @@ pub(crate) enum Step {
 
 impl Step {
     pub(crate) fn draw(chance: &mut Chance) -> Self {
-        match chance.below(if may_be_unmended() { 29 } else { 25 }) {
+        match chance.below(29) {
             0..=7 => Self::Commit,
             8..=12 => Self::Sync,
             13 | 14 => Self::Kill,
@@ -76,12 +76,6 @@ impl Step {
         let named = |step: &Self| format!("{step:?}").split('(').next() == Some(name);
         all.into_iter().find(named).unwrap_or_else(|| panic!("{text} is no step"))
     }
-}
-
-/// An image behind an orderly stop, a clock that is set back and a clone show faults that are not mended yet, by schedules
-/// that docs/reliability.md lists: they are drawn where `EDGETRAIL_STEPS=all` asks for them, and listed in `EDGETRAIL_SCHEDULE` whenever one likes.
-fn may_be_unmended() -> bool {
-    std::env::var("EDGETRAIL_STEPS").is_ok_and(|steps| steps == "all")
 }
 
 /// The steps of a seed, or those that `EDGETRAIL_SCHEDULE` lists, as a schedule prints itself: to make a failing one shorter.
