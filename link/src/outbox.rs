@@ -7,6 +7,7 @@ use edgetrail_proto::chain::{Hash, Header, Receipt, Seal};
 use edgetrail_proto::identity::{AgentId, StreamId};
 
 use crate::body::Encoding;
+use crate::receipt_keys::ReceiptKey;
 
 /// A stream's open with all that proves it, as it was recorded when the stream began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +140,16 @@ pub trait Outbox: Send + Sync + 'static {
     /// Stores a receipt that the uplink has verified, before it is used; then releases the batches it covers.
     /// A receipt whose head is not in the sender's own chain is refused and changes nothing.
     fn store_receipt(&self, receipt: &Receipt) -> Result<(), OutboxError>;
+
+    /// Keeps the CA's statement on a key that this collector signs receipts with, before such a receipt is stored.
+    fn keep_receipt_key(&self, _key: &ReceiptKey) -> Result<(), OutboxError> {
+        Ok(())
+    }
+
+    /// All that were kept: whoever is shown a receipt may not know its key any more.
+    fn receipt_keys(&self) -> Result<Vec<ReceiptKey>, OutboxError> {
+        Ok(Vec::new())
+    }
 
     /// Compares the collector's positions with the sender's chains and opens a successor where docs/protocol.md §8 asks for one.
     /// `latest` is the collector's latest stream of this agent.

@@ -93,6 +93,11 @@ impl ReceiptKeys {
         self.0.contains_key(&Hash::of(&public_key.0))
     }
 
+    /// By the SHA-256 of its public key, as a receipt names it.
+    pub fn named(&self, key: &Hash) -> Option<&ReceiptKey> {
+        self.0.get(key)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &ReceiptKey> {
         self.0.values()
     }

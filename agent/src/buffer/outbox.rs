@@ -9,6 +9,7 @@ use edgetrail_disk::{Medium, crash_point};
 use edgetrail_link::outbox::{
     CollectorPosition, HeldStream, Opening, Outbox, OutboxError, OutgoingBatch, OutgoingBody, Reconciled,
 };
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::chain::{BatchKind, Header, Receipt, Verifier};
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::BATCHES_NAMED_MAX;
@@ -161,6 +162,17 @@ impl Outbox for Shelf {
             tracing::warn!(stream = %receipt.stream, k = receipt.k, "a receipt for a head that is not in this chain was put aside");
         }
         Ok(())
+    }
+
+    fn keep_receipt_key(&self, key: &ReceiptKey) -> Result<(), OutboxError> {
+        if self.receipt_keys()?.iter().any(|kept| kept.public_key == key.public_key) {
+            return Ok(());
+        }
+        self.ask(|reply| Command::ReceiptKey { key: key.clone(), reply })
+    }
+
+    fn receipt_keys(&self) -> Result<Vec<ReceiptKey>, OutboxError> {
+        self.read(|db, _| Ok(store::receipt_keys(db)?)).map_err(refused)
     }
 
     fn reconcile(&self, latest: Option<StreamId>, positions: &[CollectorPosition]) -> Result<Reconciled, OutboxError> {

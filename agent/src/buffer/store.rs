@@ -9,6 +9,7 @@ mod batches;
 mod chunks;
 mod columns;
 mod cursors;
+mod receipt_keys;
 mod state;
 mod streams;
 
@@ -28,6 +29,7 @@ pub(super) use chunks::{
 };
 use columns::is_unfit;
 pub(super) use cursors::{cursors, damaged_cursors, drop_cursor, put_cursor};
+pub(super) use receipt_keys::{put_receipt_key, receipt_keys};
 pub(super) use state::{Reach, State, hold, put_hold, put_state, state};
 pub(super) use streams::{
     StreamRow, insert_stream, latest_time, put_damaged, put_head, put_receipt, put_stream, stream, stream_at, streams,
@@ -37,10 +39,13 @@ pub(super) use streams::{
 pub const BUFFER_FILE: &str = "buffer.sqlite";
 
 /// `user_version` of the schema below.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// Without sums: what wrote it came before them.
 const SCHEMA_WITHOUT_SUMS: i64 = 1;
+
+/// With them, without receipt keys.
+const SCHEMA_WITHOUT_RECEIPT_KEYS: i64 = 2;
 
 /// Of a row that no header, root or seal vouches for: it tells what a disk made of it from what was written.
 pub(super) type Sum = [u8; 16];
@@ -127,6 +132,16 @@ CREATE TABLE cursor (
   value       BLOB NOT NULL,
   sum         BLOB,
   PRIMARY KEY (source, key)
+) WITHOUT ROWID;
+";
+
+/// The CA's statements on keys whose receipts are kept: each holds by its signature.
+const RECEIPT_KEYS: &str = "
+CREATE TABLE receipt_key (
+  public_key  BLOB PRIMARY KEY,
+  not_before  INTEGER NOT NULL,    -- Unix ns
+  not_after   INTEGER NOT NULL,
+  signature   BLOB NOT NULL
 ) WITHOUT ROWID;
 ";
 
@@ -225,6 +240,7 @@ impl Store {
             0 => {
                 let tx = self.db.transaction()?;
                 tx.execute_batch(SCHEMA)?;
+                tx.execute_batch(RECEIPT_KEYS)?;
                 state::insert(&tx)?;
                 tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 Ok(tx.commit()?)
@@ -236,8 +252,15 @@ impl Store {
                 chunks::sum_chunks(&tx)?;
                 cursors::sum_cursors(&tx)?;
                 state::sum_state(&tx)?;
+                tx.execute_batch(RECEIPT_KEYS)?;
                 tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 // From here on a crash finds the new schema with every row of the old one.
+                Ok(tx.commit()?)
+            }
+            SCHEMA_WITHOUT_RECEIPT_KEYS => {
+                let tx = self.db.transaction()?;
+                tx.execute_batch(RECEIPT_KEYS)?;
+                tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
                 Ok(tx.commit()?)
             }
             found => Err(StoreError::Schema { found }),
@@ -285,7 +308,8 @@ impl Store {
 pub(super) fn open_reader(medium: &Medium, dir: &Path) -> Result<Connection, StoreError> {
     let db = database::open_visitor(medium, &dir.join(BUFFER_FILE))?;
     db.pragma_update(None, "cache_size", -256)?;
-    if db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == SCHEMA_WITHOUT_SUMS {
+    let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?;
+    if [SCHEMA_WITHOUT_SUMS, SCHEMA_WITHOUT_RECEIPT_KEYS].contains(&version) {
         return Err(StoreError::NotMigrated);
     }
     Ok(db)

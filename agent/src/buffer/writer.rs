@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use edgetrail_disk::Medium;
 use edgetrail_link::outbox::{CollectorPosition, Reconciled};
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::chain::Receipt;
 use edgetrail_proto::identity::StreamId;
 use edgetrail_proto::limits::{COMMIT_INTERVAL, HEARTBEAT_INTERVAL, SEAL_INTERVAL};
@@ -111,6 +112,10 @@ pub(super) enum Command {
         latest: Option<StreamId>,
         positions: Vec<CollectorPosition>,
         reply: Reply<Reconciled>,
+    },
+    ReceiptKey {
+        key: ReceiptKey,
+        reply: Reply<()>,
     },
     Damaged {
         stream: StreamId,
@@ -408,6 +413,7 @@ impl Writer {
                 }
                 drop(reply.send(done));
             }
+            Command::ReceiptKey { key, reply } => drop(reply.send(self.with(|scribe| scribe.keep_receipt_key(&key)))),
             Command::Damaged { stream, k, reply } => drop(reply.send(self.with(|scribe| scribe.damaged(stream, k)))),
             Command::Condemn { file, what, reply } => drop(reply.send(self.condemn(file, &what))),
             Command::Forked { reply, .. } if self.closed => drop(reply.send(Ok(Reconciled::Continue))),

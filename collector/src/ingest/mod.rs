@@ -37,11 +37,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::{ConnectionInfo, CrowdLimits, Incoming, PeerId};
 use edgetrail_link::transport::Listen;
 use edgetrail_link::wire;
 use edgetrail_link::wire::ingest_server::IngestServer;
-use edgetrail_proto::chain::Receipt;
+use edgetrail_proto::chain::{Hash, Receipt};
 use edgetrail_proto::identity::RelayName;
 use edgetrail_proto::limits::{MESSAGE_BYTES_MAX, SILENCE_MAX};
 use tokio::sync::mpsc;
@@ -166,6 +167,34 @@ impl Context {
             );
             let key = context.trust.renew_receipt_key().map_err(RestoreError::Pki)?;
             context.ledger.sign_with(Arc::new(key));
+            Ok(())
+        };
+        tokio::task::spawn_blocking(noting).await.map_err(|_panicked| RestoreError::Panicked)?
+    }
+
+    /// Statements on receipt keys that somebody holds receipts of. One that the CA of this home has made and that is not known
+    /// here any more shows the same: what is signed from here on is by a new key, and that one is an own one again.
+    async fn note_keys(self: &Arc<Self>, stated: Vec<ReceiptKey>) -> Result<(), RestoreError> {
+        let _one = self.restoring.lock().await;
+        let context = Arc::clone(self);
+        let noting = move || {
+            let mut is_restored = false;
+            for key in stated {
+                if context.trust.take_back_receipt_key(&key).map_err(RestoreError::Pki)? {
+                    let id = Hash::of(&key.public_key.0);
+                    tracing::error!(
+                        key = %id,
+                        "somebody holds receipts by a key of this home that the collector does not know: it is an older copy, and \
+                         goes on under a new receipt key"
+                    );
+                    context.ledger.signed_as(id);
+                    is_restored = true;
+                }
+            }
+            if is_restored {
+                let key = context.trust.renew_receipt_key().map_err(RestoreError::Pki)?;
+                context.ledger.sign_with(Arc::new(key));
+            }
             Ok(())
         };
         tokio::task::spawn_blocking(noting).await.map_err(|_panicked| RestoreError::Panicked)?

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edgetrail_link::body::Decoder;
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::tls::{LastSign, Peer, PeerId};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{BatchKind, Hash, Predecessor, Receipt, Verifier};
@@ -253,6 +254,12 @@ impl Session {
         })
         .await?;
         self.joined_ns = joined_ns;
+        let known = self.context.trust.receipt_keys();
+        let stated = resume.receipt_keys.iter().take(STREAMS_MAX).filter_map(|key| ReceiptKey::from_wire(key).ok());
+        let unknown: Vec<ReceiptKey> = stated.filter(|key| !known.holds(&key.public_key)).collect();
+        if !unknown.is_empty() {
+            self.context.note_keys(unknown).await.map_err(|error| End::Restored(Box::new(error)))?;
+        }
         // The agent's next header names the last of them.
         let receipted = resume.streams.iter().filter_map(|held| held.last_receipted.as_ref());
         self.know(receipted.map(|receipted| &receipted.receipt), None).await?;

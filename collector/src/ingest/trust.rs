@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use edgetrail_link::receipt_keys::ReceiptKeys;
+use edgetrail_link::receipt_keys::{ReceiptKey, ReceiptKeys};
 use edgetrail_link::tls::{Admission, PeerId, PeerIdentity};
 use edgetrail_proto::chain::{Binding, ReceiptSigner};
 use edgetrail_proto::identity::{AgentId, AgentIdentity, RelayName};
@@ -56,6 +56,9 @@ pub trait Trust: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether this agent may open a stream that is bound so. Never to everything: that is the internal stream's.
     fn may_bind(&self, agent: &AgentIdentity, binding: &Binding) -> Result<bool, ControlError>;
+
+    /// Knows again a receipt key that this home's CA has signed. Whether it was unknown, and is this home's.
+    fn take_back_receipt_key(&self, key: &ReceiptKey) -> Result<bool, PkiError>;
 
     /// A fresh receipt key, for a collector that was restored.
     fn renew_receipt_key(&self) -> Result<ReceiptSigner, PkiError>;
@@ -139,6 +142,10 @@ impl Trust for HomeTrust {
             Some(gateway) => binding.scopes().all(|scope| gateway.scopes.contains(scope)),
             None => binding.single().is_some_and(|(account, region)| *account == agent.account && *region == agent.region),
         })
+    }
+
+    fn take_back_receipt_key(&self, key: &ReceiptKey) -> Result<bool, PkiError> {
+        self.pki.take_back_receipt_key(key)
     }
 
     fn renew_receipt_key(&self) -> Result<ReceiptSigner, PkiError> {

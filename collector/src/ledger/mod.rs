@@ -355,6 +355,11 @@ impl Ledger {
         Hash::of(&self.shared.signers.current().public_key().0)
     }
 
+    /// Receipts under this key are this ledger's own, though it knows of them no more.
+    pub fn signed_as(&self, key: Hash) {
+        self.shared.signers.adopt(key);
+    }
+
     /// Signs with another key from now on; receipts under the former one stay this ledger's own.
     pub fn sign_with(&self, signer: Arc<ReceiptSigner>) {
         self.shared.signers.replace(signer);

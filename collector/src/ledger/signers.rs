@@ -32,6 +32,11 @@ impl Signers {
         self.0.read().unwrap_or_else(PoisonError::into_inner).own.contains(key)
     }
 
+    /// One that has signed here before this ledger went back to an older copy.
+    pub(super) fn adopt(&self, key: Hash) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).own.insert(key);
+    }
+
     pub(super) fn replace(&self, signer: Arc<ReceiptSigner>) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         keys.own.insert(key_id(&signer));

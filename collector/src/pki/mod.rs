@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_link::receipt_keys::{ReceiptKey, ReceiptKeys};
 use edgetrail_link::tls::{self, CaPin, FileError as PemError, Identity, TlsError};
 use edgetrail_proto::chain::{Hash, ReceiptSigner};
 use edgetrail_proto::identity::TrustDomain;
@@ -190,6 +190,20 @@ impl Pki {
         *self.0.receipt_key.write().unwrap_or_else(PoisonError::into_inner) = renewed;
         self.reload()?;
         Ok(signer)
+    }
+
+    /// Knows again a receipt key that this home's CA has signed and of which nothing is known here: the collector went back to
+    /// an older copy of itself. `false` where it is known, or no root of this home has signed it.
+    pub fn take_back_receipt_key(&self, key: &ReceiptKey) -> Result<bool, PkiError> {
+        let is_known = self.receipt_keys().iter().any(|known| known.public_key == key.public_key);
+        if is_known || ReceiptKeys::default().add(key.clone(), &self.roots()).is_err() {
+            return Ok(false);
+        }
+        let mut file = self.0.receipt_key.write().unwrap_or_else(PoisonError::into_inner);
+        file.take_back(key).map_err(PkiError::ReceiptKey)?;
+        drop(file);
+        self.reload()?;
+        Ok(true)
     }
 
     /// Trusts the receipt keys of these relays, and of no others, whatever became of the relays since.

@@ -121,6 +121,16 @@ impl ReceiptKeyFile {
         Self::create(self.path.clone(), authority, former)
     }
 
+    /// One that signed here before everything went back to an older copy: known again, once this returns.
+    pub(super) fn take_back(&mut self, key: &ReceiptKey) -> Result<(), ReceiptKeyError> {
+        let ReceiptKey { public_key, not_before, not_after, .. } = key;
+        let before = self.former.clone();
+        let (not_before, not_after) = (*not_before, *not_after);
+        self.former.push(StoredFormer { public_key: hex::encode(public_key.0), not_before, not_after });
+        self.former.drain(..self.former.len().saturating_sub(FORMER_MAX));
+        self.store().inspect_err(|_| self.former = before)
+    }
+
     fn create(path: PathBuf, authority: &Authority, former: Vec<StoredFormer>) -> Result<Self, ReceiptKeyError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice()).map_err(ReceiptKeyError::Random)?;

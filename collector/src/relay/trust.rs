@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edgetrail_link::receipt_keys::ReceiptKeys;
+use edgetrail_link::receipt_keys::{ReceiptKey, ReceiptKeys};
 use edgetrail_link::tls::{self, Admission, PeerError, PeerId, PeerIdentity, TlsError};
 use edgetrail_proto::chain::{Binding, ReceiptSigner};
 use edgetrail_proto::identity::{AgentId, AgentIdentity, RelayName};
@@ -166,6 +166,11 @@ impl Trust for RelayTrust {
     fn may_bind(&self, agent: &AgentIdentity, binding: &Binding) -> Result<bool, ControlError> {
         let bound = binding.single().is_some_and(|(account, region)| *account == agent.account && *region == agent.region);
         Ok(bound && !binding.is_all())
+    }
+
+    /// What keys its home has, home says.
+    fn take_back_receipt_key(&self, _key: &ReceiptKey) -> Result<bool, PkiError> {
+        Ok(false)
     }
 
     /// A relay takes up behind any receipt of its home, and so never finds that it was restored.

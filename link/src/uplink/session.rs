@@ -180,7 +180,8 @@ impl Session<'_> {
         let mut held = self.blocking(|outbox| outbox.held()).await?;
         // Of more than a resume may name, the newest: nothing is concluded of a stream that was not named.
         held.drain(..held.len().saturating_sub(STREAMS_NAMED_MAX));
-        send(&to_collector, from_agent::Message::Resume(self.resume(&held))).await?;
+        let kept = self.blocking(|outbox| outbox.receipt_keys()).await?;
+        send(&to_collector, from_agent::Message::Resume(self.resume(&held, &kept))).await?;
         let attached = tokio::time::timeout(ANSWER_TIME_MAX, client.attach(ReceiverStream::new(queue)));
         let attached = attached.await.map_err(|_| SessionError::Unanswered)?.map_err(ended)?;
         let mut inbound = attached.into_inner();
@@ -282,7 +283,7 @@ impl Session<'_> {
     }
 
     /// Names everything; of the batches the newest, where there are more than a message holds.
-    fn resume(&self, held: &[HeldStream]) -> wire::Resume {
+    fn resume(&self, held: &[HeldStream], kept: &[ReceiptKey]) -> wire::Resume {
         let mut room = BATCHES_NAMED_MAX;
         let mut streams: Vec<wire::HeldStream> = held
             .iter()
@@ -304,7 +305,13 @@ impl Session<'_> {
             .collect();
         streams.reverse();
         let agent_id = self.outbox.relayed().map(|agent| agent.as_bytes().to_vec().into()).unwrap_or_default();
-        wire::Resume { agent_version: self.agent_version.to_owned(), streams, agent_id }
+        let mut receipt_keys: Vec<wire::ReceiptKey> = Vec::new();
+        for signer in held.iter().filter_map(|stream| stream.last_receipted.as_ref()).map(|(_, _, receipt)| receipt.key) {
+            let kept = kept.iter().find(|key| Hash::of(&key.public_key.0) == signer);
+            let stated = kept.or_else(|| self.credentials.receipt_keys.named(&signer)).map(ReceiptKey::to_wire);
+            receipt_keys.extend(stated.filter(|stated| !receipt_keys.contains(stated)));
+        }
+        wire::Resume { agent_version: self.agent_version.to_owned(), streams, agent_id, receipt_keys }
     }
 
     /// Stores the receipts that came with the positions, lets the store compare, and plans what is to be sent.
@@ -321,11 +328,13 @@ impl Session<'_> {
         for key in &resumed.receipt_keys {
             let taken = ReceiptKey::from_wire(key).and_then(|key| match keys.holds(&key.public_key) {
                 // While the root is being replaced, each key comes with one statement a root.
-                true => Ok(()),
-                false => keys.add(key, &self.credentials.roots),
+                true => Ok(None),
+                false => keys.add(key.clone(), &self.credentials.roots).map(|()| Some(key)),
             });
-            if let Err(error) = taken {
-                tracing::warn!(%error, "a receipt key that the collector offers is not taken");
+            match taken {
+                Ok(None) => {}
+                Ok(Some(key)) => self.blocking(move |outbox| outbox.keep_receipt_key(&key)).await?,
+                Err(error) => tracing::warn!(%error, "a receipt key that the collector offers is not taken"),
             }
         }
         let mut positions = Vec::with_capacity(resumed.streams.len());

@@ -1,6 +1,7 @@
 //! Receipts, and what they release.
 
 use edgetrail_link::outbox::Reconciled;
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::chain::{Cause, Receipt};
 use edgetrail_proto::identity::StreamId;
 
@@ -32,6 +33,13 @@ impl Scribe {
         let receipted = Some((header, seal, receipt.clone()));
         self.release(&StreamRow { receipted, ..stream })?;
         Ok(true)
+    }
+
+    /// Before a receipt of this key is stored: what shows the receipt later shows the statement with it.
+    pub(in crate::buffer) fn keep_receipt_key(&mut self, key: &ReceiptKey) -> Result<(), BufferError> {
+        self.desk.begin()?;
+        store::put_receipt_key(&self.desk.store.db, key)?;
+        self.desk.commit()
     }
 
     /// Remembers that a collector holds two branches. Nothing is opened until this agent has joined again: then it is the

@@ -125,23 +125,25 @@ fn a_damaged_cursor_is_none_and_is_reported_once() {
 }
 
 #[test]
-fn a_buffer_of_the_former_schema_opens_and_loses_nothing() {
-    let mut rig = left_unsealed();
-    let db = rusqlite::Connection::open(rig.path().join(crate::buffer::BUFFER_FILE)).unwrap();
-    db.execute_batch(
-        "ALTER TABLE chunk DROP COLUMN content; ALTER TABLE chunk DROP COLUMN sum; ALTER TABLE cursor DROP COLUMN sum;
-         ALTER TABLE state DROP COLUMN reach; ALTER TABLE state DROP COLUMN sum; PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(db);
-    let asked = super::super::status(rig.path());
-    assert!(matches!(asked, Err(BufferError::Store(store::StoreError::NotMigrated))), "{asked:?}");
-    let scribe = rig.open();
-    assert_eq!(cursor(&scribe), "d");
-    drop(scribe);
-    let streams = go_on(&mut rig);
-    assert_eq!(&observed(&streams)[..6], ["x", "y", "a", "b", "c", "d"]);
-    assert!(gaps(&streams).is_empty());
-    assert_eq!(causes(&streams), [Cause::Join]);
-    assert!(super::super::check(rig.path()).unwrap().findings.is_empty());
+fn a_buffer_of_a_former_schema_opens_and_loses_nothing() {
+    let without_receipt_keys = "DROP TABLE receipt_key; PRAGMA user_version = 2;";
+    let without_sums = "ALTER TABLE chunk DROP COLUMN content; ALTER TABLE chunk DROP COLUMN sum;
+        ALTER TABLE cursor DROP COLUMN sum; ALTER TABLE state DROP COLUMN reach; ALTER TABLE state DROP COLUMN sum;
+        DROP TABLE receipt_key; PRAGMA user_version = 1;";
+    for former in [without_receipt_keys, without_sums] {
+        let mut rig = left_unsealed();
+        let db = rusqlite::Connection::open(rig.path().join(crate::buffer::BUFFER_FILE)).unwrap();
+        db.execute_batch(former).unwrap();
+        drop(db);
+        let asked = super::super::status(rig.path());
+        assert!(matches!(asked, Err(BufferError::Store(store::StoreError::NotMigrated))), "{asked:?}");
+        let scribe = rig.open();
+        assert_eq!(cursor(&scribe), "d");
+        drop(scribe);
+        let streams = go_on(&mut rig);
+        assert_eq!(&observed(&streams)[..6], ["x", "y", "a", "b", "c", "d"]);
+        assert!(gaps(&streams).is_empty());
+        assert_eq!(causes(&streams), [Cause::Join]);
+        assert!(super::super::check(rig.path()).unwrap().findings.is_empty());
+    }
 }

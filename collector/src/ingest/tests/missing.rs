@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use edgetrail_link::outbox::Outbox;
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_link::uplink::{Credentials, RETURN_AFTER, Status, Uplink, UplinkOptions};
 use edgetrail_link::wire::{self, from_agent, from_collector};
 use edgetrail_proto::chain::{Cause, Hash, Predecessor, ReceiptSigner};
@@ -92,6 +93,35 @@ async fn a_restored_collector_goes_on_behind_its_own_receipt_under_a_new_key_and
     let internal = rig.ledger.internal_streams().unwrap().pop().unwrap().head;
     assert!(internal.counters.balance(internal.next_seq), "{:?}", internal.counters);
     assert_eq!((internal.counters.own, internal.counters.lost_source), (1, 3));
+}
+
+/// As one that was restored twice from one backup: it signed with that key in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_has_forgotten_a_key_of_its_own_believes_its_cas_statement_on_it() {
+    let rig = Rig::recording().await;
+    let agent = rig.join(1).await;
+    let outbox = MemoryOutbox::new(agent.stream(1));
+    let before = rig.ledger.signs_as();
+    let forgotten = ReceiptSigner::from_seed(&[9; 32]);
+    ["A", "B"].iter().for_each(|record| outbox.seal(&name(record)));
+    receipted_by(&forgotten, &outbox);
+    outbox.seal(&name("C"));
+    let mut credentials = (*rig.credentials(&agent)).clone();
+    let statement = rig.pki.authority().sign_receipt_key(forgotten.public_key(), 0, u64::MAX).unwrap();
+    let forged = ReceiptKey { not_before: 1, ..statement.clone() };
+    assert!(!rig.pki.take_back_receipt_key(&forged).unwrap(), "nobody has signed this");
+    credentials.receipt_keys.add(statement, &credentials.roots).unwrap();
+    let (_status, _tasks) = run(&rig, Arc::new(credentials), &outbox);
+    until(&rig, |rig| names(rig).contains(&"C".to_owned()) && names(rig).contains(&"ReportGap".to_owned())).await;
+
+    let gap = gap(&rig);
+    assert_eq!(
+        (gap["cause"].as_str(), gap["fromBatch"].as_u64(), gap["toBatch"].as_u64()),
+        (Some("collector-lost"), Some(0), Some(1))
+    );
+    let key = Hash::of(&forgotten.public_key().0);
+    assert_ne!(rig.ledger.signs_as(), before, "an index never comes twice under one key");
+    assert_eq!(rig.pki.own_receipt_keys(), [key, before, rig.ledger.signs_as()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
