@@ -377,6 +377,15 @@ impl Deployment {
         Process::start("agent", &mut command, &dir.join("agent.log"))
     }
 
+    /// Whether it has not ended by itself.
+    pub fn collector_runs(&mut self) -> bool {
+        self.collector.as_mut().expect("the collector was started").running()
+    }
+
+    pub fn agent_runs(&mut self, number: usize) -> bool {
+        self.agents[number].process.as_mut().expect("the agent was started").running()
+    }
+
     pub fn kill_collector(&mut self) {
         self.collector.take().expect("the collector runs").kill();
     }

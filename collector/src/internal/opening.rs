@@ -97,8 +97,6 @@ pub(super) async fn resume_or_open(
     let open_signature = key.sign(&open_bytes).map_err(InternalError::Key)?.into();
     let certificate_chain = chain.iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect();
     let writer = Writer::begin(&open, ratchet);
-    // The slot first: an open that no slot knows would be succeeded at the next start, visibly but for nothing.
-    key_file.advance(&writer)?;
     let info = StreamInfo {
         stream,
         agent,
@@ -110,6 +108,9 @@ pub(super) async fn resume_or_open(
         internal: true,
     };
     ledger.record_open(info).await?;
+    // From here on a crash finds an open without a slot, which is succeeded. The other way round it would find a slot of a
+    // stream that the ledger does not know, as an older copy of the ledger is found.
+    key_file.advance(&writer)?;
     tracing::info!(%stream, ?cause, "internal stream opened");
     Ok(Opened { agent, stream, writer, key_file, last_receipt: Hash::ZERO, counters: Counters::default(), binding, restored })
 }

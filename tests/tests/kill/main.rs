@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod refused;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@
 //! is not known is absent.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -34,14 +34,25 @@ pub struct Processes {
     /// None where events are not this host's.
     proc: Option<PathBuf>,
     images: Images,
-    known: HashMap<u32, Known>,
+    /// In which unit and container each stands.
+    standing: HashMap<u32, Standing>,
+    /// What each was as an ancestor: shells and servers, which many short processes have in common.
+    steps: HashMap<u32, Step>,
 }
 
-#[derive(Debug)]
-struct Known {
+#[derive(Clone, Debug)]
+struct Standing {
     parent: Option<u32>,
+    /// Without ancestors.
     place: Place,
     /// When it was looked up, Unix seconds of the event's clock.
+    since: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    program: Option<String>,
+    parent: Option<u32>,
     since: u64,
 }
 
@@ -60,25 +71,66 @@ const FILE_BYTES_MAX: u64 = 4096;
 impl Processes {
     /// Of the host that this runs on.
     pub fn of_host(proc: PathBuf, images: Images) -> Self {
-        Self { proc: Some(proc), images, known: HashMap::new() }
+        Self { proc: Some(proc), images, ..Self::default() }
     }
 
     /// Where a process stands; `parent` is what the event says of it. None where nothing is known.
-    pub fn place(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Option<&Place> {
+    pub fn place(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Option<Place> {
         let proc = self.proc.clone()?;
-        let is_known = self.known.get(&pid).is_some_and(|known| {
+        let standing = self.standing(&proc, pid, parent, now);
+        let (mut place, mut next) = (standing.place, parent.or(standing.parent));
+        while let Some(ancestor) = next.filter(|pid| *pid > 0 && place.ancestors.len() < ANCESTORS_MAX) {
+            let step = self.step(&proc, ancestor, now);
+            let Some(program) = step.program.clone() else { break };
+            next = step.parent;
+            place.ancestors.push(Ancestor { pid: ancestor, program });
+        }
+        (place != Place::default()).then_some(place)
+    }
+
+    fn standing(&mut self, proc: &Path, pid: u32, parent: Option<u32>, now: u64) -> Standing {
+        let known = self.standing.get(&pid).filter(|known| {
             now.saturating_sub(known.since) <= KNOWN_FOR && (parent.is_none() || known.parent.is_none() || known.parent == parent)
         });
-        if !is_known {
-            let mut found = look(&proc, pid, parent);
-            found.image = found.container.as_deref().and_then(|container| self.images.of(container));
-            if self.known.len() >= KNOWN_MAX {
-                self.known.clear();
-            }
-            self.known.insert(pid, Known { parent, place: found, since: now });
+        if let Some(known) = known {
+            return known.clone();
         }
-        self.known.get(&pid).map(|known| &known.place).filter(|place| **place != Place::default())
+        // A short process is gone before its event is read: its parent stands in the same place.
+        let mut place = match (read(proc, pid, "cgroup"), parent.filter(|parent| *parent != pid)) {
+            (Some(group), _) => of_cgroup(&group),
+            (None, Some(parent)) => {
+                self.standing.get(&parent).filter(|known| now.saturating_sub(known.since) <= KNOWN_FOR).map_or_else(
+                    || read(proc, parent, "cgroup").as_deref().map(of_cgroup).unwrap_or_default(),
+                    |known| known.place.clone(),
+                )
+            }
+            (None, None) => Place::default(),
+        };
+        place.image = place.container.as_deref().and_then(|container| self.images.of(container));
+        let parent = parent.or_else(|| parent_of(&read(proc, pid, "stat")?));
+        let found = Standing { parent, place, since: now };
+        remember(&mut self.standing, pid, found.clone());
+        found
     }
+
+    fn step(&mut self, proc: &Path, pid: u32, now: u64) -> &Step {
+        let is_known = self.steps.get(&pid).is_some_and(|step| now.saturating_sub(step.since) <= KNOWN_FOR);
+        if !is_known {
+            let exe = std::fs::read_link(proc.join(pid.to_string()).join("exe")).ok();
+            let exe = exe.and_then(|exe| exe.to_str().map(str::to_owned));
+            let program = exe.or_else(|| Some(read(proc, pid, "comm")?.trim_end().to_owned()));
+            let parent = read(proc, pid, "stat").as_deref().and_then(parent_of);
+            remember(&mut self.steps, pid, Step { program, parent, since: now });
+        }
+        self.steps.entry(pid).or_insert(Step { program: None, parent: None, since: now })
+    }
+}
+
+fn remember<T>(known: &mut HashMap<u32, T>, pid: u32, found: T) {
+    if known.len() >= KNOWN_MAX {
+        known.clear();
+    }
+    known.insert(pid, found);
 }
 
 impl Place {
@@ -101,25 +153,11 @@ impl Place {
     }
 }
 
-fn look(proc: &std::path::Path, pid: u32, parent: Option<u32>) -> Place {
-    let read = |pid: u32, file: &str| -> Option<String> {
-        let mut text = String::new();
-        let file = std::fs::File::open(proc.join(pid.to_string()).join(file)).ok()?;
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_BYTES_MAX), &mut text).ok()?;
-        Some(text)
-    };
-    // A short process is gone before its event is read: its parent stands in the same place.
-    let group = read(pid, "cgroup").or_else(|| read(parent?, "cgroup"));
-    let mut place = group.as_deref().map(of_cgroup).unwrap_or_default();
-    let mut next = parent.or_else(|| parent_of(&read(pid, "stat")?));
-    while let Some(ancestor) = next.filter(|pid| *pid > 0 && place.ancestors.len() < ANCESTORS_MAX) {
-        let exe =
-            std::fs::read_link(proc.join(ancestor.to_string()).join("exe")).ok().and_then(|exe| exe.to_str().map(str::to_owned));
-        let Some(program) = exe.or_else(|| Some(read(ancestor, "comm")?.trim_end().to_owned())) else { break };
-        place.ancestors.push(Ancestor { pid: ancestor, program });
-        next = read(ancestor, "stat").as_deref().and_then(parent_of);
-    }
-    place
+fn read(proc: &Path, pid: u32, file: &str) -> Option<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(proc.join(pid.to_string()).join(file)).ok()?;
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_BYTES_MAX), &mut text).ok()?;
+    Some(text)
 }
 
 /// The fourth field of `stat`; the second is in parentheses and may hold anything.
@@ -187,7 +225,7 @@ mod tests {
         images.learn(&id, "nginx:1");
         let mut processes = Processes::of_host(proc.path().to_owned(), images);
         assert_eq!(processes.place(80, None, 100).unwrap().image.as_deref(), Some("nginx:1"));
-        let place = processes.place(60, None, 100).unwrap().clone();
+        let place = processes.place(60, None, 100).unwrap();
         assert_eq!(place.unit.as_deref(), Some("session-5.scope"));
         assert_eq!(place.ancestors.iter().map(|it| &*it.program).collect::<Vec<_>>(), ["sshd", "systemd"]);
         std::fs::remove_dir_all(proc.path().join("60")).unwrap();
