@@ -93,7 +93,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let gateway = Mapping::open("access", config.sources.otlp.access.clone());
     let gateway = gateway.map_err(|error| RunError::Config(error.to_string()))?;
     let images = Images::default();
+    let selection = Selection::new(&config.select);
     let decoder = audit::Decoder::restore(sessions.as_ref()).of_this_host(images.clone());
+    let decoder = if selection.refuses_data() { decoder.without_data() } else { decoder };
     let normalizer = Normalizer::new(host.clone(), decoder, Names::default())
         .with_kubernetes(kubernetes::Decoder::restore(cluster, &stages))
         .with_gateway(gateway)
@@ -103,7 +105,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let pipeline = Pipeline::new(
         normalizer,
         roster.enabled(),
-        Selection::new(&config.select),
+        selection,
         redactor,
         buffer.clone(),
         SourceName::ALL.map(|source| (source, config.sources.answer_after(source))).into(),

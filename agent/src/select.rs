@@ -44,6 +44,11 @@ impl Selection {
         Self { data: config.data, selectors, category: Finder::new(CATEGORY) }
     }
 
+    /// Whether it turns away every Data event that is made here.
+    pub fn refuses_data(&self) -> bool {
+        !self.data && self.selectors.is_none()
+    }
+
     /// Whether a record is kept. One that can't be judged is: never nothing.
     pub fn keeps(&self, made: &Made) -> bool {
         match (&self.selectors, made) {

@@ -89,6 +89,9 @@ enum Source {
 /// Most that is read of an input that has no lines, bytes.
 const INPUT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// What is read and written of a file at once, bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+
 /// Longest line, bytes: four of the largest foreign records. A longer one is cut and does not parse.
 const LINE_BYTES_MAX: u64 = 4 * edgetrail_proto::limits::RECORD_BYTES_FOREIGN_MAX as u64;
 
@@ -123,7 +126,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
         out: match arguments.input.as_os_str() == "-" {
             // Whoever pipes a live stream in wants each record at once.
             true => Box::new(std::io::stdout().lock()),
-            false => Box::new(std::io::BufWriter::new(std::io::stdout().lock())),
+            false => Box::new(std::io::BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout().lock())),
         },
     };
     let read = || format!("{} can't be read", arguments.input.display());
@@ -134,7 +137,7 @@ pub(super) fn execute(arguments: &Arguments, config: Config) -> anyhow::Result<E
     if arguments.source == Source::Audit {
         // As a whole: an event's records join over lines.
         let mut printed = Ok(());
-        audit::log::parse(BufReader::new(input), |observation| {
+        audit::log::parse(BufReader::with_capacity(BUFFER_BYTES, input), |observation| {
             if printed.is_ok() {
                 printed = parser.print(&observation);
             }

@@ -88,7 +88,7 @@ const SOCKETCALLS: &[(u64, &str)] = &[
 
 /// A system call's event. Opening a file is told apart by what it asks for, a network call by its address.
 pub fn system_call(call: &Call, address: Option<&Address>, creates: bool, view: &View<'_>) -> (&'static str, Kind) {
-    let name = match call.name.as_str() {
+    let name = match &*call.name {
         "socketcall" => {
             let wanted = call.arguments.first().copied().unwrap_or(0);
             SOCKETCALLS.iter().find(|(number, _)| *number == wanted).map_or("socketcall", |(_, name)| name)

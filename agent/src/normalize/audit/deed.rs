@@ -97,7 +97,20 @@ impl Deed {
         self.resources.push(Resource { account_id, kind, arn: Some(arn), ..Resource::default() });
     }
 
+    /// Whether it is a Data event.
+    pub fn is_data(&self) -> bool {
+        matches!(self.kind, Kind::Data | Kind::DataRead)
+    }
+
+    /// The record for a selection that turns Data events away: no more of it than is counted.
+    pub fn refused_draft(self, host: &Host, event: &Event, event_id: Uuid) -> Draft {
+        let mut record = report::blank(host, Some(SourceName::Audit), event_id, event.stamp.nanoseconds());
+        (record.event_category, record.management_event) = (EventCategory::Data, Some(false));
+        Draft { record: Made::Record(Box::new(record)), act: self.act }
+    }
+
     pub fn draft(self, host: &Host, event: &Event, event_id: Uuid) -> Draft {
+        let is_data = self.is_data();
         let mut record = report::blank(host, Some(SourceName::Audit), event_id, event.stamp.nanoseconds());
         record.user_identity = self.actor.identity(host);
         record.event_source = self.source;
@@ -118,7 +131,6 @@ impl Deed {
             Kind::Service => EventType::AwsServiceEvent,
             Kind::Management | Kind::Data | Kind::DataRead => EventType::AwsApiCall,
         };
-        let is_data = matches!(self.kind, Kind::Data | Kind::DataRead);
         record.event_category = if is_data { EventCategory::Data } else { EventCategory::Management };
         record.management_event = Some(!is_data);
         record.read_only = Some(self.kind == Kind::DataRead);
@@ -150,6 +162,17 @@ fn note(mark: &mut Map<String, Value>, host: &Host, event: &Event) {
 
 /// The event as lines of audit.log.
 fn raw(event: &Event) -> String {
-    let lines = event.records.iter().map(|record| format!("type={} msg=audit({}): {}", record.kind, event.stamp, record.text()));
-    lines.collect::<Vec<_>>().join("\n")
+    let stamp = event.stamp.to_string();
+    let mut lines = String::with_capacity(event.records.iter().map(|record| record.text.len() + RAW_PREFIX_BYTES).sum());
+    for record in &event.records {
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        let (kind, text) = (record.kind.to_string(), record.text());
+        lines.extend(["type=", kind.as_str(), " msg=audit(", stamp.as_str(), "): ", text.as_ref()]);
+    }
+    lines
 }
+
+/// What stands before a record's text on its line, about.
+const RAW_PREFIX_BYTES: usize = 64;

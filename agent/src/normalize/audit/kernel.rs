@@ -1,5 +1,7 @@
 //! What the kernel reports: system calls that a rule selected, and events of its own.
 
+use std::borrow::Cow;
+
 use edgetrail_proto::limits::PARAMETERS_BYTES_MAX;
 use serde_json::{Map, Value, json};
 
@@ -8,6 +10,7 @@ use super::deed::{Deed, Failure, Kind};
 use super::sessions::UNSET;
 use super::view::{self, View};
 use super::{Context, Memory, capabilities, catalogue, errno, records};
+use crate::normalize::actor::Actor;
 use crate::sources::audit::fields::{Field, Fields, Part, decode_hex};
 use crate::sources::audit::syscall::Arch;
 use crate::sources::audit::{kinds, rules};
@@ -24,8 +27,8 @@ const ARGUMENTS_MAX: usize = PARAMETERS_BYTES_MAX / 16;
 /// A system call as its record names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    pub arch: String,
-    pub name: String,
+    pub arch: Cow<'static, str>,
+    pub name: Cow<'static, str>,
     /// Arguments 0 to 3.
     pub arguments: [u64; 4],
     pub exit: i64,
@@ -37,9 +40,11 @@ impl Call {
         // Interpreted logs name what raw ones number.
         let arch = fields.hex("arch").and_then(Arch::of).or_else(|| Arch::named(fields.raw("arch")?));
         let number = fields.raw("syscall").unwrap_or_default();
-        let named = arch.zip(number.parse().ok()).and_then(|(arch, number)| arch.syscall(number)).map(str::to_owned);
-        let name = named.or_else(|| fields.get("SYSCALL").map(|name| name.into_owned())).unwrap_or_else(|| number.to_owned());
-        let arch = arch.map_or_else(|| fields.raw("arch").unwrap_or_default().to_owned(), |arch| arch.name().to_owned());
+        let named = arch.zip(number.parse().ok()).and_then(|(arch, number)| arch.syscall(number)).map(Cow::Borrowed);
+        let told = || fields.get("SYSCALL").map(|name| Cow::Owned(name.into_owned()));
+        let name = named.or_else(told).unwrap_or_else(|| Cow::Owned(number.to_owned()));
+        let unknown = || Cow::Owned(fields.raw("arch").unwrap_or_default().to_owned());
+        let arch = arch.map_or_else(unknown, |arch| Cow::Borrowed(arch.name()));
         let argument = |key| fields.hex(key).unwrap_or(0);
         Self {
             arch,
@@ -71,12 +76,16 @@ impl Memory {
         let is_guarded = kind == Kind::Data && key.split('\u{1}').any(rules::watches_files);
         let is_told = is_guarded && catalogue::is_told(&key, &view.exe().unwrap_or_default());
         let kind = if is_guarded && !is_told { Kind::Management } else { kind };
-        let mut deed = self.kernel_deed(context, view, name, kind);
+        if matches!(kind, Kind::Data | Kind::DataRead) && !context.wants_data {
+            return Some(Deed::new(String::new(), name, kind, Actor::Unknown));
+        }
+        let paths = paths(view);
+        let mut deed = self.kernel_deed(context, view, name, kind, Some(call), &paths);
         if let Some(address) = address {
             deed.parameter("target", Some(address.describe()));
         }
-        for (path, is_object) in paths(view) {
-            if is_object && path.starts_with('/') {
+        for (path, is_object) in &paths {
+            if *is_object && path.starts_with('/') {
                 deed.resource(context.host, "Host::File", &format!("file{path}"));
             }
         }
@@ -86,7 +95,8 @@ impl Memory {
     /// Any other kernel record, with the system call it was written in, if any.
     pub(super) fn kernel(&self, context: &mut Context<'_>, view: &View<'_>) -> Deed {
         let (name, kind) = records::event(view);
-        let mut deed = self.kernel_deed(context, view, name, kind);
+        let call = view.first(kinds::SYSCALL).map(Call::of);
+        let mut deed = self.kernel_deed(context, view, name, kind, call, &paths(view));
         let own = view.primary().into_iter().flat_map(Fields::iter);
         let details: Map<String, Value> = own
             .filter(|field| !is_of_process(field) && field.raw != "?" && field.raw != "(null)")
@@ -122,21 +132,28 @@ impl Memory {
     }
 
     /// What all of the kernel's events have in common: process, call, command, directory, files.
-    fn kernel_deed(&self, context: &mut Context<'_>, view: &View<'_>, name: &'static str, kind: Kind) -> Deed {
+    fn kernel_deed(
+        &self,
+        context: &mut Context<'_>,
+        view: &View<'_>,
+        name: &'static str,
+        kind: Kind,
+        call: Option<Call>,
+        paths: &[(String, bool)],
+    ) -> Deed {
         // What a program reports is its own act; the rest is the kernel's.
         let is_programs = matches!(view.kind(), 1100..1300 | 2100..3000) && view.exe().is_some();
         let source = if is_programs { view.event_source() } else { "kernel.linux".to_owned() };
         let mut deed = Deed::new(source, name, kind, view.actor(context.names));
-        if let Some(fields) = view.first(kinds::SYSCALL) {
-            let call = Call::of(fields);
-            let arguments = call.arguments.map(|argument| format!("{argument:x}"));
-            deed.parameter("systemCall", Some(call.name.clone()));
-            deed.parameter("arch", Some(call.arch.clone()));
+        if let Some((fields, call)) = view.first(kinds::SYSCALL).zip(call) {
+            let arguments = call.arguments.map(|argument| Value::from(format!("{argument:x}")));
+            deed.error = call.failure();
+            deed.parameter("systemCall", Some(call.name));
+            deed.parameter("arch", Some(call.arch));
             deed.parameter("systemCallArguments", Some(arguments.to_vec()));
             deed.parameter("ruleKey", fields.get("key").map(|key| key.replace('\u{1}', ",")));
             deed.parameter("command", fields.get("comm").map(|comm| comm.into_owned()));
             deed.parameter("parentPid", fields.number::<u32>("ppid"));
-            deed.error = call.failure();
             if deed.error.is_none() {
                 deed.response = Some(json!({"exit": call.exit}));
             }
@@ -148,7 +165,7 @@ impl Memory {
             deed.parameter("argumentCount", count);
         }
         deed.parameter("cwd", view.first(kinds::CWD).and_then(|fields| fields.get("cwd")).map(|cwd| cwd.into_owned()));
-        let names: Vec<String> = paths(view).into_iter().map(|(path, _)| path).collect();
+        let names: Vec<&str> = paths.iter().map(|(path, _)| path.as_str()).collect();
         deed.parameter("paths", (!names.is_empty()).then_some(names));
         deed.parameter("files", files(context, view));
         deed.parameter("capabilities", capabilities_of(view));

@@ -52,7 +52,7 @@ use account::Changes;
 use attempts::Attempts;
 use deed::{Deed, Failure, Kind};
 use methods::Methods;
-use processes::Processes;
+use processes::{Place, Processes};
 use sessions::{Saved, Sessions, UNSET};
 use view::{Texts, View};
 
@@ -69,6 +69,8 @@ pub struct Decoder {
     /// No file of this host names another's users.
     strangers: Names,
     processes: Processes,
+    /// Whether selection keeps Data events: what it turns away is told no more of than its class.
+    wants_data: bool,
 }
 
 /// What is carried from one event of a host to the next.
@@ -82,6 +84,9 @@ struct Memory {
     used: u64,
 }
 
+/// eventName of an execution.
+const EXECUTE: &str = "ExecuteProgram";
+
 /// Most nodes of an aggregated log whose sessions are remembered; the one unheard longest gives way.
 const NODES_MAX: usize = 256;
 
@@ -90,6 +95,7 @@ struct Context<'a> {
     host: &'a Host,
     names: &'a mut Names,
     event: &'a Event,
+    wants_data: bool,
 }
 
 impl Context<'_> {
@@ -101,7 +107,7 @@ impl Context<'_> {
 impl Default for Decoder {
     fn default() -> Self {
         let (strangers, processes) = (Names::of_nobody(), Processes::default());
-        Self { boot: String::new(), here: Memory::default(), nodes: BTreeMap::new(), strangers, processes }
+        Self { boot: String::new(), here: Memory::default(), nodes: BTreeMap::new(), strangers, processes, wants_data: true }
     }
 }
 
@@ -120,6 +126,12 @@ impl Decoder {
     #[must_use]
     pub fn of_this_host(self, images: Images) -> Self {
         Self { processes: Processes::of_host("/proc".into(), images), ..self }
+    }
+
+    /// For a selection that turns away every Data event, whatever else it says.
+    #[must_use]
+    pub fn without_data(self) -> Self {
+        Self { wants_data: false, ..self }
     }
 
     /// A program's own message told how somebody logged in: for the session, whichever of the two is heard of first.
@@ -151,10 +163,14 @@ impl Decoder {
     pub fn decode(&mut self, host: &Host, names: &mut Names, event: &Event, event_id: Uuid) -> Option<Draft> {
         let texts = Texts::of(event);
         let view = View::of(&texts);
+        let wants_data = self.wants_data;
         if let Some(node) = event.node.as_deref().filter(|node| !is_same_host(node, &host.name)) {
-            let mut context = Context { host, names: &mut self.strangers, event };
+            let mut context = Context { host, names: &mut self.strangers, event, wants_data };
             let memory = memory_of(&mut self.nodes, node, event.stamp.seconds);
             let mut deed = memory.deed(&mut context, &view)?;
+            if deed.is_data() && !wants_data {
+                return Some(Deed { act: None, ..deed }.refused_draft(host, event, event_id));
+            }
             memory.note_session(&view, &mut deed);
             deed.marks.push(("loggedBy", node.into()));
             deed.address.get_or_insert_with(|| node.to_owned());
@@ -162,20 +178,30 @@ impl Decoder {
             deed.act = None;
             return Some(deed.draft(host, event, event_id));
         }
-        let mut context = Context { host, names, event };
+        let mut context = Context { host, names, event, wants_data };
         let mut deed = self.here.deed(&mut context, &view)?;
+        if deed.is_data() && !wants_data {
+            // What a process does next may be recorded when it is gone.
+            self.place_of(&view, event.stamp.seconds, &deed);
+            return Some(deed.refused_draft(host, event, event_id));
+        }
         self.here.note_session(&view, &mut deed);
-        self.place(&view, event.stamp.seconds, &mut deed);
+        if let Some(place) = self.place_of(&view, event.stamp.seconds, &deed).map(Place::describe) {
+            deed.marks.push(("process", place));
+        }
         Some(deed.draft(host, event, event_id))
     }
 
     /// Where the process stands: of acts and commands, not of each file access.
-    fn place(&mut self, view: &View<'_>, now: u64, deed: &mut Deed) {
-        let is_looked_at = deed.kind == Kind::Management || deed.name == "ExecuteProgram";
-        let process = view.id("pid").filter(|pid| *pid != 0 && is_looked_at);
-        if let Some(place) = process.and_then(|pid| self.processes.place(pid, view.id("ppid"), now)) {
-            deed.marks.push(("process", place.describe()));
+    fn place_of(&mut self, view: &View<'_>, now: u64, deed: &Deed) -> Option<&Place> {
+        if deed.kind != Kind::Management && deed.name != EXECUTE {
+            return None;
         }
+        let pid = view.id("pid").filter(|pid| *pid != 0)?;
+        if deed.name == EXECUTE {
+            self.processes.executed(pid);
+        }
+        self.processes.place(pid, view.id("ppid"), now)
     }
 }
 

@@ -5,7 +5,8 @@
 //! is not known is absent.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -34,30 +35,37 @@ pub struct Processes {
     /// None where events are not this host's.
     proc: Option<PathBuf>,
     images: Images,
-    /// In which unit and container each stands.
-    standing: HashMap<u32, Standing>,
-    /// What each was as an ancestor: shells and servers, which many short processes have in common.
-    steps: HashMap<u32, Step>,
+    known: HashMap<u32, Known>,
+    /// Those that others have come from of late.
+    parents: HashMap<u32, Parent>,
 }
 
-#[derive(Clone, Debug)]
-struct Standing {
+/// What others have of a process that they come from.
+#[derive(Debug)]
+struct Parent {
+    /// None where /proc has it no more.
+    program: Option<String>,
     parent: Option<u32>,
-    /// Without ancestors.
+    /// What its control group says; none where nobody asked yet.
+    group: Option<Place>,
+    /// As of [`Known`].
+    since: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    parent: Option<u32>,
     place: Place,
     /// When it was looked up, Unix seconds of the event's clock.
     since: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Step {
-    program: Option<String>,
-    parent: Option<u32>,
-    since: u64,
-}
-
 /// A process moves between control groups seldom, and a pid returns late: so long a look-up stands, seconds.
 const KNOWN_FOR: u64 = 10;
+
+/// A shell runs many commands a second: so long its program and its parent stand, seconds, unless it is heard to execute
+/// another.
+const PARENT_FOR: u64 = 1;
 
 /// Ancestors told: shell, sudo, session, server.
 const ANCESTORS_MAX: usize = 4;
@@ -66,71 +74,95 @@ const ANCESTORS_MAX: usize = 4;
 const KNOWN_MAX: usize = 4096;
 
 /// Longest file of /proc that is read, bytes.
-const FILE_BYTES_MAX: u64 = 4096;
+const FILE_BYTES_MAX: usize = 4096;
 
 impl Processes {
     /// Of the host that this runs on.
     pub fn of_host(proc: PathBuf, images: Images) -> Self {
-        Self { proc: Some(proc), images, ..Self::default() }
+        Self { proc: Some(proc), images, known: HashMap::new(), parents: HashMap::new() }
     }
 
     /// Where a process stands; `parent` is what the event says of it. None where nothing is known.
-    pub fn place(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Option<Place> {
-        let proc = self.proc.clone()?;
-        let standing = self.standing(&proc, pid, parent, now);
-        let (mut place, mut next) = (standing.place, parent.or(standing.parent));
-        while let Some(ancestor) = next.filter(|pid| *pid > 0 && place.ancestors.len() < ANCESTORS_MAX) {
-            let step = self.step(&proc, ancestor, now);
-            let Some(program) = step.program.clone() else { break };
-            next = step.parent;
-            place.ancestors.push(Ancestor { pid: ancestor, program });
-        }
-        (place != Place::default()).then_some(place)
-    }
-
-    fn standing(&mut self, proc: &Path, pid: u32, parent: Option<u32>, now: u64) -> Standing {
-        let known = self.standing.get(&pid).filter(|known| {
+    pub fn place(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Option<&Place> {
+        self.proc.as_ref()?;
+        let is_known = self.known.get(&pid).is_some_and(|known| {
             now.saturating_sub(known.since) <= KNOWN_FOR && (parent.is_none() || known.parent.is_none() || known.parent == parent)
         });
-        if let Some(known) = known {
-            return known.clone();
-        }
-        // A short process is gone before its event is read: its parent stands in the same place.
-        let mut place = match (read(proc, pid, "cgroup"), parent.filter(|parent| *parent != pid)) {
-            (Some(group), _) => of_cgroup(&group),
-            (None, Some(parent)) => {
-                self.standing.get(&parent).filter(|known| now.saturating_sub(known.since) <= KNOWN_FOR).map_or_else(
-                    || read(proc, parent, "cgroup").as_deref().map(of_cgroup).unwrap_or_default(),
-                    |known| known.place.clone(),
-                )
-            }
-            (None, None) => Place::default(),
-        };
-        place.image = place.container.as_deref().and_then(|container| self.images.of(container));
-        let parent = parent.or_else(|| parent_of(&read(proc, pid, "stat")?));
-        let found = Standing { parent, place, since: now };
-        remember(&mut self.standing, pid, found.clone());
-        found
-    }
-
-    fn step(&mut self, proc: &Path, pid: u32, now: u64) -> &Step {
-        let is_known = self.steps.get(&pid).is_some_and(|step| now.saturating_sub(step.since) <= KNOWN_FOR);
         if !is_known {
-            let exe = std::fs::read_link(proc.join(pid.to_string()).join("exe")).ok();
-            let exe = exe.and_then(|exe| exe.to_str().map(str::to_owned));
-            let program = exe.or_else(|| Some(read(proc, pid, "comm")?.trim_end().to_owned()));
-            let parent = read(proc, pid, "stat").as_deref().and_then(parent_of);
-            remember(&mut self.steps, pid, Step { program, parent, since: now });
+            let mut found = self.look(pid, parent, now);
+            found.image = found.container.as_deref().and_then(|container| self.images.of(container));
+            if self.known.len() >= KNOWN_MAX {
+                self.known.clear();
+            }
+            self.known.insert(pid, Known { parent, place: found, since: now });
         }
-        self.steps.entry(pid).or_insert(Step { program: None, parent: None, since: now })
+        self.known.get(&pid).map(|known| &known.place).filter(|place| **place != Place::default())
     }
-}
 
-fn remember<T>(known: &mut HashMap<u32, T>, pid: u32, found: T) {
-    if known.len() >= KNOWN_MAX {
-        known.clear();
+    /// A process has executed another program.
+    pub fn executed(&mut self, pid: u32) {
+        self.parents.remove(&pid);
     }
-    known.insert(pid, found);
+
+    fn look(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Place {
+        // A short process is gone before its event is read: its parent stands in the same place.
+        let own = self.read(pid, "cgroup").map(|group| of_cgroup(&group));
+        let mut place = own.or_else(|| self.group(parent?, now)).unwrap_or_default();
+        let mut next = parent.or_else(|| parent_of(&self.read(pid, "stat")?));
+        while let Some(ancestor) = next.filter(|pid| *pid > 0 && place.ancestors.len() < ANCESTORS_MAX) {
+            let Some(Parent { program: Some(program), parent, .. }) = self.parent(ancestor, now) else { break };
+            place.ancestors.push(Ancestor { pid: ancestor, program: program.clone() });
+            next = *parent;
+        }
+        place
+    }
+
+    /// Where a parent stands.
+    fn group(&mut self, pid: u32, now: u64) -> Option<Place> {
+        if let Some(known) = self.parent(pid, now).and_then(|parent| parent.group.clone()) {
+            return Some(known);
+        }
+        let group = of_cgroup(&self.read(pid, "cgroup")?);
+        if let Some(parent) = self.parents.get_mut(&pid) {
+            parent.group = Some(group.clone());
+        }
+        Some(group)
+    }
+
+    fn parent(&mut self, pid: u32, now: u64) -> Option<&Parent> {
+        let is_known = self.parents.get(&pid).is_some_and(|parent| now.saturating_sub(parent.since) <= PARENT_FOR);
+        if !is_known {
+            let exe = std::fs::read_link(self.file(pid, "exe")?).ok().and_then(|exe| exe.to_str().map(str::to_owned));
+            let program = exe.or_else(|| Some(self.read(pid, "comm")?.trim_end().to_owned()));
+            let stat = program.is_some().then(|| self.read(pid, "stat")).flatten();
+            let parent = stat.as_deref().and_then(parent_of);
+            if self.parents.len() >= KNOWN_MAX {
+                self.parents.clear();
+            }
+            self.parents.insert(pid, Parent { program, parent, group: None, since: now });
+        }
+        self.parents.get(&pid)
+    }
+
+    fn file(&self, pid: u32, name: &str) -> Option<PathBuf> {
+        Some(self.proc.as_ref()?.join(format!("{pid}/{name}")))
+    }
+
+    /// A file of a process, in as few calls as it takes.
+    fn read(&self, pid: u32, name: &str) -> Option<String> {
+        let mut file = std::fs::File::open(self.file(pid, name)?).ok()?;
+        let (mut bytes, mut length) = ([0; FILE_BYTES_MAX], 0);
+        while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            let wanted = rest.len();
+            let more = file.read(rest).ok()?;
+            length += more;
+            // /proc gives less than it is asked for only at the end.
+            if more < wanted {
+                break;
+            }
+        }
+        std::str::from_utf8(bytes.get(..length)?).ok().map(str::to_owned)
+    }
 }
 
 impl Place {
@@ -151,13 +183,6 @@ impl Place {
         }
         Value::Object(members)
     }
-}
-
-fn read(proc: &Path, pid: u32, file: &str) -> Option<String> {
-    let mut text = String::new();
-    let file = std::fs::File::open(proc.join(pid.to_string()).join(file)).ok()?;
-    std::io::Read::read_to_string(&mut std::io::Read::take(file, FILE_BYTES_MAX), &mut text).ok()?;
-    Some(text)
 }
 
 /// The fourth field of `stat`; the second is in parentheses and may hold anything.
@@ -225,7 +250,7 @@ mod tests {
         images.learn(&id, "nginx:1");
         let mut processes = Processes::of_host(proc.path().to_owned(), images);
         assert_eq!(processes.place(80, None, 100).unwrap().image.as_deref(), Some("nginx:1"));
-        let place = processes.place(60, None, 100).unwrap();
+        let place = processes.place(60, None, 100).unwrap().clone();
         assert_eq!(place.unit.as_deref(), Some("session-5.scope"));
         assert_eq!(place.ancestors.iter().map(|it| &*it.program).collect::<Vec<_>>(), ["sshd", "systemd"]);
         std::fs::remove_dir_all(proc.path().join("60")).unwrap();

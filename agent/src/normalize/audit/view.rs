@@ -22,6 +22,8 @@ pub struct View<'a> {
     pub related: Vec<Fields<'a>>,
     /// Which record says what the event is.
     primary: usize,
+    /// The system call's.
+    syscall: Option<usize>,
 }
 
 impl<'a> Texts<'a> {
@@ -38,7 +40,7 @@ impl<'a> View<'a> {
         let is_auxiliary = |record: &RawRecord| record.kind.number().is_some_and(kinds::is_auxiliary);
         let syscall = records.iter().position(|(record, _)| record.is(kinds::SYSCALL));
         let primary = records.iter().position(|(record, _)| !is_auxiliary(record)).or(syscall).unwrap_or(0);
-        Self { records, related, primary }
+        Self { records, related, primary, syscall }
     }
 
     /// What the event is, as a record type; 0 where it has a name only.
@@ -63,11 +65,17 @@ impl<'a> View<'a> {
         self.records.iter().filter(move |(record, _)| record.is(kind)).map(|(_, fields)| fields)
     }
 
+    /// Each record's fields once: the primary record's, the system call's, then the others'.
+    fn by_rank(&self) -> impl Iterator<Item = &Fields<'a>> {
+        let (primary, syscall) = (Some(self.primary), self.syscall.filter(|at| *at != self.primary));
+        let is_other = move |at: &usize| Some(*at) != primary && Some(*at) != syscall;
+        let order = primary.into_iter().chain(syscall).chain((0..self.records.len()).filter(is_other));
+        order.filter_map(|at| self.records.get(at).map(|(_, fields)| fields))
+    }
+
     /// The first value of a key: of the primary record, then of the system call's, then of any.
     pub fn get(&self, key: &str) -> Option<Cow<'_, str>> {
-        let syscall = self.first(kinds::SYSCALL);
-        let any = self.records.iter().map(|(_, fields)| fields);
-        self.primary().into_iter().chain(syscall).chain(any).find_map(|fields| fields.get(key))
+        self.by_rank().find_map(|fields| fields.get(key))
     }
 
     /// A number of the record that knows the process: the system call's, else the primary.
@@ -100,9 +108,7 @@ impl<'a> View<'a> {
 
     /// The name that auditd gives an id (`AUID`, `ID`), if it knew one.
     pub fn named(&self, key: &str) -> Option<String> {
-        let syscall = self.first(kinds::SYSCALL);
-        let any = self.records.iter().map(|(_, fields)| fields);
-        self.primary().into_iter().chain(syscall).chain(any).find_map(|fields| named(fields, key))
+        self.by_rank().find_map(|fields| named(fields, key))
     }
 
     pub fn actor(&self, names: &mut Names) -> Actor {
@@ -145,7 +151,7 @@ impl<'a> View<'a> {
 /// The name that auditd added to a record for an id. A program's own words (`msg='…'`) are none, nor is what auditd
 /// says where it found nothing: `unset`, `unknown(1002)`.
 pub fn named(fields: &Fields<'_>, key: &str) -> Option<String> {
-    let told = fields.iter().find(|field| field.key == key && field.part != Part::Message)?.decoded();
+    let told = fields.iter().find(|field| field.is(key) && field.part != Part::Message)?.decoded();
     let is_name = !matches!(told.as_ref(), "" | "?" | "(null)" | "unset" | "unknown") && !told.starts_with("unknown(");
     is_name.then(|| told.into_owned())
 }

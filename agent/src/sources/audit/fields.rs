@@ -84,6 +84,8 @@ impl<'a> Fields<'a> {
             None => (text, None),
         };
         let (outer, message) = split_message(main);
+        // No field is without: one allocation for all.
+        fields.list.reserve(memchr::memchr_iter(b'=', text.as_bytes()).count());
         fields.scan(outer, Part::Outer);
         if let Some(message) = message {
             fields.scan(message, Part::Message);
@@ -95,7 +97,7 @@ impl<'a> Fields<'a> {
     }
 
     fn scan(&mut self, text: &'a str, part: Part) {
-        let mut rest = text.trim_start_matches(is_separator);
+        let mut rest = after_separators(text);
         let mut prefix = None;
         while !rest.is_empty() {
             let (token_end, equals) = token(rest);
@@ -103,15 +105,16 @@ impl<'a> Fields<'a> {
                 let (word, after) = rest.split_at(token_end);
                 self.word(word, part);
                 prefix = Some(word);
-                rest = after.trim_start_matches(is_separator);
+                rest = after_separators(after);
                 continue;
             };
             let (key, after) = rest.split_at(equals);
-            let after = after.strip_prefix('=').unwrap_or(after);
-            let key = key.strip_prefix('(').unwrap_or(key);
+            // The first byte is the `=`.
+            let after = after.get(1..).unwrap_or_default();
+            let key = if key.as_bytes().first() == Some(&b'(') { key.get(1..).unwrap_or_default() } else { key };
             let (raw, quoted, after) = value(after);
             self.list.push(Field { key: prefixed(prefix.take(), key), raw: Cow::Borrowed(raw), quoted, part });
-            rest = after.trim_start_matches(is_separator);
+            rest = after_separators(after);
         }
     }
 
@@ -139,7 +142,7 @@ impl<'a> Fields<'a> {
 
     /// The first field of this name, the kernel's before a program's; auditd's additions have names of their own.
     pub fn field(&self, key: &str) -> Option<&Field<'a>> {
-        self.list.iter().find(|field| field.key == key)
+        self.list.iter().find(|field| field.is(key))
     }
 
     /// Its value as written.
@@ -173,8 +176,15 @@ impl<'a> Fields<'a> {
 }
 
 impl Field<'_> {
+    /// Whether this is its key. Most of another length or beginning are told apart without a comparison of the whole.
+    pub fn is(&self, key: &str) -> bool {
+        let (own, key) = (self.key.as_bytes(), key.as_bytes());
+        own.len() == key.len() && own.first() == key.first() && own == key
+    }
+
     pub fn decoded(&self) -> Cow<'_, str> {
-        if self.quoted || self.part == Part::Enriched || !ENCODED.contains(&self.key.as_ref()) {
+        // Most values are plainly no hex: that is seen sooner than whether the key is one of the list.
+        if self.quoted || self.part == Part::Enriched || !is_hex(&self.raw) || !ENCODED.contains(&self.key.as_ref()) {
             return Cow::Borrowed(&self.raw);
         }
         decode_hex(&self.raw).map_or(Cow::Borrowed(self.raw.as_ref()), Cow::Owned)
@@ -183,14 +193,17 @@ impl Field<'_> {
 
 /// The text of an upper-case hex string; none where it is not one.
 pub fn decode_hex(raw: &str) -> Option<String> {
-    let upper = raw.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
-    if !upper || raw.is_empty() {
+    if !is_hex(raw) {
         return None;
     }
     hex::decode(raw).ok().map(|bytes| match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(not_utf8) => String::from_utf8_lossy(not_utf8.as_bytes()).into_owned(),
     })
+}
+
+fn is_hex(raw: &str) -> bool {
+    !raw.is_empty() && raw.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b))
 }
 
 /// Splits `… msg='inner'` before its last quote: the inner text may hold quotes itself.
@@ -202,8 +215,10 @@ fn split_message(text: &str) -> (&str, Option<&str>) {
     (outer, Some(message))
 }
 
-fn is_separator(c: char) -> bool {
-    matches!(c, ' ' | ',' | '\n')
+/// The text without the separators at its start.
+fn after_separators(text: &str) -> &str {
+    let start = text.bytes().position(|byte| !matches!(byte, b' ' | b',' | b'\n')).unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
 }
 
 /// Where the token at the start of `text` ends, and where its `=` is.

@@ -107,7 +107,7 @@ pub async fn run(
     let receiver = {
         let wake = Arc::clone(&wake);
         thread("audit-receive", move || match way {
-            Way::Netlink(listener) => receive(&listener.fd, &wake, &chunks),
+            Way::Netlink(listener) => receive(&listener, &wake, &chunks),
             Way::Lines(input) => plugin::receive(&input, &wake, &chunks),
         })?
     };
@@ -503,9 +503,11 @@ impl Joiner {
 
     /// Hands the group on, its last observation with the cursor behind all of it.
     fn send(&mut self) -> Result<(), Stopped> {
-        let cursor = self.cursor();
-        if let Some(last) = self.group.last_mut() {
-            last.cursor = cursor;
+        if !self.group.is_empty() {
+            let cursor = self.cursor();
+            if let Some(last) = self.group.last_mut() {
+                last.cursor = cursor;
+            }
         }
         while !self.group.is_empty() {
             let rest = self.group.split_off(self.group.len().min(GROUP_MAX));

@@ -120,7 +120,10 @@ const RISCV: Table = &[(258, "riscv_hwprobe riscv_flush_icache")];
 fn find(table: Table, number: u32) -> Option<&'static str> {
     let (first, names) = table.iter().rev().find(|(first, _)| *first <= number)?;
     let index = usize::try_from(number.checked_sub(*first)?).ok()?;
-    names.split(' ').nth(index).filter(|name| *name != "-")
+    let mut spaces = memchr::memchr_iter(b' ', names.as_bytes());
+    let start = if index == 0 { 0 } else { spaces.nth(index - 1)? + 1 };
+    let end = spaces.next().unwrap_or(names.len());
+    names.get(start..end).filter(|name| *name != "-")
 }
 
 #[cfg(test)]
