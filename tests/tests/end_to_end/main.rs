@@ -11,5 +11,6 @@ mod receipts;
 mod receivers;
 mod repair;
 mod silence;
+mod sources;
 mod tampered;
 mod two_by_two;

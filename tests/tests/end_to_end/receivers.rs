@@ -18,7 +18,7 @@ fn looked_up(deployment: &Deployment, name: &str) -> Vec<Value> {
     events.iter().map(|event| serde_json::from_str(event["CloudTrailEvent"].as_str().unwrap()).unwrap()).collect()
 }
 
-fn wait_for(deployment: &Deployment, name: &str, count: usize) -> Vec<Value> {
+pub(crate) fn wait_for(deployment: &Deployment, name: &str, count: usize) -> Vec<Value> {
     wait::until(&format!("{count} {name} in the history"), Duration::from_secs(60), || {
         let records = looked_up(deployment, name);
         (records.len() >= count).then_some(records)

@@ -72,6 +72,7 @@ fn is_name(name: &str) -> bool {
 
 /// The address of `udp://192.0.2.1:514` and `tcp://[2001:db8::1]:514`.
 fn address(peer: &str) -> &str {
+    let peer = crate::sources::inlet::peer(peer).0;
     let peer = peer.split_once("://").map_or(peer, |(_, peer)| peer);
     let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host).trim_matches(['[', ']']);
     if is_name(host) { host } else { UNKNOWN }
@@ -90,6 +91,8 @@ mod tests {
             assert_eq!(network.elsewhere(&host, Some(name)).as_deref(), Some("192.0.2.1"), "{name}");
         }
         assert_eq!(Carrier::Local(SourceName::File).elsewhere(&host, Some("2001:db8::1")).as_deref(), Some("2001:db8::1"));
+        let network = Carrier::of(SourceName::Syslog, Some("tls://[2001:db8::1]:514 CN=web: 1"));
+        assert_eq!(network.elsewhere(&host, None).as_deref(), Some("2001:db8::1"));
         assert_eq!(Carrier::of(SourceName::Syslog, None).elsewhere(&host, None).as_deref(), Some(UNKNOWN));
         assert_eq!(Carrier::of(SourceName::Syslog, Some("unix")).elsewhere(&host, None), None);
         assert_eq!(Carrier::Journal.elsewhere(&host, Some("before-the-rename")), None);

@@ -16,11 +16,12 @@ mod syslog;
 pub mod vault;
 
 use edgetrail_proto::record::{EventCategory, EventType, Record, format_time};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{Host, posted, report};
 use crate::observation::SourceName;
+use crate::sources::inlet;
 use crate::sources::lines::envelope::Peeled;
 use crate::sources::lines::shape::Format;
 use crate::sources::lines::{Mapping, logfmt, time};
@@ -145,8 +146,12 @@ impl Place<'_> {
         let Some(mark) = mark else { return };
         if let Some(path) = self.path {
             // A file, or the peer that wrote it to a socket.
+            let (path, subject) = inlet::peer(path);
             let member = if self.source == SourceName::File { "file" } else { "peer" };
             mark.insert(member.to_owned(), Value::from(path));
+            if let Some(subject) = subject {
+                mark.insert("caller".to_owned(), json!({"certificate": {"subject": subject}}));
+            }
         }
         if self.host.keep_raw {
             mark.insert("raw".to_owned(), posted::raw_value(line));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{LOG_MESSAGE, Place, identity, mapped, set_category, source_name};
 use crate::observation::SourceName;
+use crate::sources::inlet;
 use crate::sources::lines::address;
 use crate::sources::lines::mapping::Mapping;
 use crate::sources::lines::syslog::{self, Message};
@@ -44,7 +45,8 @@ pub(super) fn record(place: &Place<'_>, mapping: &Mapping, text: &str) -> Record
 
 /// The address of who sent it over a network.
 fn peer<'a>(place: &Place<'a>) -> Option<&'a str> {
-    let (scheme, address) = place.path.filter(|_| place.source == SourceName::Syslog)?.split_once("://")?;
+    let path = place.path.filter(|_| place.source == SourceName::Syslog)?;
+    let (scheme, address) = inlet::peer(path).0.split_once("://")?;
     matches!(scheme, "udp" | "tcp" | "tls").then(|| address::host(address))
 }
 

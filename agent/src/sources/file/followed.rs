@@ -3,7 +3,8 @@
 //! The files are read oldest first. A file that was renamed away is read on until it was quiet for [`LEAVING_QUIET`]:
 //! its writer may hold it open. The cursor names all of them, so that a restart goes on with all.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub(super) struct Followed {
     format: Format,
     /// Oldest first; the last is the one under the path, once that exists.
     pub(super) tails: Vec<Followee>,
+    /// Files that were let go, the latest last: they lie beside the path, and are not to be read again.
+    left: Vec<Left>,
     generation: u64,
     /// Why the path could not be opened, said once.
     refused: Option<io::ErrorKind>,
@@ -36,6 +39,15 @@ pub(super) struct Followee {
     quiet_since: Option<Instant>,
     /// Read to its end for good.
     done: bool,
+}
+
+/// A file that was read to its end and let go.
+#[derive(Debug)]
+struct Left {
+    place: Place,
+    /// As it was then, and under which name.
+    metadata: Metadata,
+    name: Option<PathBuf>,
 }
 
 /// What a path's cursor key begins with; the path follows.
@@ -52,17 +64,25 @@ const CLOUDTRAIL_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const TAILS_MAX: usize = 16;
 
 impl Followed {
-    /// Takes up a path: where its cursor says, else at its start or end.
-    pub(super) fn open(path: PathBuf, format: Format, start: Start, cursor: Option<&[u8]>, out: &mut Vec<Observation>) -> Self {
+    /// Takes up a path: where its cursor says, else at its start or end. `named`: as [`Self::look`] has it.
+    pub(super) fn open(
+        path: PathBuf,
+        format: Format,
+        start: Start,
+        cursor: Option<&[u8]>,
+        named: &BTreeSet<PathBuf>,
+        out: &mut Vec<Observation>,
+    ) -> Self {
         let label = Arc::from(path.to_string_lossy());
-        let mut it = Self { path, label, format, tails: Vec::new(), generation: now_ns() / 1_000_000_000, refused: None };
+        let generation = now_ns() / 1_000_000_000;
+        let mut it = Self { path, label, format, tails: Vec::new(), left: Vec::new(), generation, refused: None };
         match cursor.map(place::decode) {
-            Some(Some(places)) => it.resume(places, out),
+            Some(Some(places)) => it.resume(places, named, out),
             Some(None) => {
                 it.lost("the cursor of this path can't be read: what was written before now may be missing", out);
-                it.look(start, out);
+                it.look(start, named, out);
             }
-            None => it.look(start, out),
+            None => it.look(start, named, out),
         }
         it
     }
@@ -72,8 +92,9 @@ impl Followed {
         Cursor { key: format!("{CURSOR_PREFIX}{}", self.label), value: place::encode(&places) }
     }
 
-    /// Looks whether another file is under the path now. Called when its directory changed.
-    pub(super) fn look(&mut self, start: Start, out: &mut Vec<Observation>) {
+    /// Looks whether another file is under the path now. Called when its directory changed. `named`: files that are followed
+    /// under paths of their own, however much their names look like this one's.
+    pub(super) fn look(&mut self, start: Start, named: &BTreeSet<PathBuf>, out: &mut Vec<Observation>) {
         let file = match open(&self.path) {
             Ok(file) => file,
             Err(error) => return self.refuse(&error, out),
@@ -83,6 +104,7 @@ impl Followed {
         if self.tails.iter().any(|followee| followee.tail.is(metadata.dev(), metadata.ino())) {
             return;
         }
+        self.take_up_between((metadata.dev(), metadata.ino()), named, out);
         let offset = match start {
             Start::Beginning => 0,
             Start::End => last_line_start(&file, metadata.len()),
@@ -107,9 +129,11 @@ impl Followed {
         for index in 0..self.tails.len() {
             more |= self.read_one(index, under, out);
         }
-        let count = self.tails.len();
-        self.tails.retain(|followee| !followee.done);
-        if self.tails.len() < count {
+        let (done, tails): (Vec<Followee>, Vec<Followee>) = self.tails.drain(..).partition(|followee| followee.done);
+        self.tails = tails;
+        if !done.is_empty() {
+            self.left.extend(done.into_iter().filter_map(|followee| Left::of(&followee.tail)));
+            self.left.drain(..self.left.len().saturating_sub(TAILS_MAX));
             out.push(self.observation(String::new(), Payload::Nothing));
         }
         more
@@ -187,23 +211,14 @@ impl Followed {
     }
 
     /// Finds the files of the cursor's places again: under the path, or renamed beside it.
-    fn resume(&mut self, places: Vec<Place>, out: &mut Vec<Observation>) {
+    fn resume(&mut self, places: Vec<Place>, named: &BTreeSet<PathBuf>, out: &mut Vec<Observation>) {
         self.generation = places.iter().map(|place| place.generation).fold(self.generation, u64::max);
-        let siblings = siblings(&self.path);
-        let mut newest_rotated = None;
+        let siblings = siblings(&real(&self.path));
         for place in places {
-            let found = siblings.iter().find(|(path, metadata)| {
-                (metadata.dev(), metadata.ino()) == (place.device, place.inode)
-                    && metadata.len() >= place.offset
-                    && open(path).is_ok_and(|file| place.head.begins(&file))
-            });
-            match found.map(|(path, metadata)| (open(path), path, metadata)) {
-                Some((Ok(file), path, metadata)) => {
-                    newest_rotated = (*path != self.path).then(|| metadata.modified().ok()).flatten();
-                    self.follow(Tail::resume(file, place, self.format.framing()), out);
-                }
+            let found = siblings.iter().find(|(path, metadata)| is_at(&place, path, metadata));
+            match found.map(|(path, _)| open(path)) {
+                Some(Ok(file)) => self.follow(Tail::resume(file, place, self.format.framing()), out),
                 _ => {
-                    newest_rotated = None;
                     let (inode, offset) = (place.inode, place.offset);
                     self.lost(
                         &format!("its file with inode {inode} is gone or rewritten: what followed byte {offset} was not read"),
@@ -212,31 +227,46 @@ impl Followed {
                 }
             }
         }
-        // Files that came and went between the one last read and the one under the path now.
-        if let Some(since) = newest_rotated {
-            let mut between: Vec<_> = siblings
-                .into_iter()
-                .filter(|(path, metadata)| *path != self.path && metadata.modified().is_ok_and(|at| at >= since))
-                .filter(|(_, metadata)| !self.tails.iter().any(|it| it.tail.is(metadata.dev(), metadata.ino())))
-                .collect();
-            between.sort_by_key(|(_, metadata)| metadata.modified().ok());
-            for (path, _) in between {
-                if path.extension().is_some_and(|end| ["gz", "xz", "zst", "bz2"].iter().any(|known| end == *known)) {
-                    self.lost(
-                        &format!(
-                            "{} was compressed before it was read: decompress it beside the path, or delay compression",
-                            path.display()
-                        ),
-                        out,
-                    );
-                } else if let Ok(tail) =
-                    open(&path).and_then(|file| Tail::begin(file, self.next_generation(), 0, self.format.framing()))
-                {
-                    self.follow(tail, out);
-                }
+        self.look(Start::Beginning, named, out);
+    }
+
+    /// Takes up files that came and went between the one last followed and the one under the path now.
+    fn take_up_between(&mut self, under: (u64, u64), named: &BTreeSet<PathBuf>, out: &mut Vec<Observation>) {
+        let last = self.tails.last().and_then(|followee| Left::of(&followee.tail));
+        let Some(last) = last.as_ref().or(self.left.last()) else { return };
+        let is_since = |metadata: &Metadata| {
+            let is_written = metadata.modified().ok() >= last.metadata.modified().ok();
+            // Not every file system tells when a file was made.
+            is_written && metadata.created().ok().zip(last.metadata.created().ok()).is_none_or(|(its, last)| its >= last)
+        };
+        let known: Vec<Left> = self.tails.iter().filter_map(|followee| Left::of(&followee.tail)).collect();
+        let is_known = |path: &Path, metadata: &Metadata| {
+            self.tails.iter().any(|followee| followee.tail.is(metadata.dev(), metadata.ino()))
+                || self.left.iter().any(|left| is_at(&left.place, path, metadata))
+                || is_compressed(path) && known.iter().chain(&self.left).any(|left| left.name == Some(path.with_extension("")))
+        };
+        let real = real(&self.path);
+        let mut between: Vec<_> = siblings(&real)
+            .into_iter()
+            .filter(|(path, metadata)| (metadata.dev(), metadata.ino()) != under && is_since(metadata))
+            .filter(|(path, metadata)| is_rotated(&real, path) && !named.contains(path) && !is_known(path, metadata))
+            .collect();
+        between.sort_by_key(|(_, metadata)| metadata.modified().ok());
+        for (path, _) in between {
+            if is_compressed(&path) {
+                self.lost(
+                    &format!(
+                        "{} was compressed before it was read: decompress it beside the path, or delay compression",
+                        path.display()
+                    ),
+                    out,
+                );
+            } else if let Ok(tail) =
+                open(&path).and_then(|file| Tail::begin(file, self.next_generation(), 0, self.format.framing()))
+            {
+                self.follow(tail, out);
             }
         }
-        self.look(Start::Beginning, out);
     }
 
     fn follow(&mut self, tail: Tail, out: &mut Vec<Observation>) {
@@ -287,6 +317,37 @@ impl Followed {
     }
 }
 
+impl Left {
+    fn of(tail: &Tail) -> Option<Self> {
+        let name = std::fs::read_link(tail.own_path()).ok().map(|name| {
+            let name = name.to_string_lossy().into_owned();
+            PathBuf::from(name.strip_suffix(" (deleted)").unwrap_or(&name))
+        });
+        Some(Self { place: tail.place.clone(), metadata: tail.metadata().ok()?, name })
+    }
+}
+
+/// Whether the file is the one of a place.
+fn is_at(place: &Place, path: &Path, metadata: &Metadata) -> bool {
+    (metadata.dev(), metadata.ino()) == (place.device, place.inode)
+        && metadata.len() >= place.offset
+        && open(path).is_ok_and(|file| place.head.begins(&file))
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|end| ["gz", "xz", "zst", "bz2"].iter().any(|known| end == *known))
+}
+
+/// Whether rotation would name a file of the path so: `app.json.1`, `app.json-20260101`, `app-2026-01-01T00-00-00.json`.
+fn is_rotated(path: &Path, other: &Path) -> bool {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned).unwrap_or_default();
+    let (name, other) = (name(path), name(other));
+    let stem = name.split_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let begins = |rest: &str| rest.starts_with(['.', '-', '_', '~']);
+    let is_numbered = |rest: &str| rest.chars().nth(1).is_some_and(|first| first.is_ascii_digit());
+    other.strip_prefix(&name).is_some_and(begins) || other.strip_prefix(stem).is_some_and(|rest| begins(rest) && is_numbered(rest))
+}
+
 /// A regular file, opened without waiting for a writer should it be a pipe.
 fn open(path: &Path) -> io::Result<File> {
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
@@ -294,8 +355,14 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")) }
 }
 
+/// Where the file lies that a link leads to: rotation renames it there.
+fn real(path: &Path) -> PathBuf {
+    let target = || Some(path.parent()?.join(std::fs::read_link(path).ok()?));
+    path.canonicalize().ok().or_else(target).unwrap_or_else(|| path.to_owned())
+}
+
 /// The path's file and those beside it that rotation named after it.
-fn siblings(path: &Path) -> Vec<(PathBuf, std::fs::Metadata)> {
+fn siblings(path: &Path) -> Vec<(PathBuf, Metadata)> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
     };

@@ -235,9 +235,10 @@ impl Follower {
                 let known = self.cursors.keys().filter_map(|key| key.strip_prefix(CURSOR_PREFIX)).map(PathBuf::from);
                 found.files.extend(known.filter(|path| pattern.names(path)));
                 let start = if is_first { section.config.start } else { Start::Beginning };
+                let named = found.files.clone();
                 for path in found.files {
                     if let Some(followed) = self.followed.get_mut(&path) {
-                        followed.look(Start::Beginning, out);
+                        followed.look(Start::Beginning, &named, out);
                         continue;
                     }
                     if self.followed.len() >= FILES_MAX {
@@ -245,7 +246,7 @@ impl Follower {
                         continue;
                     }
                     let cursor = self.cursors.remove(&format!("{CURSOR_PREFIX}{}", path.to_string_lossy()));
-                    let followed = Followed::open(path.clone(), section.format.clone(), start, cursor.as_deref(), out);
+                    let followed = Followed::open(path.clone(), section.format.clone(), start, cursor.as_deref(), &named, out);
                     self.followed.insert(path, followed);
                 }
             }

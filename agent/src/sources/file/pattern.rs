@@ -73,6 +73,12 @@ fn descend(at: &Path, rest: &[&str], found: &mut Matches) {
 }
 
 fn take(path: PathBuf, found: &mut Matches) {
+    // The file behind a link is rotated where it lies.
+    if path.is_symlink()
+        && let Some(beside) = path.canonicalize().ok().as_deref().and_then(Path::parent)
+    {
+        found.directories.insert(beside.to_owned());
+    }
     // One more than are followed: that there are more must show.
     if path.is_file() && found.files.len() <= FILES_MAX {
         found.files.insert(path);

@@ -3,7 +3,7 @@
 //! A line is given out once it has its end. What was read of an unfinished one is kept, and its place in the cursor is
 //! the line's beginning.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -89,6 +89,10 @@ impl Tail {
     /// Whether no name leads to the file any more.
     pub(super) fn is_unlinked(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// A name under which this very file can be watched, whatever lies under its path by now.

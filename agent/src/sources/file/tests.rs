@@ -1,5 +1,6 @@
 //! The source over real files, with the test as its pipeline.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -243,13 +244,99 @@ fn a_file_that_is_rotated_faster_than_it_is_read_is_a_gap_of_its_own() {
     let path = dir.path().join("app.json");
     append(&path, "0\n");
     let mut out = Vec::new();
-    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &mut out);
+    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &BTreeSet::new(), &mut out);
     for number in 0..20 {
         fs::rename(&path, dir.path().join(format!("app.json.{number}"))).unwrap();
         append(&path, &format!("{number}\n"));
-        followed.look(Start::Beginning, &mut out);
+        followed.look(Start::Beginning, &BTreeSet::new(), &mut out);
     }
     let lost =
         |observation: &Observation| matches!(&observation.payload, Payload::Loss(loss) if loss.cause == GapCause::SourceOverflow);
     assert!(out.iter().any(lost), "{out:?}");
+}
+
+/// All lines that a path has now, as they come; and what else it tells.
+fn drained(followed: &mut Followed, mut out: Vec<Observation>) -> Vec<String> {
+    while followed.read(&mut out) {}
+    let text = |observation: Observation| match observation.payload {
+        Payload::Line(line) => Some(String::from_utf8(line.bytes.to_vec()).unwrap()),
+        Payload::Loss(loss) => Some(format!("LOSS {}", loss.evidence)),
+        _ => None,
+    };
+    out.into_iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_file_that_came_and_went_between_two_looks_is_read_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    let beside = |name: &str| dir.path().join(name);
+    append(&beside("app.json.9"), "of before\n");
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    OpenOptions::new().append(true).open(beside("app.json.9")).unwrap().set_modified(hour_ago).unwrap();
+    append(&path, "1\n");
+    let (mut out, named) = (Vec::new(), BTreeSet::from([beside("app-9.json")]));
+    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &named, &mut out);
+    assert_eq!(drained(&mut followed, out), ["1"]);
+    append(&path, "2\n");
+    fs::rename(&path, beside("app.json.2")).unwrap();
+    append(&path, "3\n4");
+    fs::rename(&path, beside("app.json.1")).unwrap();
+    append(&path, "5\n");
+    // Another log, one that is followed by itself, and what a rotation has packed of what was read.
+    append(&beside("app_errors.json"), "another's\n");
+    append(&beside("app-9.json"), "its own\n");
+    append(&beside("app.json.2.gz"), "packed\n");
+    let mut out = Vec::new();
+    followed.look(Start::Beginning, &named, &mut out);
+    assert_eq!(drained(&mut followed, out), ["2", "3", "5"]);
+    // Once more: nothing is read twice, and what was packed unread is said.
+    fs::rename(beside("app.json.1"), beside("app.json.3")).unwrap();
+    fs::rename(&path, beside("app.json.2")).unwrap();
+    append(&beside("app.json.1.gz"), "packed unread\n");
+    append(&path, "6\n");
+    let mut out = Vec::new();
+    followed.look(Start::Beginning, &named, &mut out);
+    let texts = drained(&mut followed, out);
+    assert!(texts.len() == 2 && texts[0].contains("app.json.1.gz was compressed before") && texts[1] == "6", "{texts:?}");
+}
+
+/// As the kubelet names the logs of containers: the link stays, its file is rotated where it lies.
+#[tokio::test]
+async fn a_file_behind_a_link_is_followed_across_its_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (links, logs) = (dir.path().join("links"), dir.path().join("logs"));
+    fs::create_dir(&links).unwrap();
+    fs::create_dir(&logs).unwrap();
+    let (link, log) = (links.join("app.json"), logs.join("0.log"));
+    append(&log, "1\n");
+    std::os::unix::fs::symlink(&log, &link).unwrap();
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&links.join("*.json"), Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    fs::rename(&log, logs.join("0.log.20260101")).unwrap();
+    append(&log, "2\n");
+    assert_eq!(run.committed(&mut buffer, 1).await, ["2"]);
+    run.stop().await;
+    // And where it was rotated while nobody looked.
+    append(&log, "3\n");
+    fs::rename(&log, logs.join("0.log.20260102")).unwrap();
+    append(&log, "4\n");
+    let mut run = buffer.run(&links.join("*.json"), Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["3", "4"]);
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn the_unended_last_line_of_a_rotated_file_is_given_when_its_writer_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.json");
+    append(&path, "1\nunended");
+    let mut buffer = Buffer::default();
+    let mut run = buffer.run(&path, Start::Beginning);
+    assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
+    fs::rename(&path, dir.path().join("app.json.1")).unwrap();
+    append(&path, "2\n");
+    assert_eq!(run.committed(&mut buffer, 2).await, ["2", "unended"]);
+    run.stop().await;
 }

@@ -59,6 +59,13 @@ struct Message {
     time: u64,
 }
 
+/// Who wrote a message, as its `path` has it: `tcp://192.0.2.1:514`, and behind it the subject of the certificate that it
+/// showed: `tls://192.0.2.1:6514 CN=web-1`.
+pub fn peer(path: &str) -> (&str, Option<&str>) {
+    let shown = path.starts_with("tls://").then(|| path.split_once(' ')).flatten();
+    shown.map_or((path, None), |(peer, subject)| (peer, Some(subject)))
+}
+
 /// What found no room since the last gap.
 #[derive(Clone, Debug)]
 struct Lost {

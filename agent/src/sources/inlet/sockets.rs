@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Inlet;
 use super::frames::{FRAME_BYTES_MAX, Frame, Frames};
-use crate::sources::listener::Tls;
+use crate::sources::listener::{Certificate, Tls};
 
 /// One socket.
 #[derive(Debug)]
@@ -198,7 +198,12 @@ async fn tcp(
             match tls {
                 None => read(stream, &format!("tcp://{peer}"), &inlet, &stop, frames()).await,
                 Some(tls) => match tokio::time::timeout(HANDSHAKE_MAX, tls.acceptor().accept(stream)).await {
-                    Ok(Ok(stream)) => read(stream, &format!("tls://{peer}"), &inlet, &stop, frames()).await,
+                    Ok(Ok(stream)) => {
+                        let chain = stream.get_ref().1.peer_certificates();
+                        let shown = chain.and_then(|chain| Certificate::of(chain.first()?)).map(|shown| shown.subject);
+                        let peer = shown.map_or_else(|| format!("tls://{peer}"), |subject| format!("tls://{peer} {subject}"));
+                        read(stream, &peer, &inlet, &stop, frames()).await;
+                    }
                     Ok(Err(error)) => tracing::warn!(%peer, %error, "a TLS handshake failed"),
                     Err(_) => tracing::warn!(%peer, "a TLS handshake took too long"),
                 },

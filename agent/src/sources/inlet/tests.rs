@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 
 use super::*;
 use crate::observation::{Outlet, intake};
 use crate::sources::lines::shape::AccessShape;
+use crate::sources::listener::tests::{Authority, connected};
+use crate::sources::listener::{Tls, TlsFiles};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -108,4 +110,61 @@ async fn vaults_writer_never_waits_and_what_found_no_room_is_counted_exactly() {
     assert!(lost > 0, "the queue of the test is small");
     stop.cancel();
     tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+}
+
+/// A sender without a certificate, and one with a stranger's, are heard of nowhere; one of the CA's is named.
+#[expect(clippy::disallowed_methods, reason = "the test owns the task and awaits it")]
+#[tokio::test]
+async fn over_tls_only_those_are_heard_whose_certificate_the_client_ca_signed_and_they_are_named() {
+    let (server, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (certificate, key) = server.issue_to("logs");
+    let (certificate, key) = (file("server.pem", &certificate), file("server.key", &key));
+    for client_ca in [Some(file("clients.pem", &clients.pem)), None] {
+        let is_mutual = client_ca.is_some();
+        let files = TlsFiles { certificate: certificate.clone(), key: key.clone(), client_ca, must_show: true };
+        let tls = Arc::new(Tls::of(files).unwrap());
+        let door = Door::Tls(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls);
+        let address = door.address().unwrap();
+        let doors = Doors { doors: vec![door], connections_max: 4, frames: Frames::syslog };
+        let (intake, mut outlet) = intake();
+        let stop = CancellationToken::new();
+        let inlet = inlet(SourceName::Syslog, true);
+        let task = tokio::spawn(crate::sources::syslog::serve(doors, inlet, intake.prompt(), stop.clone()));
+        let own = [("none", None), ("stranger", Some(strangers.issue_to("mallory"))), ("client", Some(clients.issue_to("web-1")))];
+        for (name, own) in own {
+            // With TLS 1.3 a client learns of the refusal when it reads.
+            let Ok(mut stream) = connected(address, &server, own).await else { continue };
+            let said = format!("<13>{name}\n<13>{name} again\n");
+            let sent = stream.write_all(said.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok();
+            let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("the end of a connection");
+            assert!(name != "client" || sent && ended.is_ok(), "{ended:?}");
+        }
+        let expected = if is_mutual { 2 } else { 6 };
+        let mut heard = Vec::new();
+        while heard.len() < expected {
+            let group = tokio::time::timeout(PATIENCE, outlet.recv()).await.unwrap_or_else(|_| panic!("only {heard:?}")).unwrap();
+            heard.extend(group.into_iter().map(|observation| match observation.payload {
+                Payload::Line(line) => (String::from_utf8(line.bytes.to_vec()).unwrap(), line.path.to_string()),
+                other => panic!("{other:?}"),
+            }));
+        }
+        stop.cancel();
+        while let Some(group) = outlet.recv().await {
+            assert!(group.is_empty(), "{group:?}");
+        }
+        tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+        for (text, path) in &heard {
+            let (peer, subject) = peer(path);
+            assert!(peer.starts_with("tls://127.0.0.1:"), "{path}");
+            // Nobody is asked who he is where nobody is asked for a certificate.
+            assert_eq!(subject, is_mutual.then_some("CN=web-1"), "{path}");
+            assert!(!is_mutual || text.starts_with("<13>client"), "{text}");
+        }
+    }
 }

@@ -95,14 +95,14 @@ fn what_others_reach_must_be_guarded() {
 }
 
 /// A CA's files and certificates of it, as PEM.
-struct Authority {
+pub(crate) struct Authority {
     key: rcgen::KeyPair,
     params: rcgen::CertificateParams,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -112,18 +112,28 @@ impl Authority {
 
     /// A certificate for `localhost` and its key.
     fn issue(&self) -> (String, String) {
+        self.issue_to("localhost")
+    }
+
+    /// The same, with a name.
+    pub(crate) fn issue_to(&self, name: &str) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let issuer = rcgen::Issuer::from_params(&self.params, &self.key);
         (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
     }
 }
 
-/// One request over TLS, with a certificate or without; the reply's first line, or why there is none.
-async fn asked(address: SocketAddr, server: &Authority, own: Option<(String, String)>) -> Result<String, String> {
+/// A connection over TLS to who has a certificate of `server`, with a certificate of one's own or without.
+pub(crate) async fn connected(
+    address: SocketAddr,
+    server: &Authority,
+    own: Option<(String, String)>,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
     use rustls_pki_types::pem::PemObject as _;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.pem.as_bytes()).unwrap()).unwrap();
     let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
@@ -136,7 +146,13 @@ async fn asked(address: SocketAddr, server: &Authority, own: Option<(String, Str
     };
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.map_err(|it| it.to_string())?;
+    connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.map_err(|it| it.to_string())
+}
+
+/// One request over TLS, with a certificate or without; the reply's first line, or why there is none.
+async fn asked(address: SocketAddr, server: &Authority, own: Option<(String, String)>) -> Result<String, String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = connected(address, server, own).await?;
     let request = b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx";
     stream.write_all(request).await.map_err(|error| error.to_string())?;
     let mut reply = Vec::new();

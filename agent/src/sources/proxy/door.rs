@@ -17,10 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::certificate::Certificate;
 use super::exchange::Secured;
 use super::forward::Forwarder;
-use crate::sources::listener::{HANDSHAKE_WAIT, Tls};
+use crate::sources::listener::{Certificate, HANDSHAKE_WAIT, Tls};
 
 /// Tasks of a proxy: whoever stops it waits for them, and ends those that go on for too long.
 #[derive(Clone, Debug, Default)]

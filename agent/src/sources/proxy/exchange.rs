@@ -9,13 +9,13 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 
-use super::certificate::Certificate;
 use super::config::AnswerAfter;
 use super::jwt::Bearer;
 use super::queue::Room;
 use super::recorded_after;
 use super::service::Service;
 use crate::sources::api::{self, Trace};
+use crate::sources::listener::Certificate;
 
 /// One request.
 #[derive(Debug)]

@@ -7,8 +7,6 @@
 //! In the order of a request's way: the [`door`] takes connections, [`forward`] reserves a place in the [`queue`] and asks
 //! the [`upstream`]; what became of it is an [`exchange`], which the [`clerk`] hands to the pipeline.
 
-mod certificate;
-
 mod clerk;
 
 pub mod config;
@@ -57,7 +55,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::certificate::Certificate;
 use self::clerk::Clerk;
 pub use self::config::Config;
 use self::config::{AnswerAfter, ClientCertificates};

@@ -63,11 +63,21 @@ async fn sources(layout: &Layout, agent: &Path) -> Vec<(String, bool, String)> {
     status.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     let Ok(Ok(output)) = tokio::time::timeout(AGENT_TIME_MAX, status.output()).await else { return Vec::new() };
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    listed(&report, layout)
+}
+
+/// A source that is on may have a reason too: what of it does not work.
+fn listed(report: &Value, layout: &Layout) -> Vec<(String, bool, String)> {
     let source = |source: &Value| {
         let name = source["source"].as_str()?.to_owned();
-        let reason = source["reason"].as_str();
-        let detail = reason.map_or_else(|| reads(&name, layout), str::to_owned);
-        Some((name, reason.is_none(), detail))
+        let is_on = source["on"] == true;
+        let detail = match source["reason"].as_str() {
+            Some(trouble) if is_on => format!("but {trouble}"),
+            Some(reason) => reason.to_owned(),
+            None if is_on => reads(&name, layout),
+            None => String::new(),
+        };
+        Some((name, is_on, detail))
     };
     report["sources"].as_array().into_iter().flatten().filter_map(source).collect()
 }
@@ -83,7 +93,29 @@ fn reads(source: &str, layout: &Layout) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A proxy that takes no requests, and says why, is still on.
+    #[test]
+    fn a_source_is_on_where_the_agent_says_so_whatever_else_it_says_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(&dir.path().join("quickstart")).unwrap();
+        let report = json!({"sources": [
+            {"source": "journal", "on": true, "reason": null},
+            {"source": "proxy", "on": true, "reason": "orders: takes no requests"},
+            {"source": "audit", "on": false, "reason": "needs CAP_AUDIT_READ"},
+            {"on": true},
+        ]});
+        let expected = [
+            ("journal", true, "logins, sudo, units, users: the system's journal"),
+            ("proxy", true, "but orders: takes no requests"),
+            ("audit", false, "needs CAP_AUDIT_READ"),
+        ];
+        let expected = expected.map(|(name, is_on, detail)| (name.to_owned(), is_on, detail.to_owned()));
+        assert_eq!(listed(&report, &layout), expected);
+    }
 
     #[test]
     fn the_readme_shows_the_same_commands() {

@@ -97,3 +97,23 @@ fn an_entry_cut_at_every_byte_makes_a_record_or_says_why() {
         }
     }
 }
+
+#[test]
+fn whom_a_sender_s_certificate_names_is_in_the_record() {
+    let host = Host::for_tests();
+    let mapping = Mapping::open("syslog", AccessShape::default()).unwrap();
+    for (path, peer, subject) in [
+        ("tls://192.0.2.7:5 CN=web 1,O=Shop", "tls://192.0.2.7:5", Some("CN=web 1,O=Shop")),
+        ("tls://[2001:db8::1]:5", "tls://[2001:db8::1]:5", None),
+        ("tcp://192.0.2.7:5", "tcp://192.0.2.7:5", None),
+    ] {
+        let place = Place { host: &host, source: SourceName::Syslog, path: Some(path), event_id: Uuid::nil(), time: NOW };
+        let record = record(&place, &mapping, b"<34>shop: hello").unwrap();
+        let address = if peer.contains("db8") { "2001:db8::1" } else { "192.0.2.7" };
+        assert_eq!(record.source_ip_address, address, "{path}");
+        let mark = &record.additional_event_data.unwrap()["edgetrail"];
+        assert_eq!(mark["peer"], peer);
+        let told = mark.get("caller").map(|caller| caller["certificate"]["subject"].as_str().unwrap());
+        assert_eq!(told, subject);
+    }
+}

@@ -3,6 +3,8 @@
 //! `ADDRESS:PORT [TIME] FRONTEND BACKEND/SERVER TIMERS STATUS BYTES COOKIE COOKIE TERMINATION COUNTS QUEUES {captured} "REQUEST"`.
 //! Source: HAProxy's configuration manual, chapter 8.2.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::words::{self, Word};
@@ -52,7 +54,7 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
                 request.take_request_line(&line)
             }
             if let Some(Word::Braced(headers)) = rest.iter().find(|word| matches!(word, Word::Braced(_))) {
-                request.captured = headers.split('|').map(said).collect();
+                request.captured = headers.split('|').map(|header| said(&decoded(header))).collect();
             }
             let captured: Vec<Value> = rest
                 .iter()
@@ -61,7 +63,7 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
                     _ => None,
                 })
                 .flat_map(|inside| inside.split('|'))
-                .filter_map(said)
+                .filter_map(|header| said(&decoded(header)))
                 .map(Value::from)
                 .collect();
             if !captured.is_empty() {
@@ -80,6 +82,23 @@ pub(super) fn parse(line: &str, now: u64) -> Option<Request> {
         _ => return None,
     }
     Some(request)
+}
+
+/// A captured header, which HAProxy writes with `"#{|}` and all that is not printable as `#22`. Source: its log.c,
+/// `hdr_encode_map`. Control characters and what is no UTF-8 stay as they were written.
+fn decoded(header: &str) -> Cow<'_, str> {
+    if !header.contains('#') {
+        return Cow::Borrowed(header);
+    }
+    let (bytes, mut made, mut at) = (header.as_bytes(), Vec::with_capacity(header.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 3).filter(|digits| byte == b'#' && digits.iter().all(u8::is_ascii_hexdigit));
+        let value = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        let value = value.filter(|value| !value.is_ascii_control());
+        made.push(value.unwrap_or(byte));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(made).map_or(Cow::Borrowed(header), Cow::Owned)
 }
 
 /// The format without any option: `Connect from ADDRESS:PORT to ADDRESS:PORT (FRONTEND/MODE)`.

@@ -112,6 +112,39 @@ fn haproxy_writes_its_own_formats() {
     assert_eq!((read(clf).server, read(clf).upstream.as_deref()), (Some("haproxy"), Some("static/srv1")));
 }
 
+/// The lines of HAProxy's manual, chapter 8.8, and what its `hdr_encode_map` does to a header.
+#[test]
+fn haproxys_captured_headers_keep_their_places() {
+    let some = |texts: &[&str]| -> Vec<Option<String>> {
+        texts.iter().map(|text| (!text.is_empty()).then(|| (*text).to_owned())).collect()
+    };
+    for (request, response, expected, all) in [
+        (
+            "{fr.adserver.yahoo.co||http://fr.f416.mail.}",
+            " {|864|private||}",
+            &["fr.adserver.yahoo.co", "", "http://fr.f416.mail."][..],
+            &["fr.adserver.yahoo.co", "http://fr.f416.mail.", "864", "private"][..],
+        ),
+        ("{w.ods.org||}", " {Formilux/0.1.8|3495|||}", &["w.ods.org", "", ""], &["w.ods.org", "Formilux/0.1.8", "3495"]),
+        ("{||}", "", &["", "", ""], &[]),
+        ("{alice|Mozilla/5.0 (X11; Linux) #22x#22|a#7Cb #23 #C3#A9#0A}", " {}",
+            &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"], &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"]),
+        ("{#F|#zz|#FF}", "", &["#F", "#zz", "#FF"], &["#F", "#zz", "#FF"]),
+    ] {
+        let line = format!(
+            "127.0.0.1:34014 [09/Aug/2004:20:26:09.123] proxy-out proxy-out/cache1 0/0/0/162/+162 200 +350 - - ---- 0/0/0/0/0 0/0 {request}{response} \"GET http://fr.adserver.yahoo.com/ HTTP/1.1\""
+        );
+        let read = read(&line);
+        assert_eq!(read.captured, some(expected), "{line}");
+        assert_eq!((read.target.as_deref(), read.status, read.bytes), (Some("http://fr.adserver.yahoo.com/"), Some(200), Some(350)));
+        let told = read.extra.get("captured").cloned().unwrap_or_else(|| serde_json::json!([]));
+        assert_eq!(told, serde_json::json!(all), "{line}");
+    }
+    // Behind syslog's header, as HAProxy sends it.
+    let request = read("127.0.0.1:34028 [09/Aug/2004:20:30:46.500] proxy-out proxy-out/cache1 0/0/2/126/+128 301 +223 - - ---- 0/0/0/0/0 0/0 {www.sytadin.equipement.gouv.fr||http://trafic.1wt.eu/} {Apache|230|||http://www.sytadin.} \"GET http://www.sytadin.equipement.gouv.fr/ HTTP/1.1\"");
+    assert_eq!((request.status, request.captured.len(), request.captured[2].as_deref()), (Some(301), 3, Some("http://trafic.1wt.eu/")));
+}
+
 #[test]
 fn error_logs_tell_of_requests_too() {
     let nginx = r#"2021/12/01 13:53:33 [error] 31#31: *46 open() "/x, client: y" failed (2: No such file or directory), client: 172.17.0.1, server: localhost, request: "GET /market/?a=, host: HTTP/1.1", host: "h", referrer: "http://r/""#;

@@ -147,9 +147,12 @@ async fn a_proxy_whose_port_is_taken_says_so_and_begins_when_it_is_free() {
     let (stop, standing) = (CancellationToken::new(), Standing::default());
     let mut tasks = JoinSet::new();
     tasks.spawn(run_all(vec![settings], Arc::new(|| true), standing.clone(), intake, stop.clone()));
-    while standing.text().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let said = async {
+        while standing.text().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), said).await.expect("a taken port is said");
     assert!(standing.text().unwrap().contains("takes no requests"));
     drop(holder);
     let asked = async {
