@@ -55,7 +55,8 @@ impl Drop for Refusal {
     fn drop(&mut self) {
         // It lets go of whom it traces.
         if let Some(tracer) = i32::try_from(self.tracer.id()).ok().and_then(Pid::from_raw) {
-            drop(kill_process(tracer, Signal::TERM));
+            let told = kill_process(tracer, Signal::TERM);
+            assert!(told.is_ok() || std::thread::panicking(), "strace can be told to end: {told:?}");
         }
         drop(self.tracer.wait());
     }

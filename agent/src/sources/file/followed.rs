@@ -248,7 +248,7 @@ impl Followed {
         let real = real(&self.path);
         let mut between: Vec<_> = siblings(&real)
             .into_iter()
-            .filter(|(path, metadata)| (metadata.dev(), metadata.ino()) != under && is_since(metadata))
+            .filter(|(_, metadata)| (metadata.dev(), metadata.ino()) != under && is_since(metadata))
             .filter(|(path, metadata)| is_rotated(&real, path) && !named.contains(path) && !is_known(path, metadata))
             .collect();
         between.sort_by_key(|(_, metadata)| metadata.modified().ok());
@@ -345,7 +345,8 @@ fn is_rotated(path: &Path, other: &Path) -> bool {
     let stem = name.split_once('.').map_or(name.as_str(), |(stem, _)| stem);
     let begins = |rest: &str| rest.starts_with(['.', '-', '_', '~']);
     let is_numbered = |rest: &str| rest.chars().nth(1).is_some_and(|first| first.is_ascii_digit());
-    other.strip_prefix(&name).is_some_and(begins) || other.strip_prefix(stem).is_some_and(|rest| begins(rest) && is_numbered(rest))
+    other.strip_prefix(&name).is_some_and(begins)
+        || other.strip_prefix(stem).is_some_and(|rest| begins(rest) && is_numbered(rest))
 }
 
 /// A regular file, opened without waiting for a writer should it be a pipe.

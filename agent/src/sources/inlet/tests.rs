@@ -136,13 +136,15 @@ async fn over_tls_only_those_are_heard_whose_certificate_the_client_ca_signed_an
         let stop = CancellationToken::new();
         let inlet = inlet(SourceName::Syslog, true);
         let task = tokio::spawn(crate::sources::syslog::serve(doors, inlet, intake.prompt(), stop.clone()));
-        let own = [("none", None), ("stranger", Some(strangers.issue_to("mallory"))), ("client", Some(clients.issue_to("web-1")))];
+        let own =
+            [("none", None), ("stranger", Some(strangers.issue_to("mallory"))), ("client", Some(clients.issue_to("web-1")))];
         for (name, own) in own {
             // With TLS 1.3 a client learns of the refusal when it reads.
             let Ok(mut stream) = connected(address, &server, own).await else { continue };
             let said = format!("<13>{name}\n<13>{name} again\n");
             let sent = stream.write_all(said.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok();
-            let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("the end of a connection");
+            let ended =
+                tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("the end of a connection");
             assert!(name != "client" || sent && ended.is_ok(), "{ended:?}");
         }
         let expected = if is_mutual { 2 } else { 6 };

@@ -127,8 +127,12 @@ fn haproxys_captured_headers_keep_their_places() {
         ),
         ("{w.ods.org||}", " {Formilux/0.1.8|3495|||}", &["w.ods.org", "", ""], &["w.ods.org", "Formilux/0.1.8", "3495"]),
         ("{||}", "", &["", "", ""], &[]),
-        ("{alice|Mozilla/5.0 (X11; Linux) #22x#22|a#7Cb #23 #C3#A9#0A}", " {}",
-            &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"], &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"]),
+        (
+            "{alice|Mozilla/5.0 (X11; Linux) #22x#22|a#7Cb #23 #C3#A9#0A}",
+            " {}",
+            &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"],
+            &["alice", "Mozilla/5.0 (X11; Linux) \"x\"", "a|b # é#0A"],
+        ),
         ("{#F|#zz|#FF}", "", &["#F", "#zz", "#FF"], &["#F", "#zz", "#FF"]),
     ] {
         let line = format!(
@@ -136,13 +140,21 @@ fn haproxys_captured_headers_keep_their_places() {
         );
         let read = read(&line);
         assert_eq!(read.captured, some(expected), "{line}");
-        assert_eq!((read.target.as_deref(), read.status, read.bytes), (Some("http://fr.adserver.yahoo.com/"), Some(200), Some(350)));
+        assert_eq!(
+            (read.target.as_deref(), read.status, read.bytes),
+            (Some("http://fr.adserver.yahoo.com/"), Some(200), Some(350))
+        );
         let told = read.extra.get("captured").cloned().unwrap_or_else(|| serde_json::json!([]));
         assert_eq!(told, serde_json::json!(all), "{line}");
     }
     // Behind syslog's header, as HAProxy sends it.
-    let request = read("127.0.0.1:34028 [09/Aug/2004:20:30:46.500] proxy-out proxy-out/cache1 0/0/2/126/+128 301 +223 - - ---- 0/0/0/0/0 0/0 {www.sytadin.equipement.gouv.fr||http://trafic.1wt.eu/} {Apache|230|||http://www.sytadin.} \"GET http://www.sytadin.equipement.gouv.fr/ HTTP/1.1\"");
-    assert_eq!((request.status, request.captured.len(), request.captured[2].as_deref()), (Some(301), 3, Some("http://trafic.1wt.eu/")));
+    let request = read(
+        "127.0.0.1:34028 [09/Aug/2004:20:30:46.500] proxy-out proxy-out/cache1 0/0/2/126/+128 301 +223 - - ---- 0/0/0/0/0 0/0 {www.sytadin.equipement.gouv.fr||http://trafic.1wt.eu/} {Apache|230|||http://www.sytadin.} \"GET http://www.sytadin.equipement.gouv.fr/ HTTP/1.1\"",
+    );
+    assert_eq!(
+        (request.status, request.captured.len(), request.captured[2].as_deref()),
+        (Some(301), 3, Some("http://trafic.1wt.eu/"))
+    );
 }
 
 #[test]
