@@ -56,8 +56,8 @@ fn as_go_libaudit(record: &Stamped, fields: &Fields<'_>, key: &str) -> Option<St
             None if fields.words().contains(&"denied") => Some("fail".to_owned()),
             None => None,
         },
-        "arch" => Some(Call::of(fields).arch),
-        "syscall" => Some(Call::of(fields).name),
+        "arch" => Some(Call::of(fields).arch.into_owned()),
+        "syscall" => Some(Call::of(fields).name.into_owned()),
         "exit" => match u32::try_from(Call::of(fields).exit.unsigned_abs()) {
             Ok(number) if Call::of(fields).exit < 0 => errno::name(number).map(str::to_owned),
             _ => fields.raw("exit").map(str::to_owned),

@@ -58,19 +58,8 @@ enum Silence {
 }
 
 impl Forwarder {
-    /// What the client is answered. Of a request with Content-Length and Transfer-Encoding hyper leaves the latter alone, and
-    /// says nothing: whoever stands before this proxy may have gone by the former, so no connection goes on behind a
-    /// Transfer-Encoding. Source: RFC 9112 §6.3.
+    /// What the client is answered.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Reply {
-        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let mut reply = self.pass(request, connection).await;
-        if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
-            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        reply
-    }
-
-    async fn pass(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Reply {
         let (mut parts, body) = request.into_parts();
         let place = match self.place(&parts, &body) {
             Ok(place) => place,
