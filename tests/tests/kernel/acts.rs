@@ -64,16 +64,6 @@ impl Acts {
         self.deployment.borrow().agent_id(0)
     }
 
-    /// Where events are posted.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.deployment.borrow().socket().to_owned()
-    }
-
-    /// What lies in log files now.
-    pub(crate) fn delivered_so_far(&self) -> Vec<Value> {
-        delivered::records(&self.deployment.borrow().trail()).into_iter().map(|(_, record)| record).collect()
-    }
-
     /// Stops agent and trail in order, then reads all that was delivered.
     pub(crate) fn all_delivered(&self) -> Vec<Value> {
         let mut deployment = self.deployment.borrow_mut();

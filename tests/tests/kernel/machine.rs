@@ -34,11 +34,6 @@ impl AuditOn {
         succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", "arch=b64", "-S", system_call, "-F", condition]));
     }
 
-    /// From now on every access in a folder is an event.
-    pub(crate) fn watch_folder(&self, folder: &Path) {
-        succeed(Command::new("auditctl").arg("-w").arg(folder).args(["-p", "rwxa", "-k", "folder"]));
-    }
-
     pub(crate) fn forget_rules(&self) {
         succeed(Command::new("auditctl").arg("-D"));
     }

@@ -11,7 +11,6 @@ mod flood;
 mod journald;
 mod machine;
 mod modes;
-mod own;
 mod source;
 
 use serde_json::Value;

@@ -20,7 +20,7 @@ const FLOOD: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The source, running, and who reads from it.
-pub(crate) struct Source {
+struct Source {
     outlet: Outlet,
     stop: CancellationToken,
     running: JoinSet<()>,
@@ -29,9 +29,9 @@ pub(crate) struct Source {
 
 /// What came of the events that the test made.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+struct Heard {
     /// Events whose text holds the mark.
-    pub(crate) events: u64,
+    events: u64,
     /// Events that the source says are missing.
     declared: u64,
     /// Losses whose extent the source could not tell.
@@ -39,7 +39,7 @@ pub(crate) struct Heard {
 }
 
 impl Source {
-    pub(crate) fn start() -> Self {
+    fn start() -> Self {
         let (intake, outlet) = observation::intake();
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
@@ -49,7 +49,7 @@ impl Source {
     }
 
     /// Reads until `enough` says so, or nothing has come for `quiet`.
-    pub(crate) async fn read(&mut self, mark: &str, quiet: Duration, enough: impl Fn(&Heard) -> bool) {
+    async fn read(&mut self, mark: &str, quiet: Duration, enough: impl Fn(&Heard) -> bool) {
         let reading = async {
             while !enough(&self.heard) {
                 let Ok(Some(group)) = tokio::time::timeout(quiet, self.outlet.recv()).await else { break };
@@ -59,18 +59,8 @@ impl Source {
         tokio::time::timeout(PATIENCE, reading).await.expect("the source comes to an end");
     }
 
-    /// Events with the mark so far.
-    pub(crate) fn heard(&self) -> u64 {
-        self.heard.events
-    }
-
-    /// Counts anew.
-    pub(crate) fn forget(&mut self) {
-        self.heard = Heard::default();
-    }
-
     /// An orderly stop declares what is still missing.
-    pub(crate) async fn stop(mut self, mark: &str) -> Heard {
+    async fn stop(mut self, mark: &str) -> Heard {
         self.stop.cancel();
         let rest = async {
             while let Some(group) = self.outlet.recv().await {

