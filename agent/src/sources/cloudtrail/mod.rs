@@ -296,6 +296,10 @@ impl Follower {
         };
         let label = path.to_string_lossy().into_owned();
         let read = expanded.as_ref().map_err(ToString::to_string).and_then(|bytes| {
+            // A file is empty until its writer has written: to be done with it would lose all of it.
+            if bytes.trim_ascii().is_empty() {
+                return Err("it is empty".to_owned());
+            }
             if is_digest(path) { Ok(Vec::new()) } else { document::records(bytes).map_err(|error| error.to_string()) }
         });
         let mut group = Vec::new();

@@ -109,6 +109,24 @@ async fn a_file_that_never_becomes_whole_is_told_as_it_is() {
     assert!(texts[0].starts_with("UNPARSED") && texts[0].contains("not JSON to its end"), "{texts:?}");
 }
 
+/// Looked at behind each byte that its writer writes, compressed or not.
+#[test]
+fn a_file_that_grows_byte_by_byte_is_told_once_and_whole() {
+    let text = r#"{"Records":[{"eventName":"A","userName":"é"},{"eventName":"B"}]}"#;
+    for (name, whole) in [("a.json", text.as_bytes().to_vec()), ("a.json.gz", gzip(text))] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut passes = Passes::new(directory.path());
+        let mut told = Vec::new();
+        for end in 0..=whole.len() {
+            assert_eq!(told, [""; 0], "{name}: told when {end} bytes of {} were there", whole.len());
+            std::fs::write(directory.path().join(name), &whole[..end]).unwrap();
+            told.extend(passes.pass());
+        }
+        assert_eq!(told, [r#"{"eventName":"A","userName":"é"}"#, r#"{"eventName":"B"}"#], "{name}");
+        assert_eq!(passes.pass(), [""; 0], "{name}");
+    }
+}
+
 /// A follower of a directory, pass by pass.
 struct Passes {
     follower: Follower,

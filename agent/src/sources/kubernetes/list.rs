@@ -74,6 +74,15 @@ mod tests {
         assert!(matches!(read("{\"items\":["), Err(ListError::NotJson(_))));
     }
 
+    #[test]
+    fn a_body_cut_at_any_byte_is_refused_for_its_sender_to_send_again() {
+        let list = r#"{"kind":"EventList","metadata":{},"items":[{"auditID":"a","user":{"username":"é"}},{"auditID":"b"}]}"#;
+        for end in 0..list.len() {
+            assert!(events(&Bytes::copy_from_slice(&list.as_bytes()[..end])).is_err(), "{end}");
+        }
+        assert_eq!(read(list).unwrap().len(), 2);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -140,6 +140,25 @@ fn a_message_cut_anywhere_is_none_or_less() {
     }
 }
 
+/// sudo runs nothing without an answer: half a message gets none, and makes no record.
+#[tokio::test]
+async fn a_conversation_cut_at_any_byte_of_a_command_records_and_promises_nothing() {
+    let message = ClientMessage { kind: Some(accept(false)) }.encode_to_vec();
+    let frame = [&u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
+    for end in 0..frame.len() {
+        let mut served = served(Io::Refuse);
+        served.greeted().await;
+        served.stream.write_all(&frame[..end]).await.unwrap();
+        served.stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        served.stream.read_to_end(&mut answer).await.unwrap();
+        served.task.await.unwrap();
+        assert!(served.outlet.recv().await.is_none(), "{end} of {}", frame.len());
+        let answer = answer.get(4..).map(|answer| ServerMessage::decode(answer).unwrap().kind.unwrap());
+        assert!(matches!(answer, None | Some(Server::Error(_))), "{end} of {}: {answer:?}", frame.len());
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
