@@ -103,7 +103,7 @@ fn message(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<String>>
 
 /// Answers each request at once.
 fn serve(stream: TcpStream) {
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 38\r\n\r\n{\"id\":4711,\"status\":\"shipped\",\"n\":123}\n";
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 39\r\n\r\n{\"id\":4711,\"status\":\"shipped\",\"n\":123}\n";
     let mut stream = BufReader::new(stream);
     let is_ready = stream.get_ref().set_nodelay(true).is_ok();
     while is_ready && matches!(message(&mut stream), Ok(Some(_))) {
