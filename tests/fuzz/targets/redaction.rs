@@ -8,6 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // The fuzzer learns the secret from the comparison below, and would give it in a place of no password.
+    if text.contains("hunter2hunter2") {
+        return;
+    }
     let redactor = Redactor::new(Config::default()).unwrap_or_else(|error| panic!("the default is valid: {error}"));
     let line = format!("{text} --password=hunter2hunter2");
     let parameters = Some(serde_json::json!({ "commandLine": line, "password": text }));
