@@ -81,7 +81,12 @@ impl Step {
 /// The steps of a seed, or those that `EDGETRAIL_SCHEDULE` lists, as a schedule prints itself: to make a failing one shorter.
 pub(crate) fn schedule(chance: &mut Chance) -> Vec<Step> {
     match std::env::var("EDGETRAIL_SCHEDULE") {
-        Ok(listed) => listed.split(',').map(str::trim).map(Step::parse).collect(),
+        Ok(steps) => listed(&steps),
         Err(_) => (0..STEPS).map(|_| Step::draw(chance)).collect(),
     }
+}
+
+/// Steps as a schedule prints itself, without its brackets.
+pub(crate) fn listed(steps: &str) -> Vec<Step> {
+    steps.split(',').map(str::trim).map(Step::parse).collect()
 }
