@@ -93,10 +93,13 @@ pub enum RecordError {
     NotJson(#[source] serde_json::Error),
 }
 
+/// A record of one command with the kernel's own words of it takes 2 to 4 KiB.
+const TYPICAL_BYTES: usize = 4096;
+
 impl Record {
     /// Compact JSON, keys in CloudTrail's order, unknown members after the known ones.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(1024);
+        let mut json = Vec::with_capacity(TYPICAL_BYTES);
         // Proof: writing to memory does not fail, every key is a string and no Value holds anything but JSON.
         #[expect(clippy::expect_used, reason = "see the proof above")]
         serde_json::to_writer(&mut json, self).expect("a record is JSON");

@@ -158,7 +158,7 @@ impl Memory {
                 deed.response = Some(json!({"exit": call.exit}));
             }
         }
-        deed.parameter("program", view.exe());
+        deed.parameter("program", view.exe().map(Cow::into_owned));
         let (arguments, count) = arguments(view);
         if !arguments.is_empty() {
             deed.parameter("arguments", Some(arguments));

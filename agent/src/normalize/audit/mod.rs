@@ -199,7 +199,8 @@ impl Decoder {
         }
         let pid = view.id("pid").filter(|pid| *pid != 0)?;
         if deed.name == EXECUTE {
-            self.processes.executed(pid);
+            let program = view.get("exe").filter(|_| deed.error.is_none());
+            self.processes.executed(pid, program.as_deref(), view.id("ppid"), now);
         }
         self.processes.place(pid, view.id("ppid"), now)
     }

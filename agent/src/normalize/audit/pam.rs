@@ -291,7 +291,7 @@ impl Memory {
 
     /// Terminal, process, session and the address of the login.
     pub(super) fn describe(&self, view: &View<'_>, deed: &mut Deed) {
-        deed.agent = view.exe();
+        deed.agent = view.exe().map(Cow::into_owned);
         let tty = view.get("terminal").or_else(|| view.get("tty")).map(|tty| act::terminal(&tty).to_owned());
         deed.parameter("tty", tty.filter(|tty| !tty.is_empty()));
         deed.parameter("terminal", view.primary().and_then(|fields| fields.get("terminal")).map(Cow::into_owned));

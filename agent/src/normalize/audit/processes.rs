@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ancestor {
     pub pid: u32,
-    pub program: String,
+    pub program: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ pub struct Processes {
 #[derive(Debug)]
 struct Parent {
     /// None where /proc has it no more.
-    program: Option<String>,
+    program: Option<Arc<str>>,
     parent: Option<u32>,
     /// What its control group says; none where nobody asked yet.
     group: Option<Place>,
@@ -99,9 +100,14 @@ impl Processes {
         self.known.get(&pid).map(|known| &known.place).filter(|place| **place != Place::default())
     }
 
-    /// A process has executed another program.
-    pub fn executed(&mut self, pid: u32) {
-        self.parents.remove(&pid);
+    /// A process has executed another program: those that come from it are told so even where it is gone when they are heard of.
+    pub fn executed(&mut self, pid: u32, program: Option<&str>, parent: Option<u32>, now: u64) {
+        match program {
+            Some(program) if self.proc.is_some() => {
+                self.remember(pid, Parent { program: Some(program.into()), parent, group: None, since: now });
+            }
+            _ => drop(self.parents.remove(&pid)),
+        }
     }
 
     fn look(&mut self, pid: u32, parent: Option<u32>, now: u64) -> Place {
@@ -132,16 +138,20 @@ impl Processes {
     fn parent(&mut self, pid: u32, now: u64) -> Option<&Parent> {
         let is_known = self.parents.get(&pid).is_some_and(|parent| now.saturating_sub(parent.since) <= PARENT_FOR);
         if !is_known {
-            let exe = std::fs::read_link(self.file(pid, "exe")?).ok().and_then(|exe| exe.to_str().map(str::to_owned));
-            let program = exe.or_else(|| Some(self.read(pid, "comm")?.trim_end().to_owned()));
+            let exe = std::fs::read_link(self.file(pid, "exe")?).ok().and_then(|exe| exe.to_str().map(Arc::from));
+            let program = exe.or_else(|| Some(self.read(pid, "comm")?.trim_end().into()));
             let stat = program.is_some().then(|| self.read(pid, "stat")).flatten();
             let parent = stat.as_deref().and_then(parent_of);
-            if self.parents.len() >= KNOWN_MAX {
-                self.parents.clear();
-            }
-            self.parents.insert(pid, Parent { program, parent, group: None, since: now });
+            self.remember(pid, Parent { program, parent, group: None, since: now });
         }
         self.parents.get(&pid)
+    }
+
+    fn remember(&mut self, pid: u32, parent: Parent) {
+        if self.parents.len() >= KNOWN_MAX {
+            self.parents.clear();
+        }
+        self.parents.insert(pid, parent);
     }
 
     fn file(&self, pid: u32, name: &str) -> Option<PathBuf> {
@@ -178,7 +188,7 @@ impl Place {
             members.insert("image".to_owned(), image.clone().into());
         }
         if !self.ancestors.is_empty() {
-            let list = self.ancestors.iter().map(|ancestor| json!({"pid": ancestor.pid, "program": ancestor.program}));
+            let list = self.ancestors.iter().map(|ancestor| json!({"pid": ancestor.pid, "program": *ancestor.program}));
             members.insert("ancestors".to_owned(), list.collect::<Vec<_>>().into());
         }
         Value::Object(members)
@@ -256,6 +266,10 @@ mod tests {
         std::fs::remove_dir_all(proc.path().join("60")).unwrap();
         assert_eq!(processes.place(60, Some(50), 105).unwrap().unit.as_deref(), Some("session-5.scope"), "it was known before");
         assert_eq!(processes.place(70, Some(50), 105).unwrap().unit.as_deref(), Some("ssh.service"), "by its parent");
+        processes.executed(72, Some("/usr/bin/env"), Some(60), 105);
+        let ancestors = |place: &Place| place.ancestors.iter().map(|it| it.program.to_string()).collect::<Vec<_>>();
+        assert_eq!(ancestors(processes.place(73, Some(72), 105).unwrap()), ["/usr/bin/env"], "gone, and heard of");
+        processes.executed(72, None, Some(60), 105);
         assert_eq!(processes.place(71, Some(72), 105), None);
         assert_eq!(Processes::default().place(60, None, 100), None, "another host's log");
     }

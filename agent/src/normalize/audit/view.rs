@@ -124,11 +124,11 @@ impl<'a> View<'a> {
     }
 
     /// The acting program's path, or its short name; of a type that one program alone writes, that one.
-    pub fn exe(&self) -> Option<String> {
-        let told = self.get("exe").or_else(|| self.get("comm")).map(Cow::into_owned);
+    pub fn exe(&self) -> Option<Cow<'_, str>> {
+        let told = self.get("exe").or_else(|| self.get("comm"));
         told.or_else(|| match self.kind() {
-            kinds::USER_CMD => Some("sudo".to_owned()),
-            kinds::DAEMON_START..=1299 => Some("auditd".to_owned()),
+            kinds::USER_CMD => Some("sudo".into()),
+            kinds::DAEMON_START..=1299 => Some("auditd".into()),
             _ => None,
         })
     }

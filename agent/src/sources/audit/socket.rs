@@ -16,7 +16,7 @@ const GROUP_READLOG: u32 = 1;
 
 /// Bytes that the kernel keeps while nobody reads: at 5 KiB an event some 3,000. Measured: with the default of 208 KiB
 /// half of a busy host's records were lost, with this none.
-const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Name of the socket in the service manager's list. Source: `FileDescriptorName=` of edgetrail-audit.socket.
 const PASSED_NAME: &str = "audit";
