@@ -260,12 +260,13 @@ impl Followed {
             }
             Given::TooLong { offset, next, bytes } => {
                 let reason = format!("a line of more than {} bytes: only its beginning is here", self.line_bytes_max());
-                (offset, next, Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason }))
+                (offset, next, unparsed(&bytes, &reason))
+            }
+            Given::Unended { offset, next, bytes } => {
+                (offset, next, unparsed(&bytes, "a line without its end in a file that was renamed and not written for 10 s"))
             }
             Given::Later { offset, next, bytes } => {
-                let reason =
-                    "the rest of a line that was taken without its end, as its file was renamed and not written for 10 s";
-                (offset, next, Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason: reason.to_owned() }))
+                (offset, next, unparsed(&bytes, "what came later of a line that was taken without its end"))
             }
         };
         let value = place::with_offset(&cursor.value, self.in_cursor(index), next);
@@ -283,9 +284,8 @@ impl Followed {
         let position = followee.tail.position(before);
         self.truncated = Some(Place { offset: before, ..followee.tail.place.clone() });
         followee.tail.restart(generation);
-        if let Some(Given::Line { bytes, .. } | Given::Later { bytes, .. }) = unfinished {
-            let reason = "the file was truncated before this line's end".to_owned();
-            out.push(self.observation(position, Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason })));
+        if let Some(Given::Line { bytes, .. } | Given::Unended { bytes, .. } | Given::Later { bytes, .. }) = unfinished {
+            out.push(self.observation(position, unparsed(&bytes, "the file was truncated before this line's end")));
         }
         self.lost(&format!("it was truncated after byte {before}: rotate by renaming to lose nothing"), out);
     }
@@ -405,6 +405,10 @@ impl Followed {
         self.generation = self.generation.saturating_add(1);
         self.generation
     }
+}
+
+fn unparsed(bytes: &[u8], reason: &str) -> Payload {
+    Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason: reason.to_owned() })
 }
 
 fn now_ns() -> u64 {

@@ -35,6 +35,8 @@ pub(super) enum Given {
     Line { offset: u64, next: u64, bytes: Bytes },
     /// A line over the limit: its beginning. The rest is skipped.
     TooLong { offset: u64, next: u64, bytes: Bytes },
+    /// A last line that nobody ended and that is not known to be whole.
+    Unended { offset: u64, next: u64, bytes: Bytes },
     /// What came later of a line whose beginning was given out as [`Tail::rest`].
     Later { offset: u64, next: u64, bytes: Bytes },
 }
@@ -119,7 +121,9 @@ impl Tail {
     pub(super) fn read(&mut self, line_bytes_max: usize, given: &mut Vec<Given>) -> io::Result<Reach> {
         let read_to = self.place.offset + self.carry.len() as u64;
         let held = self.carry.len();
-        self.carry.resize(held + CHUNK_BYTES, 0);
+        // No more memory than there is to read: every file is looked at whenever one is written. One byte on top shows growth.
+        let ahead = usize::try_from(self.file.metadata()?.len().saturating_sub(read_to)).unwrap_or(CHUNK_BYTES);
+        self.carry.resize(held + CHUNK_BYTES.min(ahead.saturating_add(1)), 0);
         let read = loop {
             match self.file.read_at(self.carry.get_mut(held..).unwrap_or_default(), read_to) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -174,7 +178,11 @@ impl Tail {
         if std::mem::replace(&mut self.place.is_within, true) {
             return Some(Given::Later { offset, next, bytes });
         }
-        Some(Given::Line { offset, next, bytes })
+        // JSON says itself whether it is whole; half a line of text reads as another.
+        if bytes.first() == Some(&b'{') {
+            return Some(Given::Line { offset, next, bytes });
+        }
+        Some(Given::Unended { offset, next, bytes })
     }
 
     fn take_lines(&mut self, held: usize, line_bytes_max: usize, given: &mut Vec<Given>) {
@@ -266,6 +274,7 @@ mod tests {
             .map(|given| match given {
                 Given::Line { offset, bytes, .. } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
                 Given::TooLong { offset, bytes, .. } => format!("{offset}!{}", bytes.len()),
+                Given::Unended { offset, bytes, .. } => format!("{offset}?{}", String::from_utf8_lossy(bytes)),
                 Given::Later { offset, bytes, .. } => format!("{offset}+{}", String::from_utf8_lossy(bytes)),
             })
             .collect()

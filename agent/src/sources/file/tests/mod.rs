@@ -336,12 +336,12 @@ async fn a_file_behind_a_link_is_followed_across_its_rotation() {
 async fn the_unended_last_line_of_a_rotated_file_is_given_when_its_writer_has_left() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.json");
-    append(&path, "1\nunended");
+    append(&path, "1\n{\"unended\":1}");
     let mut buffer = Buffer::default();
     let mut run = buffer.run(&path, Start::Beginning);
     assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
     fs::rename(&path, dir.path().join("app.json.1")).unwrap();
     append(&path, "2\n");
-    assert_eq!(run.committed(&mut buffer, 2).await, ["2", "unended"]);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["2", "{\"unended\":1}"]);
     run.stop().await;
 }

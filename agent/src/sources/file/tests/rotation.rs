@@ -255,15 +255,20 @@ fn a_kept_file_that_is_deleted_while_the_agent_is_down_is_no_loss() {
 }
 
 #[test]
-fn the_rest_of_a_line_that_was_given_unended_is_told_as_what_it_is() {
+fn a_line_without_its_end_in_a_rotated_file_is_told_as_what_it_is() {
     let mut logs = Logs::new("app.log");
-    append(&logs.at("app.log"), "unen");
+    append(&logs.at("app.log"), "{\"whole\":1}");
     assert_eq!(logs.look(), ["1"]);
     logs.rename("app.log", "app.log.1");
-    append(&logs.at("app.log"), "2\n");
+    append(&logs.at("app.log"), "2\nuser=ali");
     assert_eq!(logs.look(), ["2"]);
-    assert_eq!(logs.quiet(2 * LEAVING_QUIET), ["unen"]);
+    assert_eq!(logs.quiet(2 * LEAVING_QUIET), ["{\"whole\":1}"], "JSON says itself that it is whole");
+    logs.rename("app.log", "app.log.2");
+    append(&logs.at("app.log"), "3\n");
+    assert_eq!(logs.look(), ["3"]);
+    assert_eq!(logs.quiet(2 * LEAVING_QUIET), ["UNPARSED user=ali"]);
     logs.restart("app.log");
-    append(&logs.at("app.log.1"), "ded\n3\n");
-    assert_eq!(logs.look(), ["UNPARSED ded", "3"]);
+    append(&logs.at("app.log.1"), "\nmore\n");
+    append(&logs.at("app.log.2"), "ce\n4\n");
+    assert_eq!(logs.look(), ["more", "UNPARSED ce", "4"]);
 }
