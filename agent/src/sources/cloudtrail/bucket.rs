@@ -163,6 +163,11 @@ impl Place for Bucket {
         self.get(self.key_of(path))
     }
 
+    /// An object is there as a whole or not at all.
+    fn may_grow(&self) -> bool {
+        false
+    }
+
     fn object(&self, key: &str) -> io::Result<Content> {
         self.get(key)
     }

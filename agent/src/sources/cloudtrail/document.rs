@@ -55,6 +55,19 @@ pub fn expanded(bytes: Vec<u8>) -> Result<Vec<u8>, DocumentError> {
     if plain.len() as u64 > DOCUMENT_BYTES_MAX { Err(DocumentError::TooLarge) } else { Ok(plain) }
 }
 
+/// Whether a document says itself where it ends: as gzip, or as one list. Records one after another are whole at the end of
+/// each: more may follow, or have followed once.
+pub fn has_an_end(raw: &[u8], bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct List {
+        #[serde(rename = "Records")]
+        _records: serde::de::IgnoredAny,
+    }
+    let is_list =
+        || serde_json::from_slice::<List>(bytes).is_ok() || serde_json::from_slice::<Vec<serde::de::IgnoredAny>>(bytes).is_ok();
+    raw.starts_with(&[0x1f, 0x8b]) || is_list()
+}
+
 /// The records in order, each as it stands there.
 pub fn records(bytes: &[u8]) -> Result<Vec<&[u8]>, DocumentError> {
     let text = utf8(bytes)?.trim_start_matches('\u{feff}');
@@ -135,6 +148,21 @@ mod tests {
             assert!(records(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(records(b"").unwrap().is_empty() && expanded(vec![0x1f, 0x8b, 8]).is_err());
+    }
+
+    #[test]
+    fn a_document_says_where_it_ends_or_does_not() {
+        for (document, expected) in [
+            (r#"{"Records":[]}"#, true),
+            (r#"{"Records":[{"eventName":"A"}],"more":1}"#, true),
+            (r#"[{"eventName":"A"}]"#, true),
+            (r#"{"eventName":"A"}"#, false),
+            ("{\"Records\":[]}\n{\"Records\":[]}", false),
+            ("", false),
+        ] {
+            assert_eq!(has_an_end(document.as_bytes(), document.as_bytes()), expected, "{document}");
+        }
+        assert!(has_an_end(&[0x1f, 0x8b], b"{}\n"));
     }
 
     #[test]

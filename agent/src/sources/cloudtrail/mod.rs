@@ -289,10 +289,13 @@ impl Follower {
 
     /// One file: its records, or what it is instead; then that it is done.
     fn take(&mut self, path: &Path, intake: &Intake) -> io::Result<()> {
-        let (length, expanded) = match self.place.read(path)? {
+        let (length, head, expanded) = match self.place.read(path)? {
             Content::Gone => return Ok(()),
-            Content::TooLarge => (0, Err(DocumentError::TooLarge)),
-            Content::Bytes(raw) => (raw.len() as u64, document::expanded(raw)),
+            Content::TooLarge => (0, [0; 2], Err(DocumentError::TooLarge)),
+            Content::Bytes(raw) => {
+                let head = raw.first_chunk().copied().unwrap_or_default();
+                (raw.len() as u64, head, document::expanded(raw))
+            }
         };
         let label = path.to_string_lossy().into_owned();
         let read = expanded.as_ref().map_err(ToString::to_string).and_then(|bytes| {
@@ -302,18 +305,14 @@ impl Follower {
             }
             if is_digest(path) { Ok(Vec::new()) } else { document::records(bytes).map_err(|error| error.to_string()) }
         });
+        // Records one after another are whole between any two.
+        let is_open = self.place.may_grow() && expanded.as_ref().is_ok_and(|bytes| !document::has_an_end(&head, bytes));
+        if (read.is_err() || is_open) && self.may_be_written(path, length) {
+            return Ok(());
+        }
         let mut group = Vec::new();
         match read {
             Err(reason) => {
-                // Its writer may be at it: as long as it grows, it is let be.
-                let seen = self.unfinished.entry(path.to_owned()).or_insert((length, Instant::now()));
-                if seen.0 != length {
-                    *seen = (length, Instant::now());
-                    self.changed = seen.1;
-                }
-                if seen.1.elapsed() < UNFINISHED_MAX {
-                    return Ok(());
-                }
                 let bytes = expanded.unwrap_or_default();
                 let payload = Payload::Unparsed(Unparsed { bytes, reason: format!("{label}: {reason}") });
                 group.push(observation(format!("{label}#file"), payload, None));
@@ -348,6 +347,16 @@ impl Follower {
             group.push(observation(String::new(), Payload::Nothing, Some(cursor)));
         }
         send(intake, group)
+    }
+
+    /// Whether a file's writer may be at it: as long as it grows, it is let be.
+    fn may_be_written(&mut self, path: &Path, length: u64) -> bool {
+        let seen = self.unfinished.entry(path.to_owned()).or_insert((length, Instant::now()));
+        if seen.0 != length {
+            *seen = (length, Instant::now());
+            self.changed = seen.1;
+        }
+        seen.1.elapsed() < UNFINISHED_MAX
     }
 
     fn part_cursor(&self) -> Cursor {

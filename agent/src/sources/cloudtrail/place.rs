@@ -21,6 +21,11 @@ pub(super) trait Place: Send {
 
     fn read(&self, path: &Path) -> io::Result<Content>;
 
+    /// Whether what is under a name may be a part of what its writer is about to write.
+    fn may_grow(&self) -> bool {
+        true
+    }
+
     /// An object under the key that a digest gives it.
     fn object(&self, key: &str) -> io::Result<Content>;
 

@@ -127,6 +127,23 @@ fn a_file_that_grows_byte_by_byte_is_told_once_and_whole() {
     }
 }
 
+/// Records one after another look whole behind each of them.
+#[test]
+fn a_file_of_lines_is_told_when_its_writer_has_left() {
+    let text = "{\"eventName\":\"A\"}\n{\"eventName\":\"B\"}\n";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.json");
+    let mut passes = Passes::new(directory.path());
+    for end in 0..=text.len() {
+        std::fs::write(&path, &text[..end]).unwrap();
+        assert_eq!(passes.pass(), [""; 0], "told when {end} bytes of {} were there", text.len());
+    }
+    let seen = &mut passes.follower.unfinished.get_mut(&path).unwrap().1;
+    *seen = seen.checked_sub(UNFINISHED_MAX).unwrap();
+    assert_eq!(passes.pass(), [r#"{"eventName":"A"}"#, r#"{"eventName":"B"}"#]);
+    assert_eq!(passes.pass(), [""; 0]);
+}
+
 /// A follower of a directory, pass by pass.
 struct Passes {
     follower: Follower,

@@ -195,7 +195,8 @@ impl Engine {
         for frame in found {
             let line = match frame {
                 Frame::Whole(line) => line,
-                Frame::TooLong(beginning) => {
+                // An engine counts no octets: there is no cut one.
+                Frame::TooLong(beginning) | Frame::Cut(beginning) => {
                     let reason = "an event of more bytes than are read: only its beginning is here".to_owned();
                     let payload = Payload::Unparsed(Unparsed { bytes: beginning.to_vec(), reason });
                     self.send(intake, vec![self.observation(Uuid::new_v4().to_string(), unix_ns(), payload)]).await?;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::beside::is_compressed;
+
 /// A configured path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(PathBuf);
@@ -65,7 +67,10 @@ fn descend(at: &Path, rest: &[&str], found: &mut Matches) {
             continue;
         }
         if deeper.is_empty() {
-            take(entry.path(), found);
+            // What a wildcard finds packed was a log once, and is no lines.
+            if !is_compressed(&entry.path()) {
+                take(entry.path(), found);
+            }
         } else if entry.path().is_dir() {
             descend(&entry.path(), deeper, found);
         }

@@ -20,6 +20,10 @@ pub(super) struct Place {
     pub(super) offset: u64,
     /// Whether `offset` lies within an overlong line, the rest of which is skipped.
     pub(super) skipping: bool,
+    /// Whether `offset` lies within a line whose beginning was given out as its writer had fallen silent.
+    pub(super) is_within: bool,
+    /// Whether the file had left its path and was read to its end: that it is gone is then no loss.
+    pub(super) is_resting: bool,
     pub(super) head: Head,
 }
 
@@ -38,6 +42,11 @@ const PLACE_BYTES: usize = 8 * 4 + 1 + 2 + 16;
 
 /// Where in it the offset lies.
 const OFFSET_AT: usize = 24;
+
+/// Bits of the byte behind the numbers.
+const SKIPPING: u8 = 1;
+const WITHIN: u8 = 2;
+const RESTING: u8 = 4;
 
 /// First byte of an encoded cursor.
 const VERSION: u8 = 1;
@@ -59,6 +68,12 @@ impl Head {
         self.length == 0 || Self::of(file, u64::from(self.length)).is_ok_and(|now| now == *self)
     }
 
+    /// Whether another file begins like this: `None` while it is too short to tell.
+    pub(super) fn begins_copy(&self, file: &File) -> Option<bool> {
+        let length = u64::from(self.length);
+        (length == 0 || file.metadata().ok()?.len() >= length).then(|| length != 0 && self.begins(file))
+    }
+
     pub(super) const fn is_full(&self) -> bool {
         self.length >= HEAD_BYTES_MAX
     }
@@ -72,7 +87,12 @@ pub(super) fn encode(places: &[&Place]) -> Vec<u8> {
         for number in [place.device, place.inode, place.generation, place.offset] {
             value.extend_from_slice(&number.to_be_bytes());
         }
-        value.push(u8::from(place.skipping));
+        value.push(
+            [(place.skipping, SKIPPING), (place.is_within, WITHIN), (place.is_resting, RESTING)]
+                .into_iter()
+                .filter_map(|(is_set, flag)| is_set.then_some(flag))
+                .sum(),
+        );
         value.extend_from_slice(&place.head.length.to_be_bytes());
         value.extend_from_slice(&place.head.hash);
     }
@@ -103,12 +123,15 @@ fn decode_place(bytes: &[u8; PLACE_BYTES]) -> Option<Place> {
     let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
     let length = u16::from_be_bytes(bytes.get(33..35)?.try_into().ok()?);
     let hash = bytes.get(35..51)?.try_into().ok()?;
+    let flags = *bytes.get(32)?;
     Some(Place {
         device: number(0)?,
         inode: number(8)?,
         generation: number(16)?,
         offset: number(OFFSET_AT)?,
-        skipping: *bytes.get(32)? != 0,
+        skipping: flags & SKIPPING != 0,
+        is_within: flags & WITHIN != 0,
+        is_resting: flags & RESTING != 0,
         head: Head { length: length.min(HEAD_BYTES_MAX), hash },
     })
 }
@@ -127,11 +150,15 @@ mod tests {
             generation: 3,
             offset: 4,
             skipping: true,
+            is_within: false,
+            is_resting: true,
             head: Head { length: 9, hash: [5; 16] },
         };
         assert_eq!(decode(&encode(&[&place, &place])), Some(vec![place.clone(), place.clone()]));
         let moved = Place { offset: 77, ..place.clone() };
         assert_eq!(with_offset(&encode(&[&place, &place]), 1, 77), encode(&[&place, &moved]));
+        let within = Place { skipping: false, is_within: true, is_resting: false, ..place };
+        assert_eq!(decode(&encode(&[&within])), Some(vec![within]));
         assert_eq!(decode(&[]), None);
         assert_eq!(decode(&[VERSION]), Some(vec![]));
         assert_eq!(decode(&[VERSION, 0]), None);

@@ -7,6 +7,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -34,6 +35,10 @@ pub(super) enum Given {
     Line { offset: u64, next: u64, bytes: Bytes },
     /// A line over the limit: its beginning. The rest is skipped.
     TooLong { offset: u64, next: u64, bytes: Bytes },
+    /// A last line that nobody ended and that is not known to be whole.
+    Unended { offset: u64, next: u64, bytes: Bytes },
+    /// What came later of a line whose beginning was given out as [`Tail::rest`].
+    Later { offset: u64, next: u64, bytes: Bytes },
 }
 
 /// Whether there is more.
@@ -47,6 +52,9 @@ pub(super) enum Reach {
 
 /// Read at once, in bytes: some 300 events, so that a group's commit carries many.
 const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What stands behind the last entry of sudo's log: it is written over, and is the rest of no entry.
+const OBJECT_END: &[u8] = b"}";
 
 /// Kept of an overlong line.
 const TOO_LONG_KEPT_BYTES: usize = 64 * 1024;
@@ -62,7 +70,8 @@ impl Tail {
     pub(super) fn begin(file: File, generation: u64, offset: u64, framing: Framing) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let head = Head::of(&file, framing.settled(offset))?;
-        let place = Place { device: metadata.dev(), inode: metadata.ino(), generation, offset, skipping: false, head };
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let place = Place { device, inode, generation, offset, skipping: false, is_within: false, is_resting: false, head };
         Ok(Self::resume(file, place, framing))
     }
 
@@ -81,7 +90,9 @@ impl Tail {
 
     /// The same file anew, after it was truncated.
     pub(super) fn restart(&mut self, generation: u64) {
-        self.place = Place { generation, offset: 0, skipping: false, head: Head::default(), ..self.place.clone() };
+        let (device, inode) = (self.place.device, self.place.inode);
+        let head = Head::default();
+        self.place = Place { device, inode, generation, offset: 0, skipping: false, is_within: false, is_resting: false, head };
         self.prefix = prefix(&self.place);
         self.carry = BytesMut::new();
     }
@@ -89,6 +100,12 @@ impl Tail {
     /// Whether no name leads to the file any more.
     pub(super) fn is_unlinked(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// For how long it was not written, by its own time.
+    pub(super) fn unwritten(&self) -> Duration {
+        let modified = self.file.metadata().and_then(|metadata| metadata.modified()).ok();
+        modified.and_then(|modified| modified.elapsed().ok()).unwrap_or_default()
     }
 
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
@@ -104,7 +121,9 @@ impl Tail {
     pub(super) fn read(&mut self, line_bytes_max: usize, given: &mut Vec<Given>) -> io::Result<Reach> {
         let read_to = self.place.offset + self.carry.len() as u64;
         let held = self.carry.len();
-        self.carry.resize(held + CHUNK_BYTES, 0);
+        // No more memory than there is to read: every file is looked at whenever one is written. One byte on top shows growth.
+        let ahead = usize::try_from(self.file.metadata()?.len().saturating_sub(read_to)).unwrap_or(CHUNK_BYTES);
+        self.carry.resize(held + CHUNK_BYTES.min(ahead.saturating_add(1)), 0);
         let read = loop {
             match self.file.read_at(self.carry.get_mut(held..).unwrap_or_default(), read_to) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -138,13 +157,32 @@ impl Tail {
         Ok(self.file.metadata()?.len() >= read_to && self.place.head.begins(&self.file))
     }
 
-    /// The unfinished last line of a file that nobody writes any more.
+    /// Whether the file is as long as what was read of it.
+    pub(super) fn is_read(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.len() == self.place.offset + self.carry.len() as u64)
+    }
+
+    /// The unfinished last line of a file that nobody seems to write any more. What comes of it after all is
+    /// [`Given::Later`].
     pub(super) fn rest(&mut self) -> Option<Given> {
+        if self.place.skipping || self.framing == Framing::Members && self.carry.trim_ascii() == OBJECT_END {
+            return None;
+        }
         let bytes = self.carry.split().freeze();
+        if bytes.is_empty() {
+            return None;
+        }
         let offset = self.place.offset;
         self.place.offset += bytes.len() as u64;
-        let skipped = std::mem::take(&mut self.place.skipping);
-        (!bytes.is_empty() && !skipped).then_some(Given::Line { offset, next: self.place.offset, bytes })
+        let next = self.place.offset;
+        if std::mem::replace(&mut self.place.is_within, true) {
+            return Some(Given::Later { offset, next, bytes });
+        }
+        // JSON says itself whether it is whole; half a line of text reads as another.
+        if bytes.first() == Some(&b'{') {
+            return Some(Given::Line { offset, next, bytes });
+        }
+        Some(Given::Unended { offset, next, bytes })
     }
 
     fn take_lines(&mut self, held: usize, line_bytes_max: usize, given: &mut Vec<Given>) {
@@ -157,6 +195,7 @@ impl Tail {
                 let offset = self.place.offset;
                 self.place.offset += bytes.len() as u64;
                 self.place.skipping = true;
+                self.place.is_within = false;
                 let bytes = bytes.slice(..bytes.len().min(TOO_LONG_KEPT_BYTES));
                 given.push(Given::TooLong { offset, next: self.place.offset, bytes });
             }
@@ -164,15 +203,18 @@ impl Tail {
         };
         let whole = self.carry.split_to(last_end).freeze();
         let mut from = 0;
-        for end in self.framing.ends(&whole, self.place.skipping) {
+        for end in self.framing.ends(&whole, self.place.skipping || self.place.is_within) {
             let offset = self.place.offset + from as u64;
             let line = trimmed(whole.slice(from..end));
             from = end + 1;
+            let is_within = std::mem::take(&mut self.place.is_within);
             if std::mem::take(&mut self.place.skipping) || line.is_empty() {
                 continue;
             }
             let next = self.place.offset + from as u64;
-            if line.len() > line_bytes_max {
+            if is_within {
+                given.push(Given::Later { offset, next, bytes: line.slice(..TOO_LONG_KEPT_BYTES.min(line.len())) });
+            } else if line.len() > line_bytes_max {
                 given.push(Given::TooLong { offset, next, bytes: line.slice(..TOO_LONG_KEPT_BYTES.min(line.len())) });
             } else {
                 given.push(Given::Line { offset, next, bytes: line });
@@ -187,7 +229,7 @@ impl Tail {
             let fresh = self.carry.get(held..).unwrap_or_default();
             return memchr::memrchr(b'\n', fresh).map(|at| held + at + 1);
         }
-        self.framing.ends(&self.carry, self.place.skipping).last().map(|at| at + 1)
+        self.framing.ends(&self.carry, self.place.skipping || self.place.is_within).last().map(|at| at + 1)
     }
 }
 
@@ -232,6 +274,8 @@ mod tests {
             .map(|given| match given {
                 Given::Line { offset, bytes, .. } => format!("{offset}:{}", String::from_utf8_lossy(bytes)),
                 Given::TooLong { offset, bytes, .. } => format!("{offset}!{}", bytes.len()),
+                Given::Unended { offset, bytes, .. } => format!("{offset}?{}", String::from_utf8_lossy(bytes)),
+                Given::Later { offset, bytes, .. } => format!("{offset}+{}", String::from_utf8_lossy(bytes)),
             })
             .collect()
     }

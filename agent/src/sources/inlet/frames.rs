@@ -14,6 +14,8 @@ pub enum Frame {
     Whole(Bytes),
     /// The beginning of a message over the limit; its rest is passed over.
     TooLong(Bytes),
+    /// The beginning of a message whose stream ended within it.
+    Cut(Bytes),
 }
 
 /// Takes a stream apart.
@@ -57,11 +59,27 @@ impl Frames {
         }
     }
 
-    /// What is left when the stream ends: its last line may lack its end.
+    /// What is left when the stream ends because its writer says so: the last line may lack its end, a counted message may not.
     pub fn finish(&mut self) -> Option<Frame> {
-        let rest = self.held.split().freeze();
-        let frame = Frame::Whole(trimmed(rest));
+        let mut rest = self.held.split().freeze();
+        let frame = match count(&rest) {
+            Count::Some { digits, .. } if self.counts => {
+                rest.advance(digits);
+                Frame::Cut(rest)
+            }
+            // A count alone: of what is not to be known.
+            Count::More if self.counts => Frame::Cut(rest),
+            _ => Frame::Whole(trimmed(rest)),
+        };
         (self.passing == Passing::Nothing && !frame.is_empty()).then_some(frame)
+    }
+
+    /// What is left when the stream breaks: whatever it is, its writer had not ended it.
+    pub fn broken(&mut self) -> Option<Frame> {
+        self.finish().map(|frame| match frame {
+            Frame::Whole(bytes) => Frame::Cut(bytes),
+            other => other,
+        })
     }
 
     fn next(&mut self) -> Option<Frame> {
@@ -128,7 +146,7 @@ impl Frames {
 
 impl Frame {
     fn is_empty(&self) -> bool {
-        matches!(self, Self::Whole(bytes) | Self::TooLong(bytes) if bytes.is_empty())
+        matches!(self, Self::Whole(bytes) | Self::TooLong(bytes) | Self::Cut(bytes) if bytes.is_empty())
     }
 }
 
@@ -184,6 +202,7 @@ mod tests {
         let text = |frame: Frame| match frame {
             Frame::Whole(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Frame::TooLong(bytes) => format!("too long: {}", bytes.len()),
+            Frame::Cut(bytes) => format!("cut: {}", String::from_utf8_lossy(&bytes)),
         };
         found.into_iter().map(text).collect()
     }
@@ -196,6 +215,22 @@ mod tests {
         let bytes: Vec<&[u8]> = all.chunks(1).collect();
         assert_eq!(texts(&mut Frames::syslog(), &bytes), expected);
         assert_eq!(texts(&mut Frames::lines(), &[b"5 <a>\n{}\n7"]), ["5 <a>", "{}", "7"]);
+    }
+
+    #[test]
+    fn a_counted_message_that_its_stream_cuts_is_no_whole_one() {
+        let all = "<1>a\n9 <2>bcdef";
+        for (end, expected) in [(6, "cut: 9"), (7, "cut: 9 "), (8, "cut: <"), (13, "cut: <2>bcd"), (15, "cut: <2>bcdef")] {
+            let found = texts(&mut Frames::syslog(), &[&all.as_bytes()[..end]]);
+            assert_eq!(found, ["<1>a", expected], "{end}");
+        }
+        assert_eq!(texts(&mut Frames::syslog(), &[b"8 <2>bcdef"]), ["<2>bcdef"]);
+        assert_eq!(texts(&mut Frames::lines(), &[b"9 <2>b"]), ["9 <2>b"]);
+        for mut frames in [Frames::lines(), Frames::syslog()] {
+            frames.push(b"<1>a\n<2>b", &mut Vec::new());
+            assert_eq!(frames.broken(), Some(Frame::Cut("<2>b".into())));
+            assert_eq!(frames.broken(), None);
+        }
     }
 
     #[test]

@@ -173,6 +173,10 @@ impl Inlet {
                     let reason = format!("a message from {peer} of more bytes than are read: only its beginning is here");
                     Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason })
                 }
+                Frame::Cut(bytes) => {
+                    let reason = format!("the connection of {peer} ended within a message: only its beginning is here");
+                    Payload::Unparsed(Unparsed { bytes: bytes.to_vec(), reason })
+                }
             };
             let observation = self.observation(run, number, time, payload);
             group.push(match own {
@@ -203,7 +207,7 @@ impl Inlet {
 impl Frame {
     const fn bytes(&self) -> &Bytes {
         match self {
-            Self::Whole(bytes) | Self::TooLong(bytes) => bytes,
+            Self::Whole(bytes) | Self::TooLong(bytes) | Self::Cut(bytes) => bytes,
         }
     }
 }

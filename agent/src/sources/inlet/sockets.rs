@@ -247,18 +247,18 @@ async fn read(mut stream: impl AsyncRead + Unpin, peer: &str, inlet: &Inlet, sto
     let peer: Arc<str> = peer.into();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut found = Vec::new();
-    loop {
+    let rest = loop {
+        // `None`: it did not end, it broke, fell silent or is left.
         let length = tokio::select! {
             biased;
-            read = tokio::time::timeout(IDLE_MAX, stream.read(&mut chunk)) => match read {
-                Ok(Ok(length)) => length,
-                Ok(Err(_)) | Err(_) => 0,
-            },
-            () = stop.cancelled() => 0,
+            read = tokio::time::timeout(IDLE_MAX, stream.read(&mut chunk)) => read.ok().and_then(Result::ok),
+            () = stop.cancelled() => None,
         };
-        if length == 0 {
-            break;
-        }
+        let length = match length {
+            None => break frames.broken(),
+            Some(0) => break frames.finish(),
+            Some(length) => length,
+        };
         frames.push(chunk.get(..length).unwrap_or_default(), &mut found);
         for frame in found.drain(..) {
             tokio::select! {
@@ -266,8 +266,8 @@ async fn read(mut stream: impl AsyncRead + Unpin, peer: &str, inlet: &Inlet, sto
                 () = stop.cancelled() => return,
             }
         }
-    }
-    if let Some(frame) = frames.finish() {
+    };
+    if let Some(frame) = rest {
         inlet.offer(frame, &peer);
     }
 }

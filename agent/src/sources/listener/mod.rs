@@ -10,6 +10,8 @@ mod certificate;
 
 mod commit;
 
+pub(super) mod connection;
+
 mod reply;
 
 mod tls;
@@ -29,8 +31,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::body::{Body, BodyError, Reader};
 pub(super) use self::certificate::Certificate;
 pub(super) use self::commit::{Verdict, commit};
+use self::connection::Bounds;
 pub(super) use self::reply::{Reply, ReplyBody, plain};
 pub(super) use self::tls::{Files as TlsFiles, Tls, TlsError};
 use self::token::Token;
@@ -96,20 +98,9 @@ pub(super) trait Answer: Send + Sync + 'static {
 /// A TLS handshake that takes longer is given up.
 pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
-/// A request's head that takes longer is given up; also how long an idle connection is kept.
-const HEAD_WAIT: Duration = Duration::from_secs(60);
-
-/// An idle HTTP/2 connection is asked for a sign of life this often, and closed without one for as long.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Requests at once on one HTTP/2 connection: exporters send one after the other.
-const STREAMS_MAX: u32 = 16;
-
-/// Largest head, in bytes. Source: what hyper takes for HTTP/2 by default.
-const HEAD_BYTES_MAX: u32 = 16 * 1024;
-
-/// Bytes that one HTTP/2 connection may send ahead of its requests being read.
-const WINDOW_BYTES: u32 = 1024 * 1024;
+/// Of one caller's connection: exporters send one request after the other. Head: what hyper takes for HTTP/2 by default.
+const BOUNDS: Bounds =
+    Bounds { streams_max: 16, head_bytes_max: 16 * 1024, stream_window_bytes: 1024 * 1024, window_bytes: 1024 * 1024 };
 
 /// How long requests in flight are waited for at a stop.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -263,26 +254,8 @@ async fn serve<D: Answer>(
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(shared.answer(request, caller).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_INTERVAL)
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES);
-    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    let builder = BOUNDS.builder(TokioExecutor::new());
+    if let Err(error) = connection::serve(&builder, io, service, &stop).await {
         tracing::debug!(%source, %caller, %error, "a connection ended");
     }
 }

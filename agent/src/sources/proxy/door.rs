@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use hyper::rt::{Executor, Read, Write};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use rustls::{ProtocolVersion, ServerConnection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::exchange::Secured;
 use super::forward::Forwarder;
+use crate::sources::listener::connection::{self, Bounds};
 use crate::sources::listener::{Certificate, HANDSHAKE_WAIT, Tls};
 
 /// Tasks of a proxy: whoever stops it waits for them, and ends those that go on for too long.
@@ -47,21 +47,15 @@ pub(super) struct Door {
     pub(super) title: String,
 }
 
-/// A request's head that takes longer is given up; also how long an idle connection is kept.
-const HEAD_WAIT: Duration = Duration::from_secs(60);
-
-/// An idle HTTP/2 connection is asked for a sign of life this often, and closed without one for as long.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Requests at once on one HTTP/2 connection. Source: RFC 9113 §6.5.2, no fewer than 100.
-const STREAMS_MAX: u32 = 100;
-
 /// Largest head, bytes. Source: what common servers take, several times over.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes that a client may send ahead of the service's reading, on one stream and on all of a connection.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const WINDOW_BYTES: u32 = 1024 * 1024;
+/// Of one client's connection. As many streams as any client expects: RFC 9113 §6.5.2, no fewer than 100.
+const BOUNDS: Bounds =
+    Bounds { streams_max: 100, head_bytes_max: 64 * 1024, stream_window_bytes: 256 * 1024, window_bytes: 1024 * 1024 };
+
+/// Over HTTP/1.1 and HTTP/2 alike.
+const _: () = assert!(HEAD_BYTES_MAX == BOUNDS.head_bytes_max as usize);
 
 /// Bytes of answers that wait for a client on one stream.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -196,32 +190,10 @@ async fn serve(io: impl Read + Write + Unpin + Send + 'static, connection: Conne
         let (forwarder, connection) = (Arc::clone(&forwarder), connection.clone());
         async move { Ok::<_, Infallible>(Box::pin(forwarder.answer(request, connection)).await) }
     });
-    let mut builder = auto::Builder::new(tasks);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WAIT)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .preserve_header_case(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_INTERVAL)
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-        .max_send_buf_size(SEND_BYTES_MAX)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES);
-    let mut served = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = ended {
+    let mut builder = BOUNDS.builder(tasks);
+    builder.http1().max_buf_size(HEAD_BYTES_MAX).preserve_header_case(true);
+    builder.http2().max_send_buf_size(SEND_BYTES_MAX);
+    if let Err(error) = connection::serve(&builder, io, service, &stop).await {
         tracing::debug!(%peer, %error, "a connection ended");
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum FrameError {
     Malformed,
     #[error("the connection broke: {0}")]
     Broken(std::io::Error),
+    #[error("the connection ended within a message: what it was to tell is not recorded")]
+    Unfinished,
     #[error("the rest of a message did not come within {} s", MESSAGE_WAIT.as_secs())]
     Slow,
 }
@@ -29,11 +31,7 @@ const MESSAGE_WAIT: Duration = Duration::from_secs(10);
 
 /// The next message with its bytes; `None` at an orderly end. Between messages a command runs: that takes as long as it does.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<(ClientMessage, Bytes)>, FrameError> {
-    let length = match stream.read_u32().await {
-        Ok(length) => length,
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(FrameError::Broken(error)),
-    };
+    let Some(length) = length(stream).await? else { return Ok(None) };
     if length > MESSAGE_BYTES_MAX {
         return Err(FrameError::TooLarge { bytes: length });
     }
@@ -43,11 +41,26 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option
     let received = tokio::time::timeout(MESSAGE_WAIT, rest.read_to_end(&mut bytes)).await;
     received.map_err(|_| FrameError::Slow)?.map_err(FrameError::Broken)?;
     if u32::try_from(bytes.len()) != Ok(length) {
-        return Err(FrameError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+        return Err(FrameError::Unfinished);
     }
     let bytes = Bytes::from(bytes);
     let message = ClientMessage::decode(bytes.clone()).map_err(|_| FrameError::Malformed)?;
     Ok(Some((message, bytes)))
+}
+
+/// The length before a message; `None` where the connection ended before its first byte.
+async fn length(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u32>, FrameError> {
+    let mut prefix = [0; 4];
+    let (first, rest) = prefix.split_at_mut(1);
+    if stream.read(first).await.map_err(FrameError::Broken)? == 0 {
+        return Ok(None);
+    }
+    let received = tokio::time::timeout(MESSAGE_WAIT, stream.read_exact(rest)).await;
+    match received.map_err(|_| FrameError::Slow)? {
+        Ok(_) => Ok(Some(u32::from_be_bytes(prefix))),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(FrameError::Unfinished),
+        Err(error) => Err(FrameError::Broken(error)),
+    }
 }
 
 /// Says something to sudo.
@@ -60,4 +73,25 @@ pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: Server) 
         stream.flush().await
     };
     tokio::time::timeout(MESSAGE_WAIT, written).await.map_err(|_| FrameError::Slow)?.map_err(FrameError::Broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_connection_that_ends_between_messages_ends_orderly() {
+        let message = ClientMessage { kind: Some(super::super::message::Client::Hello(Default::default())) }.encode_to_vec();
+        let frame = [&u32::try_from(message.len()).unwrap().to_be_bytes()[..], &message].concat();
+        for end in 0..=frame.len() {
+            let mut bytes = &frame[..end];
+            let read = read(&mut bytes).await;
+            let is_as_expected = match end {
+                0 => matches!(read, Ok(None)),
+                end if end == frame.len() => matches!(read, Ok(Some(_))),
+                _ => matches!(read, Err(FrameError::Unfinished)),
+            };
+            assert!(is_as_expected, "cut at {end}: {read:?}");
+        }
+    }
 }

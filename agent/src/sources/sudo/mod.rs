@@ -226,8 +226,10 @@ impl Host {
 
     async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, remote: Option<IpAddr>) {
         let mut conversation = Conversation { host: self, remote, accepted: None, io: Time::default() };
-        if let Err(error) = conversation.run(&mut stream).await {
-            tracing::debug!(%error, "a conversation with sudo ended");
+        match conversation.run(&mut stream).await {
+            Ok(()) => {}
+            Err(error @ FrameError::Unfinished) => tracing::warn!(%error, "sudo fell silent within a message"),
+            Err(error) => tracing::debug!(%error, "a conversation with sudo ended"),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The source over real files, with the test as its pipeline.
 
+mod rotation;
+
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::observation::{self, Outlet, Payload};
@@ -244,11 +246,12 @@ fn a_file_that_is_rotated_faster_than_it_is_read_is_a_gap_of_its_own() {
     let path = dir.path().join("app.json");
     append(&path, "0\n");
     let mut out = Vec::new();
-    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &BTreeSet::new(), &mut out);
+    let mut followed = Followed::new(path.clone(), Format::Events, Start::Beginning);
+    followed.look(&|_, _| false, &mut out);
     for number in 0..20 {
         fs::rename(&path, dir.path().join(format!("app.json.{number}"))).unwrap();
         append(&path, &format!("{number}\n"));
-        followed.look(Start::Beginning, &BTreeSet::new(), &mut out);
+        followed.look(&|_, _| false, &mut out);
     }
     let lost =
         |observation: &Observation| matches!(&observation.payload, Payload::Loss(loss) if loss.cause == GapCause::SourceOverflow);
@@ -257,7 +260,7 @@ fn a_file_that_is_rotated_faster_than_it_is_read_is_a_gap_of_its_own() {
 
 /// All lines that a path has now, as they come; and what else it tells.
 fn drained(followed: &mut Followed, mut out: Vec<Observation>) -> Vec<String> {
-    while followed.read(&mut out) {}
+    while followed.read(Instant::now(), &mut out) {}
     let text = |observation: Observation| match observation.payload {
         Payload::Line(line) => Some(String::from_utf8(line.bytes.to_vec()).unwrap()),
         Payload::Loss(loss) => Some(format!("LOSS {}", loss.evidence)),
@@ -272,11 +275,13 @@ fn a_file_that_came_and_went_between_two_looks_is_read_in_its_place() {
     let path = dir.path().join("app.json");
     let beside = |name: &str| dir.path().join(name);
     append(&beside("app.json.9"), "of before\n");
-    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
     OpenOptions::new().append(true).open(beside("app.json.9")).unwrap().set_modified(hour_ago).unwrap();
     append(&path, "1\n");
     let (mut out, named) = (Vec::new(), BTreeSet::from([beside("app-9.json")]));
-    let mut followed = Followed::open(path.clone(), Format::Events, Start::Beginning, None, &named, &mut out);
+    let is_named = |path: &Path, _: &Metadata| named.contains(path);
+    let mut followed = Followed::new(path.clone(), Format::Events, Start::Beginning);
+    followed.look(&is_named, &mut out);
     assert_eq!(drained(&mut followed, out), ["1"]);
     append(&path, "2\n");
     fs::rename(&path, beside("app.json.2")).unwrap();
@@ -288,7 +293,7 @@ fn a_file_that_came_and_went_between_two_looks_is_read_in_its_place() {
     append(&beside("app-9.json"), "its own\n");
     append(&beside("app.json.2.gz"), "packed\n");
     let mut out = Vec::new();
-    followed.look(Start::Beginning, &named, &mut out);
+    followed.look(&is_named, &mut out);
     assert_eq!(drained(&mut followed, out), ["2", "3", "5"]);
     // Once more: nothing is read twice, and what was packed unread is said.
     fs::rename(beside("app.json.1"), beside("app.json.3")).unwrap();
@@ -296,7 +301,7 @@ fn a_file_that_came_and_went_between_two_looks_is_read_in_its_place() {
     append(&beside("app.json.1.gz"), "packed unread\n");
     append(&path, "6\n");
     let mut out = Vec::new();
-    followed.look(Start::Beginning, &named, &mut out);
+    followed.look(&is_named, &mut out);
     let texts = drained(&mut followed, out);
     assert!(texts.len() == 2 && texts[0].contains("app.json.1.gz was compressed before") && texts[1] == "6", "{texts:?}");
 }
@@ -331,12 +336,12 @@ async fn a_file_behind_a_link_is_followed_across_its_rotation() {
 async fn the_unended_last_line_of_a_rotated_file_is_given_when_its_writer_has_left() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("app.json");
-    append(&path, "1\nunended");
+    append(&path, "1\n{\"unended\":1}");
     let mut buffer = Buffer::default();
     let mut run = buffer.run(&path, Start::Beginning);
     assert_eq!(run.committed(&mut buffer, 1).await, ["1"]);
     fs::rename(&path, dir.path().join("app.json.1")).unwrap();
     append(&path, "2\n");
-    assert_eq!(run.committed(&mut buffer, 2).await, ["2", "unended"]);
+    assert_eq!(run.committed(&mut buffer, 2).await, ["2", "{\"unended\":1}"]);
     run.stop().await;
 }
