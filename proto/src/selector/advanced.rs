@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ADVANCED_VALUES_MAX, SelectorError};
+use super::{ADVANCED_VALUES_MAX, NAME_CHARACTERS_MAX, SelectorError, VALUE_CHARACTERS, shown};
 use crate::facets::Facets;
 
 /// CloudTrail's `AdvancedEventSelector`.
@@ -67,6 +67,13 @@ pub enum Field {
     SessionCredentialFromConsole,
 }
 
+/// What a category needs and allows besides eventCategory.
+struct Rules {
+    category: &'static str,
+    required: Option<Field>,
+    allowed: &'static [Field],
+}
+
 impl AdvancedSelector {
     pub(super) fn matches(&self, facets: &Facets) -> bool {
         let (of_resource, of_event): (Vec<&FieldSelector>, Vec<&FieldSelector>) =
@@ -82,9 +89,15 @@ impl AdvancedSelector {
         self.field_selectors.iter().find(|condition| condition.field == field)
     }
 
+    /// Whether it is of the category and does not ask for what only reads.
+    pub(super) fn wants(&self, category: &str, writes: bool) -> bool {
+        let equals = |field, wanted: &str| self.condition(field).map(|it| it.equals.iter().any(|value| value == wanted));
+        equals(Field::EventCategory, category) == Some(true) && (!writes || equals(Field::ReadOnly, "false") != Some(false))
+    }
+
     /// How messages name it.
     fn title(&self) -> String {
-        self.name.clone().unwrap_or_default()
+        shown(self.name.as_deref().unwrap_or_default())
     }
 }
 
@@ -119,16 +132,36 @@ impl FieldSelector {
         self.equals.len() + self.others()
     }
 
-    /// Values of operators other than Equals.
+    fn all_values(&self) -> impl Iterator<Item = &String> {
+        let [a, b, c, d, e] = self.other_values();
+        [&self.equals, a, b, c, d, e].into_iter().flatten()
+    }
+
+    /// How many values operators other than Equals have.
     fn others(&self) -> usize {
+        self.other_values().map(Vec::len).iter().sum()
+    }
+
+    const fn other_values(&self) -> [&Vec<String>; 5] {
         [&self.starts_with, &self.ends_with, &self.not_equals, &self.not_starts_with, &self.not_ends_with]
-            .map(Vec::len)
-            .iter()
-            .sum()
     }
 }
 
 impl Field {
+    pub const ALL: [Self; 11] = [
+        Self::EventCategory,
+        Self::ReadOnly,
+        Self::EventSource,
+        Self::EventName,
+        Self::EventType,
+        Self::ErrorCode,
+        Self::ResourcesType,
+        Self::ResourcesArn,
+        Self::UserIdentityArn,
+        Self::VpcEndpointId,
+        Self::SessionCredentialFromConsole,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EventCategory => "eventCategory",
@@ -166,12 +199,26 @@ impl Field {
         }
     }
 
-    /// The values that Equals, the only operator, takes; `None` where any operator takes any value.
+    /// The only values that it takes; `None` where it takes any.
     const fn choices(self) -> Option<&'static [&'static str]> {
         match self {
             Self::ReadOnly | Self::SessionCredentialFromConsole => Some(&["true", "false"]),
+            Self::ErrorCode => Some(&["VpceAccessDenied"]),
             _ => None,
         }
+    }
+
+    /// Whether the condition uses only operators that the field takes in the category. Source: CloudTrail API reference,
+    /// AdvancedFieldSelector, `Field`.
+    fn takes(self, condition: &FieldSelector, category: &str) -> bool {
+        let equals = match self {
+            Self::EventCategory | Self::ResourcesType | Self::ReadOnly | Self::ErrorCode => true,
+            Self::EventSource => category == "NetworkActivity",
+            _ => false,
+        };
+        let or_not = self == Self::SessionCredentialFromConsole;
+        let others = condition.others();
+        others == 0 || (!equals && (!or_not || others == condition.not_equals.len()))
     }
 }
 
@@ -185,12 +232,13 @@ const fn boolean(value: bool) -> &'static str {
     if value { "true" } else { "false" }
 }
 
-/// What each category needs and allows besides eventCategory.
-const CATEGORIES: &[(&str, Option<Field>, &[Field])] = &[
-    (
-        "Management",
-        None,
-        &[
+/// Source: CloudTrail API reference, AdvancedFieldSelector; for management events the fields that event data stores have,
+/// too. Insight, ConfigurationItem and Evidence are categories of event data stores alone.
+const RULES: [Rules; 4] = [
+    Rules {
+        category: "Management",
+        required: None,
+        allowed: &[
             Field::EventSource,
             Field::ReadOnly,
             Field::EventName,
@@ -198,11 +246,11 @@ const CATEGORIES: &[(&str, Option<Field>, &[Field])] = &[
             Field::SessionCredentialFromConsole,
             Field::UserIdentityArn,
         ],
-    ),
-    (
-        "Data",
-        Some(Field::ResourcesType),
-        &[
+    },
+    Rules {
+        category: "Data",
+        required: Some(Field::ResourcesType),
+        allowed: &[
             Field::ReadOnly,
             Field::EventName,
             Field::EventSource,
@@ -211,14 +259,14 @@ const CATEGORIES: &[(&str, Option<Field>, &[Field])] = &[
             Field::SessionCredentialFromConsole,
             Field::UserIdentityArn,
         ],
-    ),
-    (
-        "NetworkActivity",
-        Some(Field::EventSource),
-        &[Field::EventName, Field::ErrorCode, Field::VpcEndpointId, Field::UserIdentityArn],
-    ),
+    },
+    Rules {
+        category: "NetworkActivity",
+        required: Some(Field::EventSource),
+        allowed: &[Field::EventName, Field::ErrorCode, Field::VpcEndpointId, Field::UserIdentityArn],
+    },
     // CloudTrail takes it for event data stores alone; here trails are all there is.
-    ("ActivityAuditLog", None, &[]),
+    Rules { category: "ActivityAuditLog", required: None, allowed: &[] },
 ];
 
 pub(super) fn validate(selectors: &[AdvancedSelector]) -> Result<(), SelectorError> {
@@ -230,30 +278,34 @@ pub(super) fn validate(selectors: &[AdvancedSelector]) -> Result<(), SelectorErr
 }
 
 fn validate_one(selector: &AdvancedSelector) -> Result<(), SelectorError> {
+    let name = || selector.title();
+    if selector.name.as_deref().unwrap_or_default().chars().count() > NAME_CHARACTERS_MAX {
+        return Err(SelectorError::Name(name()));
+    }
     let mut seen = HashSet::new();
     if let Some(twice) = selector.field_selectors.iter().find(|condition| !seen.insert(condition.field)) {
-        return Err(SelectorError::Twice { selector: selector.title(), field: twice.field });
+        return Err(SelectorError::Twice { selector: name(), field: twice.field });
     }
     let category = match selector.condition(Field::EventCategory) {
         Some(FieldSelector { equals, .. }) if equals.len() == 1 => equals.first(),
         _ => None,
     };
-    let known = CATEGORIES.iter().find(|(name, _, _)| category.is_some_and(|category| category == name));
-    let Some(&(category, required, allowed)) = known else {
-        return Err(SelectorError::Category(selector.title()));
-    };
+    let known = RULES.iter().find(|rules| category.is_some_and(|category| category == rules.category));
+    let Some(&Rules { category, required, allowed }) = known else { return Err(SelectorError::Category(name())) };
     if let Some(field) = required.filter(|&field| selector.condition(field).is_none()) {
-        return Err(SelectorError::Missing { selector: selector.title(), category: category.to_owned(), field });
+        return Err(SelectorError::Missing { selector: name(), category, field });
     }
     for condition in &selector.field_selectors {
         let field = condition.field;
         if field != Field::EventCategory && required != Some(field) && !allowed.contains(&field) {
-            return Err(SelectorError::NotAllowed { selector: selector.title(), category: category.to_owned(), field });
+            return Err(SelectorError::NotAllowed { selector: name(), category, field });
         }
-        let equals_only = matches!(field, Field::EventCategory | Field::ResourcesType) || field.choices().is_some();
-        let chosen = field.choices().is_none_or(|all| condition.equals.iter().all(|value| all.contains(&value.as_str())));
-        if condition.values() == 0 || (equals_only && condition.others() > 0) || !chosen {
-            return Err(SelectorError::Operators { selector: selector.title(), field });
+        if condition.all_values().any(|value| !VALUE_CHARACTERS.contains(&value.chars().count())) {
+            return Err(SelectorError::Value { selector: name(), field });
+        }
+        let chosen = field.choices().is_none_or(|all| condition.all_values().all(|value| all.contains(&value.as_str())));
+        if condition.values() == 0 || !chosen || !field.takes(condition, category) {
+            return Err(SelectorError::Operators { selector: name(), field });
         }
     }
     Ok(())
