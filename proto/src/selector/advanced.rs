@@ -4,12 +4,10 @@
 //! must all hold. Case-sensitive, no wildcards. Conditions on resources hold when one and the same resource meets
 //! them all.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ADVANCED_VALUES_MAX, NAME_CHARACTERS_MAX, SelectorError, VALUE_CHARACTERS, shown};
 use crate::facets::Facets;
 
 /// CloudTrail's `AdvancedEventSelector`.
@@ -67,13 +65,6 @@ pub enum Field {
     SessionCredentialFromConsole,
 }
 
-/// What a category needs and allows besides eventCategory.
-struct Rules {
-    category: &'static str,
-    required: Option<Field>,
-    allowed: &'static [Field],
-}
-
 impl AdvancedSelector {
     pub(super) fn matches(&self, facets: &Facets) -> bool {
         let (of_resource, of_event): (Vec<&FieldSelector>, Vec<&FieldSelector>) =
@@ -85,7 +76,7 @@ impl AdvancedSelector {
             && (of_resource.is_empty() || facets.resources.iter().any(resource_meets_all))
     }
 
-    fn condition(&self, field: Field) -> Option<&FieldSelector> {
+    pub(super) fn condition(&self, field: Field) -> Option<&FieldSelector> {
         self.field_selectors.iter().find(|condition| condition.field == field)
     }
 
@@ -96,8 +87,8 @@ impl AdvancedSelector {
     }
 
     /// How messages name it.
-    fn title(&self) -> String {
-        shown(self.name.as_deref().unwrap_or_default())
+    pub(super) fn title(&self) -> String {
+        super::rules::shown(self.name.as_deref().unwrap_or_default())
     }
 }
 
@@ -128,17 +119,17 @@ impl FieldSelector {
             && !unwanted(&self.not_ends_with, |a, b| a.ends_with(b))
     }
 
-    fn values(&self) -> usize {
+    pub(super) fn values(&self) -> usize {
         self.equals.len() + self.others()
     }
 
-    fn all_values(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn all_values(&self) -> impl Iterator<Item = &String> {
         let [a, b, c, d, e] = self.other_values();
         [&self.equals, a, b, c, d, e].into_iter().flatten()
     }
 
     /// How many values operators other than Equals have.
-    fn others(&self) -> usize {
+    pub(super) fn others(&self) -> usize {
         self.other_values().map(Vec::len).iter().sum()
     }
 
@@ -198,28 +189,6 @@ impl Field {
             Self::ResourcesType | Self::ResourcesArn => "",
         }
     }
-
-    /// The only values that it takes; `None` where it takes any.
-    const fn choices(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::ReadOnly | Self::SessionCredentialFromConsole => Some(&["true", "false"]),
-            Self::ErrorCode => Some(&["VpceAccessDenied"]),
-            _ => None,
-        }
-    }
-
-    /// Whether the condition uses only operators that the field takes in the category. Source: CloudTrail API reference,
-    /// AdvancedFieldSelector, `Field`.
-    fn takes(self, condition: &FieldSelector, category: &str) -> bool {
-        let equals = match self {
-            Self::EventCategory | Self::ResourcesType | Self::ReadOnly | Self::ErrorCode => true,
-            Self::EventSource => category == "NetworkActivity",
-            _ => false,
-        };
-        let or_not = self == Self::SessionCredentialFromConsole;
-        let others = condition.others();
-        others == 0 || (!equals && (!or_not || others == condition.not_equals.len()))
-    }
 }
 
 impl fmt::Display for Field {
@@ -230,85 +199,6 @@ impl fmt::Display for Field {
 
 const fn boolean(value: bool) -> &'static str {
     if value { "true" } else { "false" }
-}
-
-/// Source: CloudTrail API reference, AdvancedFieldSelector; for management events the fields that event data stores have,
-/// too. Insight, ConfigurationItem and Evidence are categories of event data stores alone.
-const RULES: [Rules; 4] = [
-    Rules {
-        category: "Management",
-        required: None,
-        allowed: &[
-            Field::EventSource,
-            Field::ReadOnly,
-            Field::EventName,
-            Field::EventType,
-            Field::SessionCredentialFromConsole,
-            Field::UserIdentityArn,
-        ],
-    },
-    Rules {
-        category: "Data",
-        required: Some(Field::ResourcesType),
-        allowed: &[
-            Field::ReadOnly,
-            Field::EventName,
-            Field::EventSource,
-            Field::EventType,
-            Field::ResourcesArn,
-            Field::SessionCredentialFromConsole,
-            Field::UserIdentityArn,
-        ],
-    },
-    Rules {
-        category: "NetworkActivity",
-        required: Some(Field::EventSource),
-        allowed: &[Field::EventName, Field::ErrorCode, Field::VpcEndpointId, Field::UserIdentityArn],
-    },
-    // CloudTrail takes it for event data stores alone; here trails are all there is.
-    Rules { category: "ActivityAuditLog", required: None, allowed: &[] },
-];
-
-pub(super) fn validate(selectors: &[AdvancedSelector]) -> Result<(), SelectorError> {
-    let values = selectors.iter().flat_map(|selector| &selector.field_selectors).map(FieldSelector::values).sum();
-    if values > ADVANCED_VALUES_MAX {
-        return Err(SelectorError::TooManyValues(values));
-    }
-    selectors.iter().try_for_each(validate_one)
-}
-
-fn validate_one(selector: &AdvancedSelector) -> Result<(), SelectorError> {
-    let name = || selector.title();
-    if selector.name.as_deref().unwrap_or_default().chars().count() > NAME_CHARACTERS_MAX {
-        return Err(SelectorError::Name(name()));
-    }
-    let mut seen = HashSet::new();
-    if let Some(twice) = selector.field_selectors.iter().find(|condition| !seen.insert(condition.field)) {
-        return Err(SelectorError::Twice { selector: name(), field: twice.field });
-    }
-    let category = match selector.condition(Field::EventCategory) {
-        Some(FieldSelector { equals, .. }) if equals.len() == 1 => equals.first(),
-        _ => None,
-    };
-    let known = RULES.iter().find(|rules| category.is_some_and(|category| category == rules.category));
-    let Some(&Rules { category, required, allowed }) = known else { return Err(SelectorError::Category(name())) };
-    if let Some(field) = required.filter(|&field| selector.condition(field).is_none()) {
-        return Err(SelectorError::Missing { selector: name(), category, field });
-    }
-    for condition in &selector.field_selectors {
-        let field = condition.field;
-        if field != Field::EventCategory && required != Some(field) && !allowed.contains(&field) {
-            return Err(SelectorError::NotAllowed { selector: name(), category, field });
-        }
-        if condition.all_values().any(|value| !VALUE_CHARACTERS.contains(&value.chars().count())) {
-            return Err(SelectorError::Value { selector: name(), field });
-        }
-        let chosen = field.choices().is_none_or(|all| condition.all_values().all(|value| all.contains(&value.as_str())));
-        if condition.values() == 0 || !chosen || !field.takes(condition, category) {
-            return Err(SelectorError::Operators { selector: name(), field });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -369,36 +259,5 @@ mod tests {
         }
         let both = selectors(&format!(r#"{FILES},{{"Field":"eventName","StartsWith":["Mod"],"NotEndsWith":["File"]}}"#));
         assert!(!both.selects(&open_file("arn:x")));
-    }
-
-    #[test]
-    fn bad_shapes_are_refused() {
-        type Check = fn(&SelectorError) -> bool;
-        let category = r#"{"Field":"eventCategory","Equals":["Management"]}"#;
-        let cases: [(String, Check); 9] = [
-            (r#"{"Field":"readOnly","Equals":["true"]}"#.to_owned(), |it| matches!(it, SelectorError::Category(_))),
-            (r#"{"Field":"eventCategory","Equals":["Data","Management"]}"#.to_owned(), |it| {
-                matches!(it, SelectorError::Category(_))
-            }),
-            (r#"{"Field":"eventCategory","NotEquals":["Data"]}"#.to_owned(), |it| matches!(it, SelectorError::Category(_))),
-            (r#"{"Field":"eventCategory","Equals":["Data"]}"#.to_owned(), |it| matches!(it, SelectorError::Missing { .. })),
-            (format!("{category},{category}"), |it| matches!(it, SelectorError::Twice { .. })),
-            (format!(r#"{category},{{"Field":"resources.ARN","Equals":["x"]}}"#), |it| {
-                matches!(it, SelectorError::NotAllowed { .. })
-            }),
-            (format!(r#"{category},{{"Field":"readOnly","NotEquals":["true"]}}"#), |it| {
-                matches!(it, SelectorError::Operators { .. })
-            }),
-            (format!(r#"{category},{{"Field":"readOnly","Equals":["yes"]}}"#), |it| {
-                matches!(it, SelectorError::Operators { .. })
-            }),
-            (format!(r#"{category},{{"Field":"eventName"}}"#), |it| matches!(it, SelectorError::Operators { .. })),
-        ];
-        for (json, is_it) in cases {
-            let error = selectors(&json).validate().unwrap_err();
-            assert!(is_it(&error), "{json}: {error}");
-        }
-        let many = format!(r#"{category},{{"Field":"eventName","Equals":["x"{}]}}"#, r#","x""#.repeat(500));
-        assert_eq!(selectors(&many).validate(), Err(SelectorError::TooManyValues(502)));
     }
 }

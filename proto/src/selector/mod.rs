@@ -4,8 +4,11 @@
 //! selectors, not to these: none of these matches them.
 
 mod advanced;
+mod routing;
+mod rules;
 
 pub use advanced::{AdvancedSelector, Field, FieldSelector};
+pub use routing::{Key, keys_of};
 
 use std::ops::RangeInclusive;
 
@@ -27,15 +30,6 @@ pub const NAME_CHARACTERS_MAX: usize = 1000;
 
 /// Shortest and longest value of a condition or data resource, in characters. Source: the model's `OperatorValue`.
 pub const VALUE_CHARACTERS: RangeInclusive<usize> = 1..=2048;
-
-/// Most characters of a given value that an error shows.
-const SHOWN_CHARACTERS_MAX: usize = 200;
-
-/// What basic selectors take data events of. Source: DataResource, `Type`.
-const RESOURCE_TYPES: [&str; 3] = ["AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"];
-
-/// Whose management events basic selectors can leave out. Source: EventSelector, `ExcludeManagementEventSources`.
-const EXCLUDABLE_SOURCES: [&str; 2] = ["kms.amazonaws.com", "rdsdata.amazonaws.com"];
 
 /// What a trail or an agent selects: one kind of selector or the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +149,8 @@ impl Selectors {
     /// Whether CloudTrail would take these for a trail.
     pub fn validate(&self) -> Result<(), SelectorError> {
         match self {
-            Self::Basic(selectors) => validate_basic(selectors),
-            Self::Advanced(selectors) => advanced::validate(selectors),
+            Self::Basic(selectors) => rules::validate_basic(selectors),
+            Self::Advanced(selectors) => rules::validate_advanced(selectors),
         }
     }
 }
@@ -180,6 +174,10 @@ impl Default for BasicSelector {
 }
 
 impl BasicSelector {
+    fn values(&self) -> impl Iterator<Item = &String> {
+        self.data_resources.iter().flat_map(|resource| &resource.values)
+    }
+
     fn wants(&self, category: &str, writes: bool) -> bool {
         let of_category = if category == "Management" { self.include_management_events } else { self.values().next().is_some() };
         of_category && (!writes || self.read_write_type != ReadWriteType::ReadOnly)
@@ -202,31 +200,6 @@ impl BasicSelector {
     }
 }
 
-impl BasicSelector {
-    fn validate(&self) -> Result<(), SelectorError> {
-        if let Some(other) = self.data_resources.iter().find(|resource| !RESOURCE_TYPES.contains(&resource.kind.as_str())) {
-            return Err(SelectorError::ResourceType(shown(&other.kind)));
-        }
-        let good = |value: &str| value.starts_with("arn:") && VALUE_CHARACTERS.contains(&value.chars().count());
-        if let Some(other) = self.values().find(|value| !good(value)) {
-            return Err(SelectorError::ResourceValue(shown(other)));
-        }
-        let excluded = &self.exclude_management_event_sources;
-        if let Some(other) = excluded.iter().find(|source| !EXCLUDABLE_SOURCES.contains(&source.as_str())) {
-            return Err(SelectorError::ExcludedSource(shown(other)));
-        }
-        match self.include_management_events {
-            false if !excluded.is_empty() => Err(SelectorError::NothingToExclude),
-            false if self.values().next().is_none() => Err(SelectorError::Nothing),
-            _ => Ok(()),
-        }
-    }
-
-    fn values(&self) -> impl Iterator<Item = &String> {
-        self.data_resources.iter().flat_map(|resource| &resource.values)
-    }
-}
-
 impl DataResource {
     fn matches(&self, facets: &Facets) -> bool {
         let of_kind = facets.resources.iter().filter(|(kind, _)| *kind == self.kind);
@@ -242,22 +215,6 @@ impl DataResource {
 /// `arn:PARTITION:SERVICE`, with or without closing colons: every resource of the service.
 fn means_all(value: &str) -> bool {
     value.trim_end_matches(':').split(':').count() == 3
-}
-
-fn validate_basic(selectors: &[BasicSelector]) -> Result<(), SelectorError> {
-    if selectors.len() > BASIC_SELECTORS_MAX {
-        return Err(SelectorError::TooManySelectors(selectors.len()));
-    }
-    let values = selectors.iter().flat_map(BasicSelector::values).filter(|value| !means_all(value)).count();
-    if values > DATA_RESOURCES_MAX {
-        return Err(SelectorError::TooManyResources(values));
-    }
-    selectors.iter().try_for_each(BasicSelector::validate)
-}
-
-/// A given value as an error shows it: bounded, on one line.
-fn shown(value: &str) -> String {
-    value.chars().take(SHOWN_CHARACTERS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
