@@ -1,5 +1,7 @@
 //! What each event costs in proto, on one core: `cargo bench -p edgetrail-proto`. Figures stand in docs/performance.md.
 
+use std::collections::HashMap;
+
 use divan::{Bencher, counter::BytesCount, counter::ItemsCount};
 use edgetrail_proto::chain::{
     BatchKind, Cause, Counters, Hash, Open, Ratchet, ReceiptSigner, SealInput, Seed, Verifier, Writer, event_id,
@@ -8,7 +10,7 @@ use edgetrail_proto::facets::Facets;
 use edgetrail_proto::identity::{AgentId, StreamId};
 use edgetrail_proto::merkle;
 use edgetrail_proto::record::{Record, Resource, SessionAttributes, SessionContext, SessionIssuer, UserIdentity, format_time};
-use edgetrail_proto::selector::Selectors;
+use edgetrail_proto::selector::{AdvancedSelector, Field, FieldSelector, Key, Selectors, keys_of};
 use serde_json::{Map, json};
 
 /// Records in a batch, as under load.
@@ -206,4 +208,18 @@ fn selectors_of_a_new_trail(bencher: Bencher) {
     let selectors = Selectors::default();
     let facets = Facets::parse(&record(0).to_json()).unwrap_or_default();
     bencher.bench(|| selectors.selects(&facets));
+}
+
+/// Trails: which of 1,000 selectors of one event name each a record concerns.
+#[divan::bench]
+fn routing_among_1000_selectors(bencher: Bencher) {
+    let mut by_key: HashMap<Key<'static>, Vec<usize>> = HashMap::new();
+    for i in 0..1000 {
+        let on = |field, value: &str| FieldSelector { equals: vec![value.to_owned()], ..FieldSelector::on(field) };
+        let conditions = vec![on(Field::EventCategory, "Management"), on(Field::EventName, &format!("Event{i}"))];
+        let selectors = Selectors::Advanced(vec![AdvancedSelector { name: None, field_selectors: conditions }]);
+        selectors.keys().into_iter().for_each(|key| by_key.entry(key).or_default().push(i));
+    }
+    let facets = Facets::parse(&record(0).to_json()).unwrap_or_default();
+    bencher.bench(|| keys_of(&facets).filter_map(|key| by_key.get(&key)).map(Vec::len).sum::<usize>());
 }

@@ -34,6 +34,8 @@ pub struct Facets {
     pub user: Option<String>,
     /// userIdentity.arn.
     pub user_arn: Option<String>,
+    /// userIdentity.invokedBy: the service that acted for somebody, or by itself.
+    pub invoked_by: Option<String>,
     pub access_key: Option<String>,
     /// errorCode.
     pub error: Option<String>,
@@ -113,6 +115,7 @@ impl Shape<'_> {
             name: Text::first([&self.event_name, &insight.event_name, &activity.event_name]),
             user,
             user_arn: self.user_identity.arn.owned(),
+            invoked_by: self.user_identity.invoked_by.owned(),
             access_key: self.user_identity.access_key_id.owned().filter(|key| !key.is_empty()),
             error: self.error_code.into_owned().or_else(|| activity.error_code.owned()),
             event_type: self.event_type.text().map(EventType::from).unwrap_or_default(),

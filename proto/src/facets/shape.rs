@@ -43,6 +43,7 @@ pub(super) struct Actor<'a> {
     pub(super) arn: Text<'a>,
     pub(super) account_id: Text<'a>,
     pub(super) access_key_id: Text<'a>,
+    pub(super) invoked_by: Text<'a>,
     user_name: Text<'a>,
     session_context: Object<Session<'a>>,
 }

@@ -4,12 +4,10 @@
 //! must all hold. Case-sensitive, no wildcards. Conditions on resources hold when one and the same resource meets
 //! them all.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ADVANCED_VALUES_MAX, SelectorError};
 use crate::facets::Facets;
 
 /// CloudTrail's `AdvancedEventSelector`.
@@ -78,13 +76,19 @@ impl AdvancedSelector {
             && (of_resource.is_empty() || facets.resources.iter().any(resource_meets_all))
     }
 
-    fn condition(&self, field: Field) -> Option<&FieldSelector> {
+    pub(super) fn condition(&self, field: Field) -> Option<&FieldSelector> {
         self.field_selectors.iter().find(|condition| condition.field == field)
     }
 
+    /// Whether it is of the category and does not ask for what only reads.
+    pub(super) fn wants(&self, category: &str, writes: bool) -> bool {
+        let equals = |field, wanted: &str| self.condition(field).map(|it| it.equals.iter().any(|value| value == wanted));
+        equals(Field::EventCategory, category) == Some(true) && (!writes || equals(Field::ReadOnly, "false") != Some(false))
+    }
+
     /// How messages name it.
-    fn title(&self) -> String {
-        self.name.clone().unwrap_or_default()
+    pub(super) fn title(&self) -> String {
+        super::rules::shown(self.name.as_deref().unwrap_or_default())
     }
 }
 
@@ -115,20 +119,40 @@ impl FieldSelector {
             && !unwanted(&self.not_ends_with, |a, b| a.ends_with(b))
     }
 
-    fn values(&self) -> usize {
+    pub(super) fn values(&self) -> usize {
         self.equals.len() + self.others()
     }
 
-    /// Values of operators other than Equals.
-    fn others(&self) -> usize {
+    pub(super) fn all_values(&self) -> impl Iterator<Item = &String> {
+        let [a, b, c, d, e] = self.other_values();
+        [&self.equals, a, b, c, d, e].into_iter().flatten()
+    }
+
+    /// How many values operators other than Equals have.
+    pub(super) fn others(&self) -> usize {
+        self.other_values().map(Vec::len).iter().sum()
+    }
+
+    const fn other_values(&self) -> [&Vec<String>; 5] {
         [&self.starts_with, &self.ends_with, &self.not_equals, &self.not_starts_with, &self.not_ends_with]
-            .map(Vec::len)
-            .iter()
-            .sum()
     }
 }
 
 impl Field {
+    pub const ALL: [Self; 11] = [
+        Self::EventCategory,
+        Self::ReadOnly,
+        Self::EventSource,
+        Self::EventName,
+        Self::EventType,
+        Self::ErrorCode,
+        Self::ResourcesType,
+        Self::ResourcesArn,
+        Self::UserIdentityArn,
+        Self::VpcEndpointId,
+        Self::SessionCredentialFromConsole,
+    ];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EventCategory => "eventCategory",
@@ -165,14 +189,6 @@ impl Field {
             Self::ResourcesType | Self::ResourcesArn => "",
         }
     }
-
-    /// The values that Equals, the only operator, takes; `None` where any operator takes any value.
-    const fn choices(self) -> Option<&'static [&'static str]> {
-        match self {
-            Self::ReadOnly | Self::SessionCredentialFromConsole => Some(&["true", "false"]),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Field {
@@ -183,80 +199,6 @@ impl fmt::Display for Field {
 
 const fn boolean(value: bool) -> &'static str {
     if value { "true" } else { "false" }
-}
-
-/// What each category needs and allows besides eventCategory.
-const CATEGORIES: &[(&str, Option<Field>, &[Field])] = &[
-    (
-        "Management",
-        None,
-        &[
-            Field::EventSource,
-            Field::ReadOnly,
-            Field::EventName,
-            Field::EventType,
-            Field::SessionCredentialFromConsole,
-            Field::UserIdentityArn,
-        ],
-    ),
-    (
-        "Data",
-        Some(Field::ResourcesType),
-        &[
-            Field::ReadOnly,
-            Field::EventName,
-            Field::EventSource,
-            Field::EventType,
-            Field::ResourcesArn,
-            Field::SessionCredentialFromConsole,
-            Field::UserIdentityArn,
-        ],
-    ),
-    (
-        "NetworkActivity",
-        Some(Field::EventSource),
-        &[Field::EventName, Field::ErrorCode, Field::VpcEndpointId, Field::UserIdentityArn],
-    ),
-    // CloudTrail takes it for event data stores alone; here trails are all there is.
-    ("ActivityAuditLog", None, &[]),
-];
-
-pub(super) fn validate(selectors: &[AdvancedSelector]) -> Result<(), SelectorError> {
-    let values = selectors.iter().flat_map(|selector| &selector.field_selectors).map(FieldSelector::values).sum();
-    if values > ADVANCED_VALUES_MAX {
-        return Err(SelectorError::TooManyValues(values));
-    }
-    selectors.iter().try_for_each(validate_one)
-}
-
-fn validate_one(selector: &AdvancedSelector) -> Result<(), SelectorError> {
-    let mut seen = HashSet::new();
-    if let Some(twice) = selector.field_selectors.iter().find(|condition| !seen.insert(condition.field)) {
-        return Err(SelectorError::Twice { selector: selector.title(), field: twice.field });
-    }
-    let category = match selector.condition(Field::EventCategory) {
-        Some(FieldSelector { equals, .. }) if equals.len() == 1 => equals.first(),
-        _ => None,
-    };
-    let known = CATEGORIES.iter().find(|(name, _, _)| category.is_some_and(|category| category == name));
-    let Some(&(category, required, allowed)) = known else {
-        return Err(SelectorError::Category(selector.title()));
-    };
-    if let Some(field) = required.filter(|&field| selector.condition(field).is_none()) {
-        return Err(SelectorError::Missing { selector: selector.title(), category: category.to_owned(), field });
-    }
-    for condition in &selector.field_selectors {
-        let field = condition.field;
-        if field != Field::EventCategory && required != Some(field) && !allowed.contains(&field) {
-            return Err(SelectorError::NotAllowed { selector: selector.title(), category: category.to_owned(), field });
-        }
-        let equals_only = matches!(field, Field::EventCategory | Field::ResourcesType) || field.choices().is_some();
-        let chosen = field.choices().is_none_or(|all| condition.equals.iter().all(|value| all.contains(&value.as_str())));
-        if condition.values() == 0 || (equals_only && condition.others() > 0) || !chosen {
-            return Err(SelectorError::Operators { selector: selector.title(), field });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -317,36 +259,5 @@ mod tests {
         }
         let both = selectors(&format!(r#"{FILES},{{"Field":"eventName","StartsWith":["Mod"],"NotEndsWith":["File"]}}"#));
         assert!(!both.selects(&open_file("arn:x")));
-    }
-
-    #[test]
-    fn bad_shapes_are_refused() {
-        type Check = fn(&SelectorError) -> bool;
-        let category = r#"{"Field":"eventCategory","Equals":["Management"]}"#;
-        let cases: [(String, Check); 9] = [
-            (r#"{"Field":"readOnly","Equals":["true"]}"#.to_owned(), |it| matches!(it, SelectorError::Category(_))),
-            (r#"{"Field":"eventCategory","Equals":["Data","Management"]}"#.to_owned(), |it| {
-                matches!(it, SelectorError::Category(_))
-            }),
-            (r#"{"Field":"eventCategory","NotEquals":["Data"]}"#.to_owned(), |it| matches!(it, SelectorError::Category(_))),
-            (r#"{"Field":"eventCategory","Equals":["Data"]}"#.to_owned(), |it| matches!(it, SelectorError::Missing { .. })),
-            (format!("{category},{category}"), |it| matches!(it, SelectorError::Twice { .. })),
-            (format!(r#"{category},{{"Field":"resources.ARN","Equals":["x"]}}"#), |it| {
-                matches!(it, SelectorError::NotAllowed { .. })
-            }),
-            (format!(r#"{category},{{"Field":"readOnly","NotEquals":["true"]}}"#), |it| {
-                matches!(it, SelectorError::Operators { .. })
-            }),
-            (format!(r#"{category},{{"Field":"readOnly","Equals":["yes"]}}"#), |it| {
-                matches!(it, SelectorError::Operators { .. })
-            }),
-            (format!(r#"{category},{{"Field":"eventName"}}"#), |it| matches!(it, SelectorError::Operators { .. })),
-        ];
-        for (json, is_it) in cases {
-            let error = selectors(&json).validate().unwrap_err();
-            assert!(is_it(&error), "{json}: {error}");
-        }
-        let many = format!(r#"{category},{{"Field":"eventName","Equals":["x"{}]}}"#, r#","x""#.repeat(500));
-        assert_eq!(selectors(&many).validate(), Err(SelectorError::TooManyValues(502)));
     }
 }

@@ -4,8 +4,13 @@
 //! selectors, not to these: none of these matches them.
 
 mod advanced;
+mod routing;
+mod rules;
 
 pub use advanced::{AdvancedSelector, Field, FieldSelector};
+pub use routing::{Key, keys_of};
+
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +24,12 @@ pub const DATA_RESOURCES_MAX: usize = 250;
 
 /// Most values over all conditions of a trail's advanced selectors. Source: CloudTrail's quota.
 pub const ADVANCED_VALUES_MAX: usize = 500;
+
+/// Longest name of a selector, in characters. Source: the model's `SelectorName`.
+pub const NAME_CHARACTERS_MAX: usize = 1000;
+
+/// Shortest and longest value of a condition or data resource, in characters. Source: the model's `OperatorValue`.
+pub const VALUE_CHARACTERS: RangeInclusive<usize> = 1..=2048;
 
 /// What a trail or an agent selects: one kind of selector or the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,14 +88,24 @@ pub enum SelectorError {
         "the management events of `{0}` can't be excluded: only those of kms.amazonaws.com and rdsdata.amazonaws.com, or use advanced selectors"
     )]
     ExcludedSource(String),
+    #[error("sources of management events can't be excluded where management events are not included")]
+    NothingToExclude,
+    #[error("`{0}` is no value of a data resource: give an ARN or the beginning of one, of at most 2048 characters")]
+    ResourceValue(String),
+    #[error("an event selector selects nothing: include management events or name data resources")]
+    Nothing,
+    #[error("the selector's name `{0}` is longer than {NAME_CHARACTERS_MAX} characters")]
+    Name(String),
+    #[error("the selector `{selector}` gives `{field}` a value that has not 1 to 2048 characters")]
+    Value { selector: String, field: Field },
     #[error(
         "the selector `{0}` needs eventCategory with one Equals value: Management, Data, NetworkActivity or ActivityAuditLog"
     )]
     Category(String),
     #[error("the selector `{selector}` of category {category} needs `{field}`")]
-    Missing { selector: String, category: String, field: Field },
+    Missing { selector: String, category: &'static str, field: Field },
     #[error("the selector `{selector}` of category {category} can't select by `{field}`")]
-    NotAllowed { selector: String, category: String, field: Field },
+    NotAllowed { selector: String, category: &'static str, field: Field },
     #[error("the selector `{selector}` names `{field}` twice: put its values into one condition")]
     Twice { selector: String, field: Field },
     #[error("the selector `{selector}` gives `{field}` no operator with values, or other values or operators than it takes")]
@@ -103,11 +124,33 @@ impl Selectors {
         }
     }
 
+    /// Whether management events are wanted at all.
+    pub fn wants_management(&self) -> bool {
+        self.wants("Management", false)
+    }
+
+    /// Whether management events that may write are.
+    pub fn wants_management_writes(&self) -> bool {
+        self.wants("Management", true)
+    }
+
+    /// Whether data events are.
+    pub fn wants_data(&self) -> bool {
+        self.wants("Data", false)
+    }
+
+    fn wants(&self, category: &str, writes: bool) -> bool {
+        match self {
+            Self::Basic(selectors) => selectors.iter().any(|selector| selector.wants(category, writes)),
+            Self::Advanced(selectors) => selectors.iter().any(|selector| selector.wants(category, writes)),
+        }
+    }
+
     /// Whether CloudTrail would take these for a trail.
     pub fn validate(&self) -> Result<(), SelectorError> {
         match self {
-            Self::Basic(selectors) => validate_basic(selectors),
-            Self::Advanced(selectors) => advanced::validate(selectors),
+            Self::Basic(selectors) => rules::validate_basic(selectors),
+            Self::Advanced(selectors) => rules::validate_advanced(selectors),
         }
     }
 }
@@ -131,6 +174,15 @@ impl Default for BasicSelector {
 }
 
 impl BasicSelector {
+    fn values(&self) -> impl Iterator<Item = &String> {
+        self.data_resources.iter().flat_map(|resource| &resource.values)
+    }
+
+    fn wants(&self, category: &str, writes: bool) -> bool {
+        let of_category = if category == "Management" { self.include_management_events } else { self.values().next().is_some() };
+        of_category && (!writes || self.read_write_type != ReadWriteType::ReadOnly)
+    }
+
     fn matches(&self, facets: &Facets) -> bool {
         let read_write = match self.read_write_type {
             ReadWriteType::All => true,
@@ -163,26 +215,6 @@ impl DataResource {
 /// `arn:PARTITION:SERVICE`, with or without closing colons: every resource of the service.
 fn means_all(value: &str) -> bool {
     value.trim_end_matches(':').split(':').count() == 3
-}
-
-fn validate_basic(selectors: &[BasicSelector]) -> Result<(), SelectorError> {
-    if selectors.len() > BASIC_SELECTORS_MAX {
-        return Err(SelectorError::TooManySelectors(selectors.len()));
-    }
-    let resources = || selectors.iter().flat_map(|selector| &selector.data_resources);
-    let values = resources().flat_map(|resource| &resource.values).filter(|value| !means_all(value)).count();
-    if values > DATA_RESOURCES_MAX {
-        return Err(SelectorError::TooManyResources(values));
-    }
-    let known = ["AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"];
-    if let Some(other) = resources().find(|resource| !known.contains(&resource.kind.as_str())) {
-        return Err(SelectorError::ResourceType(other.kind.clone()));
-    }
-    let mut excluded = selectors.iter().flat_map(|selector| &selector.exclude_management_event_sources);
-    match excluded.find(|source| !["kms.amazonaws.com", "rdsdata.amazonaws.com"].contains(&source.as_str())) {
-        Some(other) => Err(SelectorError::ExcludedSource(other.clone())),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]
