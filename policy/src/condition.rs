@@ -18,7 +18,7 @@ use crate::PolicyError;
 use crate::network::Network;
 use crate::operator::{Comparison, Operator, Set, Test};
 use crate::place::{Node, Place};
-use crate::request::Context;
+use crate::request::Known;
 use crate::resource::ArnPattern;
 use crate::template::{Grammar, Template, is_key};
 use crate::value::{Decimal, instant};
@@ -70,8 +70,8 @@ impl Condition {
         Ok(conditions)
     }
 
-    pub(crate) fn holds(&self, context: &Context) -> bool {
-        let given = context.get(&self.key);
+    pub(crate) fn holds(&self, known: &Known<'_>) -> bool {
+        let given = known.get(&self.key);
         if let Values::Missing(wanted) = &self.values {
             return wanted.contains(&given.is_empty());
         }
@@ -79,10 +79,10 @@ impl Condition {
         if given.is_empty() && if_exists && set != Set::ForAny {
             return true;
         }
-        if (negated || set == Set::ForAll) && !self.values.resolve(context) {
+        if (negated || set == Set::ForAll) && !self.values.resolve(known) {
             return false;
         }
-        let holds_for = |value: &String| self.values.match_one(value, context) != negated;
+        let holds_for = |value: &String| self.values.match_one(value, known) != negated;
         // What is empty is as no value to a set operator.
         let mut given_some = given.iter().filter(|value| !value.is_empty());
         match (set, negated) {
@@ -141,22 +141,22 @@ impl Values {
     }
 
     /// Whether every variable has a value.
-    fn resolve(&self, context: &Context) -> bool {
+    fn resolve(&self, known: &Known<'_>) -> bool {
         match self {
             Self::Text(templates) | Self::TextIgnoringCase(templates) => {
-                templates.iter().all(|template| template.resolves(context))
+                templates.iter().all(|template| template.resolves(known))
             }
-            Self::Arns(arns) => arns.iter().all(|arn| arn.resolves(context)),
+            Self::Arns(arns) => arns.iter().all(|arn| arn.resolves(known)),
             Self::Numbers(..) | Self::Instants(..) | Self::Networks(_) | Self::Missing(_) => true,
         }
     }
 
     /// Whether one of them matches a value of the request, negation aside.
-    fn match_one(&self, value: &str, context: &Context) -> bool {
+    fn match_one(&self, value: &str, known: &Known<'_>) -> bool {
         match self {
-            Self::Text(templates) => templates.iter().any(|template| template.matches(value, context)),
-            Self::TextIgnoringCase(templates) => templates.iter().any(|template| template.equals_ignoring_case(value, context)),
-            Self::Arns(arns) => arns.iter().any(|arn| arn.matches(value, context)),
+            Self::Text(templates) => templates.iter().any(|template| template.matches(value, known)),
+            Self::TextIgnoringCase(templates) => templates.iter().any(|template| template.equals_ignoring_case(value, known)),
+            Self::Arns(arns) => arns.iter().any(|arn| arn.matches(value, known)),
             Self::Numbers(comparison, numbers) => {
                 Decimal::parse(value).is_some_and(|given| numbers.iter().any(|number| comparison.holds(&given, number)))
             }

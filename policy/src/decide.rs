@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::document::Policy;
-use crate::request::Request;
+use crate::request::{Known, Request};
 use crate::statement::Effect;
 
 /// What becomes of a request. Only [`Decision::Allowed`] lets it through.
@@ -58,21 +58,26 @@ impl fmt::Display for StatementId {
     }
 }
 
-/// Decides a request by all policies of a principal, and that of its session. A request beyond its bounds is not allowed.
+/// Decides a request by all policies of a principal, and that of its session. A request beyond its bounds, or that takes
+/// more than [`crate::STEPS_MAX`], is not allowed.
 pub fn decide<'p>(identity: impl IntoIterator<Item = &'p Policy>, session: Option<&Policy>, request: &Request<'_>) -> Decision {
     if !request.is_bounded() {
         return Decision::NotAllowed;
     }
-    let action = request.action.to_ascii_lowercase();
+    let asked =
+        Asked { action: request.action.to_ascii_lowercase(), resource: request.resource, known: Known::new(request.context) };
     let mut allowed = None;
     for (number, policy) in identity.into_iter().enumerate() {
-        match judge(policy, Origin::Identity(number), request, &action) {
+        match judge(policy, Origin::Identity(number), &asked) {
             denied @ Decision::Denied { .. } => return denied,
             Decision::Allowed { by } => allowed = allowed.or(Some(by)),
             Decision::NotAllowed => {}
         }
     }
-    let by_session = session.map(|policy| judge(policy, Origin::Session, request, &action));
+    let by_session = session.map(|policy| judge(policy, Origin::Session, &asked));
+    if asked.known.is_exhausted() {
+        return Decision::NotAllowed;
+    }
     match (allowed, by_session) {
         (_, Some(denied @ Decision::Denied { .. })) => denied,
         (Some(by), None | Some(Decision::Allowed { .. })) => Decision::Allowed { by },
@@ -80,11 +85,23 @@ pub fn decide<'p>(identity: impl IntoIterator<Item = &'p Policy>, session: Optio
     }
 }
 
-/// What one policy says for itself.
-fn judge(policy: &Policy, of: Origin, request: &Request<'_>, lower_action: &str) -> Decision {
+/// A request while it is decided.
+struct Asked<'a> {
+    /// In lower case.
+    action: String,
+    resource: &'a str,
+    known: Known<'a>,
+}
+
+/// What one policy says for itself. Not allowed, once the steps left are exhausted: a deny further on was not looked at.
+fn judge(policy: &Policy, of: Origin, asked: &Asked<'_>) -> Decision {
     let mut allowed = None;
     for (number, statement) in policy.statements.iter().enumerate() {
-        if !statement.applies(request, lower_action) {
+        let applies = statement.applies(&asked.action, asked.resource, &asked.known);
+        if asked.known.is_exhausted() {
+            return Decision::NotAllowed;
+        }
+        if !applies {
             continue;
         }
         let by = StatementId { of, statement: number, sid: statement.sid.clone() };

@@ -56,8 +56,11 @@ pub const RESOURCE_BYTES_MAX: usize = 2_048;
 pub const ACTION_BYTES_MAX: usize = 128;
 /// Longest single value of a context, in bytes.
 pub const VALUE_BYTES_MAX: usize = 2_048;
-/// All keys and values of a context together, in bytes. With the bounds above it bounds what one decision costs.
+/// All keys and values of a context together, in bytes.
 pub const CONTEXT_BYTES_MAX: usize = 16 * 1024;
+/// Most work for one decision over all policies, in compared characters: some 20 ms. The managed policies take below a
+/// thousand; a session's policy and a context are its caller's to write, and without a bound they could take seconds.
+pub const STEPS_MAX: usize = 10_000_000;
 
 /// Why a document is not taken as a policy. The place is a path into the document: `Statement[2].Condition.StringLke`.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,10 @@
 //! Keys are compared without case, as IAM does. A context keeps its bounds by itself and says when it was given more:
 //! such a request is allowed nothing, since a value that was cut could miss a deny.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use crate::{ACTION_BYTES_MAX, CONTEXT_BYTES_MAX, RESOURCE_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::{ACTION_BYTES_MAX, CONTEXT_BYTES_MAX, RESOURCE_BYTES_MAX, STEPS_MAX, VALUE_BYTES_MAX};
 
 /// One act on one resource. An operation on several resources is a request for each.
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +57,33 @@ impl Context {
             self.values.insert(key, taken);
         }
     }
+}
+
+/// A context while one decision is made, and the work that is left for it.
+#[derive(Debug)]
+pub(crate) struct Known<'a> {
+    context: &'a Context,
+    pub steps_left: Cell<usize>,
+}
+
+impl<'a> Known<'a> {
+    pub(crate) fn new(context: &'a Context) -> Self {
+        Self { context, steps_left: Cell::new(STEPS_MAX) }
+    }
 
     /// The values of a key that is in lower case already; none where it is not there.
-    pub(crate) fn get(&self, key: &str) -> &[String] {
-        self.values.get(key).map_or(&[], Vec::as_slice)
+    pub(crate) fn get(&self, key: &str) -> &'a [String] {
+        self.context.values.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Counts work beside that of patterns.
+    pub(crate) fn spend(&self, steps: usize) {
+        self.steps_left.set(self.steps_left.get().saturating_sub(steps));
+    }
+
+    /// Whether nothing is left: whatever was compared since means nothing.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.steps_left.get() == 0
     }
 }
 
@@ -76,7 +100,7 @@ mod tests {
         let mut context = Context::default();
         context.set("aws:UserName", ["alice", "carol"]);
         context.set("AWS:username", ["bob"]);
-        assert_eq!(context.get("aws:username"), ["bob"]);
+        assert_eq!(Known::new(&context).get("aws:username"), ["bob"]);
         context.set("aws:username", Vec::<String>::new());
         assert_eq!(context, Context::default());
     }

@@ -8,7 +8,7 @@
 //! Source: IAM User Guide, "IAM JSON policy elements: Resource", "Amazon Resource Name (ARN) condition operators".
 
 use crate::pattern::Token;
-use crate::request::Context;
+use crate::request::Known;
 use crate::template::{Grammar, Piece, Template, pieces};
 
 /// Parts of an ARN: `arn`, partition, service, region, account, resource.
@@ -54,30 +54,31 @@ impl ArnPattern {
     }
 
     /// Whether every variable has a value.
-    pub(crate) fn resolves(&self, context: &Context) -> bool {
+    pub(crate) fn resolves(&self, known: &Known<'_>) -> bool {
         match self {
             Self::Any => true,
-            Self::Parts(parts) => parts.iter().all(|part| part.resolves(context)),
+            Self::Parts(parts) => parts.iter().all(|part| part.resolves(known)),
         }
     }
 
-    pub(crate) fn matches(&self, arn: &str, context: &Context) -> bool {
+    pub(crate) fn matches(&self, arn: &str, known: &Known<'_>) -> bool {
         let Self::Parts(parts) = self else { return true };
         let given: Vec<&str> = arn.splitn(PARTS, ':').collect();
-        given.len() == PARTS && parts.iter().zip(given).all(|(part, given)| part.matches(given, context))
+        given.len() == PARTS && parts.iter().zip(given).all(|(part, given)| part.matches(given, known))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Context;
 
     const TRAIL: &str = "arn:aws:cloudtrail:dc-tokyo-1:111122223333:trail/main";
 
     fn matches(pattern: &str, arn: &str) -> bool {
         let mut context = Context::default();
         context.set("aws:username", ["x:y"]);
-        ArnPattern::parse(pattern, true).unwrap().matches(arn, &context)
+        ArnPattern::parse(pattern, true).unwrap().matches(arn, &Known::new(&context))
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::PolicyError;
 use crate::action::ActionPattern;
 use crate::condition::Condition;
 use crate::place::{Node, Place, nearest};
-use crate::request::Request;
+use crate::request::Known;
 use crate::resource::ArnPattern;
 
 const MEMBERS: [&str; 7] = ["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"];
@@ -74,11 +74,11 @@ impl Statement {
         })
     }
 
-    /// `lower_action` is the request's action in lower case.
-    pub(crate) fn applies(&self, request: &Request<'_>, lower_action: &str) -> bool {
-        self.actions.match_one(lower_action)
-            && self.resources.match_one(request)
-            && self.conditions.iter().all(|condition| condition.holds(request.context))
+    /// Whether it is about an action, in lower case, on a resource. Means nothing once the steps left are exhausted.
+    pub(crate) fn applies(&self, lower_action: &str, resource: &str, known: &Known<'_>) -> bool {
+        self.actions.match_one(lower_action, known)
+            && self.resources.match_one(resource, known)
+            && self.conditions.iter().all(|condition| condition.holds(known))
     }
 }
 
@@ -93,21 +93,19 @@ impl Effect {
 }
 
 impl Actions {
-    fn match_one(&self, lower_action: &str) -> bool {
+    fn match_one(&self, lower_action: &str, known: &Known<'_>) -> bool {
         match self {
-            Self::These(patterns) => patterns.iter().any(|pattern| pattern.matches(lower_action)),
-            Self::AllBut(patterns) => !patterns.iter().any(|pattern| pattern.matches(lower_action)),
+            Self::These(patterns) => patterns.iter().any(|pattern| pattern.matches(lower_action, known)),
+            Self::AllBut(patterns) => !patterns.iter().any(|pattern| pattern.matches(lower_action, known)),
         }
     }
 }
 
 impl Resources {
-    fn match_one(&self, request: &Request<'_>) -> bool {
+    fn match_one(&self, resource: &str, known: &Known<'_>) -> bool {
         match self {
-            Self::These(arns) => arns.iter().any(|arn| arn.matches(request.resource, request.context)),
-            Self::AllBut(arns) => {
-                arns.iter().all(|arn| arn.resolves(request.context) && !arn.matches(request.resource, request.context))
-            }
+            Self::These(arns) => arns.iter().any(|arn| arn.matches(resource, known)),
+            Self::AllBut(arns) => arns.iter().all(|arn| arn.resolves(known) && !arn.matches(resource, known)),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Source: IAM User Guide, "IAM policy elements: Variables and tags".
 
 use crate::pattern::{self, Token};
-use crate::request::Context;
+use crate::request::Known;
 
 /// What may stand in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,32 +53,35 @@ impl Template {
     }
 
     /// Whether every variable has a value.
-    pub(crate) fn resolves(&self, context: &Context) -> bool {
+    pub(crate) fn resolves(&self, known: &Known<'_>) -> bool {
         match self {
             Self::Fixed(_) => true,
             Self::Filled(pieces) => pieces.iter().all(|piece| match piece {
                 Piece::Token(_) => true,
-                Piece::Variable { key, default } => filling(key, default.as_deref(), context).is_some(),
+                Piece::Variable { key, default } => filling(key, default.as_deref(), known).is_some(),
             }),
         }
     }
 
     /// Whether the whole of `value` matches; never, where a variable has no value.
-    pub(crate) fn matches(&self, value: &str, context: &Context) -> bool {
+    pub(crate) fn matches(&self, value: &str, known: &Known<'_>) -> bool {
         match self {
-            Self::Fixed(tokens) => pattern::matches(tokens, value),
-            Self::Filled(pieces) => filled(pieces, value.len(), context).is_some_and(|tokens| pattern::matches(&tokens, value)),
+            Self::Fixed(tokens) => pattern::matches(tokens, value, &known.steps_left),
+            Self::Filled(pieces) => {
+                filled(pieces, value.len(), known).is_some_and(|tokens| pattern::matches(&tokens, value, &known.steps_left))
+            }
         }
     }
 
     /// Whether it equals `value` but for the case of letters. For texts without wildcards.
-    pub(crate) fn equals_ignoring_case(&self, value: &str, context: &Context) -> bool {
+    pub(crate) fn equals_ignoring_case(&self, value: &str, known: &Known<'_>) -> bool {
+        known.spend(value.len());
         let tokens = match self {
             Self::Fixed(tokens) => tokens.iter().copied().map(Piece::Token).collect::<Vec<_>>(),
             Self::Filled(pieces) => pieces.to_vec(),
         };
         // Lower case may be longer than what it stands for, at most threefold.
-        filled(&tokens, 3 * value.len(), context).is_some_and(|tokens| {
+        filled(&tokens, 3 * value.len(), known).is_some_and(|tokens| {
             let text: String =
                 tokens.iter().filter_map(|token| if let Token::Char(one) = token { Some(*one) } else { None }).collect();
             text.to_lowercase() == value.to_lowercase()
@@ -94,7 +97,7 @@ impl Template {
 
 /// The tokens with values in place of variables; none without a value, or where there would be more characters than
 /// `bytes`: no value of that length could match, and what is built stays in proportion to what is compared.
-fn filled(pieces: &[Piece], bytes: usize, context: &Context) -> Option<Vec<Token>> {
+fn filled(pieces: &[Piece], bytes: usize, known: &Known<'_>) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut left = bytes;
     for piece in pieces {
@@ -105,18 +108,19 @@ fn filled(pieces: &[Piece], bytes: usize, context: &Context) -> Option<Vec<Token
                 tokens.push(*token);
             }
             Piece::Variable { key, default } => {
-                for character in filling(key, default.as_deref(), context)?.chars() {
+                for character in filling(key, default.as_deref(), known)?.chars() {
                     left = left.checked_sub(1)?;
                     tokens.push(Token::Char(character));
                 }
             }
         }
     }
+    known.spend(tokens.len());
     Some(tokens)
 }
 
-fn filling<'a>(key: &str, default: Option<&'a str>, context: &'a Context) -> Option<&'a str> {
-    match context.get(key) {
+fn filling<'a>(key: &str, default: Option<&'a str>, known: &Known<'a>) -> Option<&'a str> {
+    match known.get(key) {
         [value] if !value.is_empty() => Some(value),
         [] => default,
         [value] if value.is_empty() => default,
@@ -191,6 +195,7 @@ pub(crate) fn is_key(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Context;
 
     const PATTERN: Grammar = Grammar { wildcards: true, variables: true };
     const TEXT: Grammar = Grammar { wildcards: false, variables: true };
@@ -205,7 +210,7 @@ mod tests {
     }
 
     fn matches(text: &str, value: &str) -> bool {
-        Template::parse(text, PATTERN).unwrap().matches(value, &context())
+        Template::parse(text, PATTERN).unwrap().matches(value, &Known::new(&context()))
     }
 
     #[test]
@@ -213,7 +218,7 @@ mod tests {
         for text in
             ["b/${aws:userid}/x", "b/${aws:PrincipalTag/Empty}/x", "b/${aws:TagKeys}/x", "b${aws:userid}/x", "${aws:userid}*"]
         {
-            assert!(!Template::parse(text, PATTERN).unwrap().resolves(&context()), "{text}");
+            assert!(!Template::parse(text, PATTERN).unwrap().resolves(&Known::new(&context())), "{text}");
             for value in ["b//x", "b/x", "", "b/a/x", text] {
                 assert!(!matches(text, value), "{text} on {value}");
             }
@@ -264,14 +269,14 @@ mod tests {
     #[test]
     fn wildcards_are_letters_where_none_are_read() {
         let template = Template::parse("a*", TEXT).unwrap();
-        assert!(template.matches("a*", &context()) && !template.matches("ab", &context()));
+        assert!(template.matches("a*", &Known::new(&context())) && !template.matches("ab", &Known::new(&context())));
         assert_eq!(template.literal().as_deref(), Some("a*"));
     }
 
     #[test]
     fn case_is_ignored_in_text_and_values() {
         let template = Template::parse("Straße-${aws:username}", TEXT).unwrap();
-        assert!(template.equals_ignoring_case("STRAßE-ALICE", &context()));
-        assert!(!template.equals_ignoring_case("STRASSE-ALICE", &context()));
+        assert!(template.equals_ignoring_case("STRAßE-ALICE", &Known::new(&context())));
+        assert!(!template.equals_ignoring_case("STRASSE-ALICE", &Known::new(&context())));
     }
 }

@@ -84,6 +84,33 @@ fn kind(identity: &[Policy], session: Option<&Policy>, (action, resource, contex
     }
 }
 
+/// A policy and a context of allowed lengths that compare thousands of millions of characters.
+#[test]
+fn a_decision_that_takes_too_long_allows_nothing_and_ends() {
+    let mut context = Context::default();
+    context.set("aws:PrincipalTag/a", [format!("{}b", "a".repeat(1_000))]);
+    context.set("aws:PrincipalTag/b", (0..6).map(|_| "a".repeat(2_000)));
+    let values = vec![r#""*${aws:PrincipalTag/a}*""#; 200].join(", ");
+    let dear = |effect: &str, operator: &str| {
+        let condition = format!(r#"{{"{operator}": {{"aws:PrincipalTag/b": [{values}]}}}}"#);
+        policy(&[format!(r#"{{"Effect": "{effect}", "Action": "*", "Resource": "*", "Condition": {condition}}}"#)])
+    };
+    let everything = policy(&[r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#.to_owned()]);
+    let asked = ("s3:GetObject", "*", context);
+    for operator in ["ForAllValues:StringNotLike", "StringLike"] {
+        let (allow, deny) = (dear("Allow", operator), dear("Deny", operator));
+        for (identity, session) in [
+            (vec![allow.clone()], None),
+            (vec![everything.clone(), allow.clone()], None),
+            (vec![everything.clone(), deny.clone()], None),
+            (vec![everything.clone()], Some(&allow)),
+            (vec![everything.clone()], Some(&deny)),
+        ] {
+            assert_eq!(kind(&identity, session, &asked), "not allowed", "{operator}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 

@@ -22,7 +22,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(policy) = Policy::parse(lines.next().unwrap_or_default()) else { return };
     let alone = decide([&policy], None, &request);
-    assert_eq!(decide([&policy], Some(&policy), &request), alone, "a policy narrows itself");
+    let narrowed = decide([&policy], Some(&policy), &request);
+    // Looked at twice, it may take more work than a decision may.
+    assert!(narrowed == alone || narrowed == Decision::NotAllowed, "a policy narrows itself");
     assert!(!decide([], Some(&policy), &request).is_allowed(), "a session alone allows");
     let beside = decide([&policy, Managed::Administrator.policy()], None, &request);
     assert_eq!(matches!(alone, Decision::Denied { .. }), matches!(beside, Decision::Denied { .. }), "an allow changes a deny");
