@@ -97,17 +97,15 @@ fn a_decision_that_takes_too_long_allows_nothing_and_ends() {
     };
     let everything = policy(&[r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#.to_owned()]);
     let asked = ("s3:GetObject", "*", context);
-    for operator in ["ForAllValues:StringNotLike", "StringLike"] {
-        let (allow, deny) = (dear("Allow", operator), dear("Deny", operator));
-        for (identity, session) in [
-            (vec![allow.clone()], None),
-            (vec![everything.clone(), allow.clone()], None),
-            (vec![everything.clone(), deny.clone()], None),
-            (vec![everything.clone()], Some(&allow)),
-            (vec![everything.clone()], Some(&deny)),
-        ] {
-            assert_eq!(kind(&identity, session, &asked), "not allowed", "{operator}");
-        }
+    let (allow, deny) = (dear("Allow", "ForAllValues:StringNotLike"), dear("Deny", "ForAllValues:StringNotLike"));
+    for (identity, session) in [
+        (vec![allow.clone()], None),
+        (vec![everything.clone(), allow.clone()], None),
+        (vec![everything.clone(), deny.clone()], None),
+        (vec![everything.clone()], Some(&allow)),
+        (vec![everything.clone()], Some(&deny)),
+    ] {
+        assert_eq!(kind(&identity, session, &asked), "not allowed", "{identity:?}");
     }
 }
 
