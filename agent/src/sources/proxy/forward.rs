@@ -61,7 +61,7 @@ impl Forwarder {
     /// What the client is answered.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>, connection: Connection) -> Reply {
         let (mut parts, body) = request.into_parts();
-        let place = match self.place(&parts, &body) {
+        let place = match self.place(&parts, &body).await {
             Ok(place) => place,
             Err(reply) => return *reply,
         };
@@ -144,9 +144,9 @@ impl Forwarder {
     }
 
     /// A place for the request's record; `None` where it is passed on without one, an answer where it is not.
-    fn place(&self, parts: &Parts, body: &Incoming) -> Result<Option<Place>, Box<Reply>> {
+    async fn place(&self, parts: &Parts, body: &Incoming) -> Result<Option<Place>, Box<Reply>> {
         let is_closed = self.when_unavailable == WhenUnavailable::Closed;
-        let place = if is_closed && !self.queue.has_room() { None } else { self.queue.place(self.bytes(parts, body)) };
+        let place = if is_closed && !self.queue.has_room() { None } else { self.queue.place(self.bytes(parts, body)).await };
         if place.is_some() {
             return Ok(place);
         }

@@ -1,9 +1,11 @@
 //! The way from requests to the clerk: bounded in bytes, a place reserved before a request is passed on.
 //!
-//! A request that has a place has its record: the place is held until the record is committed. One that has none and is
-//! passed on all the same is counted here, exactly, until a gap says so.
+//! A request that has a place has its record: the place is held until the record is committed. While the queue is full and
+//! the buffer takes records, a request waits for a place, at most [`PLACE_WAIT`]: requests come no faster than they are
+//! recorded. One that has none and is passed on all the same is counted here, exactly, until a gap says so.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -60,6 +62,9 @@ pub(super) struct Count {
     pub(super) to: u64,
 }
 
+/// How long a request waits for a place while commits go on: a few of them, each with what came in 100 ms.
+const PLACE_WAIT: Duration = Duration::from_millis(500);
+
 /// Bytes are counted in units of this many.
 const UNIT_BYTES: usize = 256;
 
@@ -84,10 +89,15 @@ pub(super) fn queue(bytes_max: u64, has_room: HasRoom) -> (Queue, mpsc::Receiver
 }
 
 impl Queue {
-    /// A place for an exchange whose texts have so many bytes; `None` where the queue is full.
-    pub(super) fn place(&self, bytes: usize) -> Option<Place> {
+    /// A place for an exchange whose texts have so many bytes; `None` where the queue is full and stays so.
+    pub(super) async fn place(&self, bytes: usize) -> Option<Place> {
         let units = u32::try_from((bytes + OVERHEAD_BYTES).div_ceil(UNIT_BYTES)).ok()?;
-        let room = Arc::clone(&self.units).try_acquire_many_owned(units).ok()?;
+        let room = match Arc::clone(&self.units).try_acquire_many_owned(units) {
+            Ok(room) => room,
+            Err(_) if !self.has_room() => return None,
+            // In turn: who came first goes on first.
+            Err(_) => tokio::time::timeout(PLACE_WAIT, Arc::clone(&self.units).acquire_many_owned(units)).await.ok()?.ok()?,
+        };
         let slot = self.slots.clone().try_reserve_owned().ok()?;
         Some(Place { slot, room: Room(room) })
     }
@@ -140,5 +150,46 @@ impl Place {
     pub(super) fn fill(self, mut exchange: Exchange, waiter: Option<oneshot::Sender<()>>) {
         exchange._room = Some(self.room);
         self.slot.send(Ended { exchange, waiter });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// A queue of one place, and whether the buffer takes records.
+    fn narrow() -> (Queue, mpsc::Receiver<Ended>, Arc<AtomicBool>) {
+        let has_room = Arc::new(AtomicBool::new(true));
+        let told = Arc::clone(&has_room);
+        let (queue, inbox) = queue(OVERHEAD_BYTES as u64, Arc::new(move || told.load(Ordering::SeqCst)));
+        (queue, inbox, has_room)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_a_place_while_the_buffer_takes_records() {
+        let (queue, _inbox, _) = narrow();
+        let first = queue.place(0).await.expect("an empty queue has a place");
+        let mut second = std::pin::pin!(queue.place(0));
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("there is one place, and it is taken"),
+            () = tokio::time::sleep(PLACE_WAIT / 2) => drop(first),
+        }
+        assert!(second.await.is_some(), "a commit has freed one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_no_longer_than_was_said_and_not_at_all_for_a_buffer_that_is_full() {
+        let (queue, _inbox, has_room) = narrow();
+        let _first = queue.place(0).await.expect("an empty queue has a place");
+        let began = tokio::time::Instant::now();
+        assert!(queue.place(0).await.is_none());
+        assert_eq!(began.elapsed(), PLACE_WAIT);
+        has_room.store(false, Ordering::SeqCst);
+        let began = tokio::time::Instant::now();
+        assert!(queue.place(0).await.is_none());
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }
