@@ -36,6 +36,15 @@ impl Acts {
         wait::until(&format!("{name} of {user}"), Duration::from_secs(30), || self.has(name, user).then_some(()));
     }
 
+    /// Waits until the trail holds a record of this name that tells of `mark`; look-up shows no data events.
+    pub(crate) fn wait_for_delivered(&self, name: &str, mark: &str) {
+        let trail = self.deployment.borrow().trail();
+        let is_it = |record: &Value| record["eventName"] == name && record.to_string().contains(mark);
+        wait::until(&format!("{name} of {mark}"), Duration::from_secs(30), || {
+            delivered::records(&trail).iter().any(|(_, record)| is_it(record)).then_some(())
+        });
+    }
+
     /// Whether look-up finds one now.
     pub(crate) fn has(&self, name: &str, user: &str) -> bool {
         let attribute = format!("AttributeKey=EventName,AttributeValue={name}");

@@ -34,6 +34,12 @@ impl AuditOn {
         succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", "arch=b64", "-S", system_call, "-F", condition]));
     }
 
+    /// From now on every opening for writing, change of attributes, rename and removal below `dir` is an event, whoever does it.
+    pub(crate) fn watch_tree(&self, dir: &Path) {
+        let tree = format!("dir={}", dir.display());
+        succeed(Command::new("auditctl").args(["-a", "always,exit", "-F", &tree, "-F", "perm=wa"]));
+    }
+
     pub(crate) fn forget_rules(&self) {
         succeed(Command::new("auditctl").arg("-D"));
     }

@@ -11,6 +11,7 @@ mod flood;
 mod journald;
 mod machine;
 mod modes;
+mod own_files;
 mod source;
 
 use serde_json::Value;

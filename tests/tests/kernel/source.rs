@@ -20,7 +20,7 @@ const FLOOD: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The source, running, and who reads from it.
-struct Source {
+pub(crate) struct Source {
     outlet: Outlet,
     stop: CancellationToken,
     running: JoinSet<()>,
@@ -29,9 +29,9 @@ struct Source {
 
 /// What came of the events that the test made.
 #[derive(Debug, Default)]
-struct Heard {
+pub(crate) struct Heard {
     /// Events whose text holds the mark.
-    events: u64,
+    pub(crate) events: u64,
     /// Events that the source says are missing.
     declared: u64,
     /// Losses whose extent the source could not tell.
@@ -39,7 +39,7 @@ struct Heard {
 }
 
 impl Source {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (intake, outlet) = observation::intake();
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
@@ -60,7 +60,7 @@ impl Source {
     }
 
     /// An orderly stop declares what is still missing.
-    async fn stop(mut self, mark: &str) -> Heard {
+    pub(crate) async fn stop(mut self, mark: &str) -> Heard {
         self.stop.cancel();
         let rest = async {
             while let Some(group) = self.outlet.recv().await {
