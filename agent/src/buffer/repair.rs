@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use edgetrail_disk::{Access, Medium};
+use edgetrail_link::receipt_keys::ReceiptKey;
 use edgetrail_proto::chain::verify_seal;
 use edgetrail_proto::identity::StreamId;
 use rusqlite::Connection;
@@ -54,6 +55,8 @@ pub(super) struct Slice {
     unsealed: Vec<(ChunkRow, Vec<u8>)>,
     /// The last of a stream: makes it visible.
     stream: Option<StreamRow>,
+    /// What is shown with the stream's receipt.
+    receipt_key: Option<ReceiptKey>,
 }
 
 impl Slice {
@@ -65,10 +68,10 @@ impl Slice {
     /// The same rows, a batch at a time.
     #[cfg(test)]
     pub(super) fn split(self) -> Vec<Self> {
-        let Self { ordinal, whole, unsealed, stream } = self;
+        let Self { ordinal, whole, unsealed, stream, receipt_key } = self;
         let mut parts: Vec<Self> =
             whole.into_iter().map(|whole| Self { ordinal, whole: vec![whole], ..Self::default() }).collect();
-        parts.push(Self { ordinal, unsealed, stream, ..Self::default() });
+        parts.push(Self { ordinal, unsealed, stream, receipt_key, whole: Vec::new() });
         parts
     }
 }
@@ -217,6 +220,7 @@ fn bring_back(salvage: &Salvage, row: &StreamRow, into: &mut dyn Recipient, repa
             }
         }
     }
+    slices.slice.receipt_key = row.receipted.as_ref().and_then(|(.., receipt)| salvage.receipt_key(receipt)).cloned();
     slices.end(StreamRow { ordinal, head, damaged, ..row.clone() })?;
     repaired.streams += 1;
     Ok(())
@@ -273,6 +277,9 @@ pub(super) fn take_in(store: &Store, slice: &Slice) -> Result<(), BufferError> {
     }
     if let Some(row) = &slice.stream {
         store::put_stream(db, row)?;
+    }
+    if let Some(key) = &slice.receipt_key {
+        store::put_receipt_key(db, key)?;
     }
     db.execute_batch("COMMIT")?;
     // From here on a crash keeps the slice; a stream counts from its last one on.

@@ -14,8 +14,9 @@ use std::path::Path;
 use edgetrail_disk::Medium;
 use edgetrail_link::body::unframe;
 use edgetrail_link::outbox::Opening;
+use edgetrail_link::receipt_keys::{RECEIPT_KEYS_MAX, ReceiptKey};
 use edgetrail_link::tls;
-use edgetrail_proto::chain::{Hash, Header, Open, Receipt, Seal, Verifier};
+use edgetrail_proto::chain::{Hash, Header, Open, PublicKey, Receipt, Seal, Verifier};
 use edgetrail_proto::identity::StreamId;
 use rustls_pki_types::CertificateDer;
 
@@ -44,6 +45,7 @@ pub(super) struct Salvage {
     /// By stream's ordinal and first_seq.
     chunks: Vec<((i64, u64), Place)>,
     streams: Vec<StreamRow>,
+    receipt_keys: Vec<ReceiptKey>,
     /// Rows of streams whose open can't be read or does not hold.
     pub(super) unreadable_streams: u64,
 }
@@ -59,8 +61,9 @@ impl Salvage {
     /// Looks through the file at `path` and the log beside it. Fails where neither is there.
     pub(super) fn read(medium: &Medium, path: &Path) -> io::Result<Self> {
         let pages = Pages::open(medium, path)?;
-        let (bodies, batches, chunks, streams) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut salvage = Self { pages, bodies, batches, chunks, streams, unreadable_streams: 0 };
+        let (bodies, batches, chunks) = (Vec::new(), Vec::new(), Vec::new());
+        let (streams, receipt_keys) = (Vec::new(), Vec::new());
+        let mut salvage = Self { pages, bodies, batches, chunks, streams, receipt_keys, unreadable_streams: 0 };
         let free = salvage.pages.free();
         for number in (1..=salvage.pages.count()).filter(|number| !free.contains(number)) {
             let Some(page) = salvage.pages.page(number) else { continue };
@@ -86,6 +89,11 @@ impl Salvage {
                 Some(row) => self.streams.push(row),
                 None => self.unreadable_streams += 1,
             },
+            // A cursor has as many.
+            (None, 4) => {
+                let key = self.pages.row(page, &cell).as_deref().and_then(receipt_key);
+                self.receipt_keys.extend(key.filter(|_| self.receipt_keys.len() < RECEIPT_KEYS_MAX));
+            }
             (None, 6) => {
                 if let Some(key) = self.pages.row(page, &cell).as_deref().and_then(key_of) {
                     self.batches.push((key, place));
@@ -104,6 +112,11 @@ impl Salvage {
     /// Streams whose open holds, oldest first.
     pub(super) fn streams(&self) -> &[StreamRow] {
         &self.streams
+    }
+
+    /// The CA's statement on the key that signed a receipt. Whether it holds, those are asked to whom it is shown.
+    pub(super) fn receipt_key(&self, receipt: &Receipt) -> Option<&ReceiptKey> {
+        self.receipt_keys.iter().find(|key| receipt.verify(&key.public_key).is_ok())
     }
 
     /// Numbers of the batches of a stream that a row was found of, in order.
@@ -189,6 +202,16 @@ fn key_of(row: &[u8]) -> Option<(i64, u64)> {
 
 fn body(row: &[u8]) -> Option<Vec<u8>> {
     blob(cells::columns(row)?.get(1)).map(<[u8]>::to_vec)
+}
+
+fn receipt_key(row: &[u8]) -> Option<ReceiptKey> {
+    let columns = cells::columns(row)?;
+    Some(ReceiptKey {
+        public_key: PublicKey(blob(columns.first())?.try_into().ok()?),
+        not_before: unsigned(columns.get(1))?,
+        not_after: unsigned(columns.get(2))?,
+        ca_signature: blob(columns.get(3))?.to_vec(),
+    })
 }
 
 fn batch_row(row: &[u8]) -> Option<BatchRow> {

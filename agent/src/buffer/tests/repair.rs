@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use edgetrail_link::outbox::{CollectorPosition, Reconciled};
-use edgetrail_proto::chain::Predecessor;
+use edgetrail_link::receipt_keys::ReceiptKey;
+use edgetrail_proto::chain::{Predecessor, ReceiptSigner};
 
 use super::super::repair::{Recipient, Repaired, Slice, repair, repair_into, take_in};
 use super::super::writer::Limits;
@@ -13,6 +14,13 @@ use super::*;
 /// A buffer with four sealed batches and two unsealed records, damaged at the offsets given, and opened again: its
 /// database is put aside.
 fn put_aside(damage: impl FnOnce(&mut Vec<u8>)) -> (Rig, Scribe) {
+    let (mut rig, mut scribe) = filled();
+    rig.commit(&mut scribe, &["e", "f"], false).unwrap();
+    damaged(rig, scribe, damage)
+}
+
+/// Four sealed batches.
+fn filled() -> (Rig, Scribe) {
     let mut rig = Rig::joined();
     let mut scribe = rig.open();
     for record in ["a", "b", "c", "d"] {
@@ -20,7 +28,10 @@ fn put_aside(damage: impl FnOnce(&mut Vec<u8>)) -> (Rig, Scribe) {
         let long = record.repeat(9000);
         rig.commit(&mut scribe, &[record, &long], true).unwrap();
     }
-    rig.commit(&mut scribe, &["e", "f"], false).unwrap();
+    (rig, scribe)
+}
+
+fn damaged(mut rig: Rig, scribe: Scribe, damage: impl FnOnce(&mut Vec<u8>)) -> (Rig, Scribe) {
     scribe.desk.store.fold_log().unwrap();
     drop(scribe);
     let path = rig.path().join(BUFFER_FILE);
@@ -93,6 +104,29 @@ fn sealed_batches_come_back_under_their_seals_and_unsealed_records_behind_a_repo
     assert_eq!(resume(&mut scribe, Some(1), rig.now), Reconciled::Continue);
     drop(scribe);
     assert!(fix(&rig).is_empty(), "nothing is brought back twice");
+}
+
+#[test]
+fn a_receipt_comes_back_with_the_statement_on_its_key() {
+    let (rig, mut scribe) = filled();
+    let signer = ReceiptSigner::from_seed(&[9; 32]);
+    let other = ReceiptSigner::from_seed(&[8; 32]).public_key();
+    for public_key in [other, signer.public_key()] {
+        let statement = ReceiptKey { public_key, not_before: 1, not_after: 9, ca_signature: vec![7; 70] };
+        scribe.keep_receipt_key(&statement).unwrap();
+    }
+    let row = store::streams(&scribe.desk.store.db, 9).unwrap().remove(0);
+    let sealed = store::batch(&scribe.desk.store.db, row.ordinal, 1).unwrap().unwrap();
+    assert!(scribe.receipt(&signer.sign(row.open.stream, 1, sealed.hash, 1, 5)).unwrap());
+    let (mut rig, scribe) = damaged(rig, scribe, |_| ());
+    drop(scribe);
+    assert_eq!((fix(&rig)[0].batches, fix(&rig).len()), (2, 0), "what the receipt covers is released");
+
+    let scribe = rig.open();
+    let kept = store::receipt_keys(&scribe.desk.store.db).unwrap();
+    let kept: Vec<_> = kept.iter().map(|key| (key.public_key, key.not_before, key.not_after, &key.ca_signature[..])).collect();
+    assert_eq!(kept, [(signer.public_key(), 1, 9, &[7; 70][..])]);
+    assert_eq!(store::streams(&scribe.desk.store.db, 9).unwrap()[0].receipted.as_ref().unwrap().0.k, 1);
 }
 
 #[test]
