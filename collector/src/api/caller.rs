@@ -7,7 +7,9 @@ use edgetrail_proto::record::UserIdentity;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::control::AccessKey;
+use super::authority::{Authority, Wanted, Who};
+use super::fault::{Fault, Protocol};
+use crate::control::{AccessKey, Principal};
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -30,12 +32,23 @@ pub struct TlsFacts {
 /// A verified caller. Made only after its signature was.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
+    authority: Authority,
     pub access_key_id: String,
     pub account: AccountId,
     pub user_name: String,
     /// The credential scope's: the region that is called.
     pub region: Region,
     pub partition: String,
+}
+
+/// What the call itself says: where it is made, and how.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    /// The credential scope's.
+    pub region: Region,
+    pub partition: &'a str,
+    pub peer: &'a Peer,
+    pub user_agent: Option<&'a str>,
 }
 
 impl TlsFacts {
@@ -61,8 +74,19 @@ impl TlsFacts {
 }
 
 impl Caller {
-    pub(super) fn new(key: &AccessKey, region: Region, partition: &str) -> Self {
+    /// `now`: Unix seconds.
+    pub(super) fn new(key: &AccessKey, principal: Option<Principal>, call: Call<'_>, now: u64) -> Self {
+        let Call { region, partition, peer, user_agent } = call;
+        let arn = arn(partition, &key.account, &key.name);
+        let who = Who {
+            arn: &arn,
+            principal_id: &principal_id(&key.account, &key.name),
+            account: key.account,
+            user_name: &key.name,
+            region: &region,
+        };
         Self {
+            authority: Authority::new(principal, &who, peer, user_agent, now),
             access_key_id: key.id.clone(),
             account: key.account,
             user_name: key.name.clone(),
@@ -71,15 +95,18 @@ impl Caller {
         }
     }
 
+    /// Whether its policies allow it.
+    pub(super) fn may(&self, wanted: &Wanted, protocol: Protocol) -> Result<(), Fault> {
+        self.authority.allows(wanted, protocol)
+    }
+
     pub(super) fn arn(&self) -> String {
-        format!("arn:{}:iam::{}:user/{}", self.partition, self.account, self.user_name)
+        arn(&self.partition, &self.account, &self.user_name)
     }
 
     /// In the form of IAM's unique ids, the same for one user name of one account.
     pub(super) fn principal_id(&self) -> String {
-        let hash = Sha256::digest(format!("{}/{}", self.account, self.user_name));
-        let text = data_encoding::BASE32_NOPAD.encode(&hash);
-        format!("AIDA{}", text.get(..17).unwrap_or_default())
+        principal_id(&self.account, &self.user_name)
     }
 
     pub(super) fn identity(&self) -> UserIdentity {
@@ -93,4 +120,14 @@ impl Caller {
             ..UserIdentity::default()
         }
     }
+}
+
+fn arn(partition: &str, account: &AccountId, user_name: &str) -> String {
+    format!("arn:{partition}:iam::{account}:user/{user_name}")
+}
+
+fn principal_id(account: &AccountId, user_name: &str) -> String {
+    let hash = Sha256::digest(format!("{account}/{user_name}"));
+    let text = data_encoding::BASE32_NOPAD.encode(&hash);
+    format!("AIDA{}", text.get(..17).unwrap_or_default())
 }

@@ -1,6 +1,6 @@
 //! One request from head to answer: whose it is, what it asks, what is recorded of it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -11,7 +11,8 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use uuid::Uuid;
 
-use super::caller::{Caller, Peer};
+use super::authority::Wanted;
+use super::caller::{Call, Caller, Peer};
 use super::event::{Context, Event};
 use super::fault::{Fault, Protocol};
 use super::{Api, cloudtrail, reply, s3, sts};
@@ -77,6 +78,10 @@ async fn handle(api: &Api, context: &Context<'_>, service: Service, body: Body) 
     let (caller, body) = match authenticate(api, context, claim, protocol, body).await {
         Ok(verified) => verified,
         Err(fault) => {
+            if fault.is_callers() && !api.0.attempts.failed(context.peer.address.ip(), claimed_key.as_deref(), Instant::now()) {
+                api.0.recorder.pass_over();
+                return Err(Fault::throttled(protocol));
+            }
             let event = service.presumed_event(context.head);
             api.0.recorder.record_refused(event.into_record(context, None, claimed_key.as_deref(), Some(&fault)));
             return Err(fault);
@@ -86,7 +91,7 @@ async fn handle(api: &Api, context: &Context<'_>, service: Service, body: Body) 
         Service::CloudTrail => cloudtrail::answer(api, context.head, &caller, &body).await,
         Service::Sts => sts::answer(context.head, &caller, &body, context.request_id),
         Service::S3 => s3::answer(api, context.head, &caller).await,
-        Service::Organizations => organizations(context.head),
+        Service::Organizations => organizations(context.head, &caller),
         Service::Unknown => {
             let fault = Fault::client("UnknownOperationException", "this endpoint serves cloudtrail, s3 and sts");
             Answered::new(Event::new("api.edgetrail", "UnknownService", true), Err(fault))
@@ -116,7 +121,17 @@ async fn authenticate(
     claim.check_time(now_seconds()).map_err(refused)?;
     let body = read_body(body, protocol).await?;
     claim.verify(context.head, &body, &key.secret, now_seconds()).map_err(refused)?;
-    Ok((Caller::new(&key, claim.scope.region, &api.parts().partition), body))
+    let principal = api.parts().control.principal(&key.account, &key.name).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, user = key.name, "a principal's policies cannot be read");
+        Fault::internal(protocol)
+    })?;
+    let call = Call {
+        region: claim.scope.region,
+        partition: &api.parts().partition,
+        peer: context.peer,
+        user_agent: context.head.headers.get("user-agent").and_then(|agent| agent.to_str().ok()),
+    };
+    Ok((Caller::new(&key, principal, call, now_seconds()), body))
 }
 
 async fn read_body(body: Body, protocol: Protocol) -> Result<Bytes, Fault> {
@@ -155,10 +170,14 @@ async fn record(
     result
 }
 
-fn organizations(head: &Parts) -> Answered {
-    let name = target(head).rsplit('.').next().unwrap_or_default().to_owned();
+fn organizations(head: &Parts, caller: &Caller) -> Answered {
+    let name = shown(target(head).rsplit('.').next().unwrap_or_default());
+    let event = Event::new("organizations.amazonaws.com", &name, true);
+    if let Err(denied) = caller.may(&Wanted::of(format!("organizations:{name}")), Protocol::Json) {
+        return Answered::new(event, Err(denied));
+    }
     let fault = Fault::client("AWSOrganizationsNotInUseException", "the account is not a member of an organization");
-    Answered::new(Event::new("organizations.amazonaws.com", &shown(&name), true), Err(fault))
+    Answered::new(event, Err(fault))
 }
 
 impl Service {

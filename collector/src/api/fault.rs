@@ -6,6 +6,9 @@
 use edgetrail_sigv4::SigV4Error;
 use http::StatusCode;
 
+/// Of a name that a caller gave, repeated in a refusal.
+const SHOWN_CHARACTERS: usize = 300;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub status: StatusCode,
@@ -29,6 +32,11 @@ impl Fault {
         Self { status, code, message: message.into() }
     }
 
+    /// Whether the caller is at fault, not this collector.
+    pub(crate) fn is_callers(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     /// The caller's fault, in the JSON protocols: always 400.
     pub(crate) fn client(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
@@ -49,6 +57,27 @@ impl Fault {
             Protocol::S3 => "EntityTooLarge",
         };
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, format!("the request's body is larger than {bytes_max} bytes"))
+    }
+
+    /// What no policy allows. It names only what the caller named itself.
+    pub(crate) fn denied(protocol: Protocol, caller: &str, action: &str, resource: &str) -> Self {
+        let (status, code) = match protocol {
+            Protocol::Json => (StatusCode::BAD_REQUEST, "AccessDeniedException"),
+            Protocol::Query | Protocol::S3 => (StatusCode::FORBIDDEN, "AccessDenied"),
+        };
+        let resource: String = resource.chars().take(SHOWN_CHARACTERS).collect();
+        let message = format!("User: {caller} is not authorized to perform: {action} on resource: {resource}");
+        Self::new(status, code, message)
+    }
+
+    /// Too many attempts to prove who one is.
+    pub(crate) fn throttled(protocol: Protocol) -> Self {
+        let (status, code) = match protocol {
+            Protocol::Json => (StatusCode::BAD_REQUEST, "ThrottlingException"),
+            Protocol::Query => (StatusCode::BAD_REQUEST, "Throttling"),
+            Protocol::S3 => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+        };
+        Self::new(status, code, "too many calls from here did not prove who makes them: try again later")
     }
 
     pub(crate) fn of_signature(error: &SigV4Error, protocol: Protocol) -> Self {

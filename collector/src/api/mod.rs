@@ -1,11 +1,14 @@
 //! CloudTrail's API, the S3 face and STS on one port.
 //!
 //! Every request is signed (SigV4); the service that it names in its credential scope decides which protocol it is
-//! spoken to in. The region of a call is its scope's, the account its access key's: one endpoint serves all regions. Every
+//! spoken to in. The region of a call is its scope's, the account its access key's: one endpoint serves all regions. What its
+//! policies do not allow is refused before anything is looked for. Every
 //! call is itself recorded through the internal stream, refused ones too; StartLogging and StopLogging answer only after
 //! that record is committed and the trails have passed it. Nothing is buffered before its key is known, no body beyond a
 //! limit, no answer takes for ever. The API reads what other stages keep; it changes nothing but through its records.
 
+mod attempts;
+mod authority;
 mod caller;
 mod cloudtrail;
 mod dispatch;
@@ -58,6 +61,7 @@ pub struct Api(Arc<Inner>);
 struct Inner {
     parts: ApiParts,
     recorder: recorder::Recorder,
+    attempts: attempts::Attempts,
     /// One permit for each MiB of objects in memory.
     object_memory: Arc<Semaphore>,
 }
@@ -67,7 +71,7 @@ impl Api {
     pub fn new(parts: ApiParts) -> (Self, RecorderTask) {
         let (recorder, task) = recorder::start(parts.internal.clone());
         let object_memory = Arc::new(Semaphore::new(s3::OBJECT_MEMORY_MIB));
-        (Self(Arc::new(Inner { parts, recorder, object_memory })), task)
+        (Self(Arc::new(Inner { parts, recorder, attempts: attempts::Attempts::default(), object_memory })), task)
     }
 
     /// All that is answered on the port. `enrollment` is the gRPC service, served by its path.

@@ -10,7 +10,20 @@ use super::fault::Fault;
 pub(crate) struct Operation {
     pub name: &'static str,
     pub read_only: bool,
+    /// Which members of its input name what it is on.
+    pub on: On,
     pub built: Option<Built>,
+}
+
+/// What an operation is on, as policies see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// No single resource: `*`.
+    Account,
+    /// The trail that this member names, by name or ARN.
+    Trail(&'static str),
+    /// The resource that this member names by its ARN, or each of those in a list.
+    Resource(&'static str),
 }
 
 /// What this collector answers.
@@ -42,14 +55,19 @@ impl Operation {
 }
 
 const fn reads(name: &'static str) -> Operation {
-    Operation { name, read_only: true, built: None }
+    Operation { name, read_only: true, on: On::Account, built: None }
 }
 
 const fn writes(name: &'static str) -> Operation {
-    Operation { name, read_only: false, built: None }
+    Operation { name, read_only: false, on: On::Account, built: None }
 }
 
 impl Operation {
+    const fn on(mut self, on: On) -> Self {
+        self.on = on;
+        self
+    }
+
     const fn built(mut self, built: Built) -> Self {
         self.built = Some(built);
         self
@@ -57,66 +75,66 @@ impl Operation {
 }
 
 pub(crate) const OPERATIONS: [Operation; 60] = [
-    writes("AddTags"),
+    writes("AddTags").on(On::Resource("ResourceId")),
     writes("CancelQuery"),
     writes("CreateChannel"),
     writes("CreateDashboard"),
     writes("CreateEventDataStore"),
-    writes("CreateTrail"),
-    writes("DeleteChannel"),
-    writes("DeleteDashboard"),
-    writes("DeleteEventDataStore"),
-    writes("DeleteResourcePolicy"),
-    writes("DeleteTrail"),
+    writes("CreateTrail").on(On::Trail("Name")),
+    writes("DeleteChannel").on(On::Resource("Channel")),
+    writes("DeleteDashboard").on(On::Resource("DashboardId")),
+    writes("DeleteEventDataStore").on(On::Resource("EventDataStore")),
+    writes("DeleteResourcePolicy").on(On::Resource("ResourceArn")),
+    writes("DeleteTrail").on(On::Trail("Name")),
     writes("DeregisterOrganizationDelegatedAdmin"),
     reads("DescribeQuery"),
     reads("DescribeTrails").built(Built::DescribeTrails),
-    writes("DisableFederation"),
-    writes("EnableFederation"),
+    writes("DisableFederation").on(On::Resource("EventDataStore")),
+    writes("EnableFederation").on(On::Resource("EventDataStore")),
     writes("GenerateQuery"),
-    reads("GetChannel"),
-    reads("GetDashboard"),
+    reads("GetChannel").on(On::Resource("Channel")),
+    reads("GetDashboard").on(On::Resource("DashboardId")),
     reads("GetEventConfiguration"),
-    reads("GetEventDataStore"),
-    reads("GetEventSelectors"),
+    reads("GetEventDataStore").on(On::Resource("EventDataStore")),
+    reads("GetEventSelectors").on(On::Trail("TrailName")),
     reads("GetImport"),
-    reads("GetInsightSelectors"),
+    reads("GetInsightSelectors").on(On::Trail("TrailName")),
     reads("GetQueryResults"),
-    reads("GetResourcePolicy"),
-    reads("GetTrail").built(Built::GetTrail),
-    reads("GetTrailStatus").built(Built::GetTrailStatus),
+    reads("GetResourcePolicy").on(On::Resource("ResourceArn")),
+    reads("GetTrail").on(On::Trail("Name")).built(Built::GetTrail),
+    reads("GetTrailStatus").on(On::Trail("Name")).built(Built::GetTrailStatus),
     reads("ListChannels"),
     reads("ListDashboards"),
     reads("ListEventDataStores"),
     reads("ListImportFailures"),
     reads("ListImports"),
-    reads("ListInsightsData"),
+    reads("ListInsightsData").on(On::Resource("InsightSource")),
     reads("ListInsightsMetricData"),
     reads("ListPublicKeys").built(Built::ListPublicKeys),
     reads("ListQueries"),
-    reads("ListTags"),
+    reads("ListTags").on(On::Resource("ResourceIdList")),
     reads("ListTrails").built(Built::ListTrails),
     reads("LookupEvents").built(Built::LookupEvents),
     writes("PutEventConfiguration"),
-    writes("PutEventSelectors"),
-    writes("PutInsightSelectors"),
-    writes("PutResourcePolicy"),
+    writes("PutEventSelectors").on(On::Trail("TrailName")),
+    writes("PutInsightSelectors").on(On::Trail("TrailName")),
+    writes("PutResourcePolicy").on(On::Resource("ResourceArn")),
     writes("RegisterOrganizationDelegatedAdmin"),
-    writes("RemoveTags"),
-    writes("RestoreEventDataStore"),
+    writes("RemoveTags").on(On::Resource("ResourceId")),
+    writes("RestoreEventDataStore").on(On::Resource("EventDataStore")),
     reads("SearchSampleQueries"),
-    writes("StartDashboardRefresh"),
-    writes("StartEventDataStoreIngestion"),
+    writes("StartDashboardRefresh").on(On::Resource("DashboardId")),
+    writes("StartEventDataStoreIngestion").on(On::Resource("EventDataStore")),
     writes("StartImport"),
-    writes("StartLogging").built(Built::StartLogging),
+    writes("StartLogging").on(On::Trail("Name")).built(Built::StartLogging),
     writes("StartQuery"),
-    writes("StopEventDataStoreIngestion"),
+    writes("StopEventDataStoreIngestion").on(On::Resource("EventDataStore")),
     writes("StopImport"),
-    writes("StopLogging").built(Built::StopLogging),
-    writes("UpdateChannel"),
-    writes("UpdateDashboard"),
-    writes("UpdateEventDataStore"),
-    writes("UpdateTrail"),
+    writes("StopLogging").on(On::Trail("Name")).built(Built::StopLogging),
+    writes("UpdateChannel").on(On::Resource("Channel")),
+    writes("UpdateDashboard").on(On::Resource("DashboardId")),
+    writes("UpdateEventDataStore").on(On::Resource("EventDataStore")),
+    writes("UpdateTrail").on(On::Trail("Name")),
 ];
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const COMMITS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Recorder {
     queue: mpsc::Sender<Record>,
-    /// Refused calls that found the queue full since the last that did not.
+    /// Refused calls that found the queue full, or came after too many, since the last that was recorded.
     unrecorded: AtomicU64,
 }
 
@@ -41,6 +41,11 @@ impl Recorder {
         if self.queue.send(record).await.is_err() {
             tracing::error!("a call was answered after its recorder had ended");
         }
+    }
+
+    /// A refused call that is counted, not recorded: it came after too many.
+    pub(super) fn pass_over(&self) {
+        self.unrecorded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// For calls whose caller is not proven.

@@ -7,7 +7,7 @@ use edgetrail_proto::record::format_time;
 use serde_json::{Value, json};
 
 use super::print::table;
-use super::{Of, Output, state};
+use super::{Of, Output, principal, state};
 use crate::control::AccessKey;
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,10 @@ pub(super) enum Command {
         /// The account in which it calls [default: the home account]
         #[arg(long)]
         account: Option<AccountId>,
+        /// What a name that is new may do: viewer, investigator, auditor, administrator, or a file with a policy in IAM's JSON;
+        /// may be repeated [default: administrator of its account]
+        #[arg(long = "policy", value_name = "POLICY")]
+        policies: Vec<String>,
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
@@ -38,15 +42,18 @@ pub(super) enum Command {
 
 const EXAMPLES: &str = "Examples:
   eval \"$(edgetrail-collector access-key create --name ops)\"
+  edgetrail-collector access-key create --name anna --policy investigator -o json
   edgetrail-collector access-key list -o json
   edgetrail-collector access-key delete AKIAIOSFODNN7EXAMPLE";
 
 pub(super) fn run(of: &Of, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { name, account, output } => {
+        Command::Create { name, account, policies, output } => {
             let config = state::config(of)?;
             let account = account.unwrap_or(config.home.account);
-            let key = state::control(&config)?.create_access_key(account, &name, state::now_ns());
+            let attached = principal::attached(&policies)?;
+            let attached = (!attached.is_empty()).then_some(&attached[..]);
+            let key = state::control(&config)?.create_access_key(account, &name, attached, state::now_ns());
             let key = key.context("the key can't be made")?;
             match output {
                 Output::Text => {

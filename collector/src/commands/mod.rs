@@ -9,6 +9,7 @@ mod agents;
 mod ca;
 mod check;
 mod evidence;
+mod principal;
 mod print;
 mod quickstart;
 mod relay;
@@ -62,6 +63,9 @@ enum Command {
     /// Makes, lists or deletes the keys with which clients sign calls
     #[command(subcommand)]
     AccessKey(access_key::Command),
+    /// Shows who may call, and sets what each may do
+    #[command(subcommand)]
+    Principal(principal::Command),
     /// Shows relays, forgets or revokes one
     #[command(subcommand)]
     Relay(relay::Command),
@@ -112,6 +116,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Evidence(command) => evidence::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Waiting(arguments) => waiting::run(&cli.of, &arguments).map(|()| ExitCode::SUCCESS),
         Command::AccessKey(command) => access_key::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
+        Command::Principal(command) => principal::run(&cli.of, command).map(|()| ExitCode::SUCCESS),
         Command::Check(arguments) => check::run(&cli.of, &arguments),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "edgetrail-collector", &mut std::io::stdout());

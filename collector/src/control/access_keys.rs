@@ -7,6 +7,7 @@ use edgetrail_proto::identity::AccountId;
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::json;
 
+use super::principals::{self, Attached};
 use super::{Control, ControlError, random};
 
 /// An access key pair. Its secret is not shown by `Debug`.
@@ -25,7 +26,15 @@ pub struct AccessKey {
 }
 
 impl Control {
-    pub fn create_access_key(&self, account: AccountId, name: &str, now_ns: u64) -> Result<AccessKey, ControlError> {
+    /// A key of a principal, which is made with it where it is new: with the policies in `attached`, or else as the
+    /// administrator of its account. One that is there keeps what it has.
+    pub fn create_access_key(
+        &self,
+        account: AccountId,
+        name: &str,
+        attached: Option<&[Attached]>,
+        now_ns: u64,
+    ) -> Result<AccessKey, ControlError> {
         let key = AccessKey {
             id: format!("AKIA{}", BASE32.encode(&random::<10>()?)),
             secret: STANDARD.encode(random::<30>()?),
@@ -35,11 +44,16 @@ impl Control {
         };
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
+        principals::make(&transaction, &account, name, attached, now_ns)?;
         transaction.execute(
             "INSERT INTO access_keys (id, secret, account, name, created) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![key.id, key.secret, key.account.as_str(), key.name, key.created_ns.cast_signed()],
         )?;
-        let parameters = json!({ "accessKeyId": key.id, "userName": key.name, "accountId": key.account });
+        let policies: Vec<&str> = attached.unwrap_or_default().iter().map(Attached::name).collect();
+        let mut parameters = json!({ "accessKeyId": key.id, "userName": key.name, "accountId": key.account });
+        if !policies.is_empty() {
+            parameters["policies"] = policies.into();
+        }
         self.note(&transaction, "CreateAccessKey", &parameters, now_ns, None)?;
         transaction.commit()?;
         Ok(key)

@@ -1,4 +1,4 @@
-//! What operators set: access keys, tokens, agents, trails.
+//! What operators set: principals and their access keys, tokens, agents, trails.
 //!
 //! All of it lies in `control.sqlite`, mode 0600: verifying a SigV4 signature takes the secret itself, so access keys
 //! lie there readable to the collector's user. Tokens lie there only as Argon2id hashes. The commands write to the same
@@ -8,6 +8,7 @@ mod access_keys;
 mod acts;
 mod agents;
 mod hashing;
+mod principals;
 mod relays;
 mod store;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 pub use access_keys::AccessKey;
 pub use acts::{Act, Operator, User};
 pub use agents::Agent;
+pub use principals::{Attached, POLICIES_MAX, Principal};
 pub use relays::{Relay, Standing};
 pub use tokens::{Grant, NewRelayToken, NewToken, Token};
 pub use trails::TrailConfig;
@@ -81,6 +83,18 @@ pub enum ControlError {
     NoRelay { name: RelayName },
     #[error("there is no access key {id}")]
     NoAccessKey { id: String },
+    #[error("there is no principal `{name}` in this account: `edgetrail-collector principal list` shows all")]
+    NoPrincipal { name: String },
+    #[error("`{name}` is there and keeps its policies: change them by `edgetrail-collector principal put-policy`")]
+    PrincipalExists { name: String },
+    #[error("`{name}` has {keys} access keys: delete them first")]
+    PrincipalHasKeys { name: String, keys: u64 },
+    #[error("`{name}` is no name: 1 to 64 letters, digits and `+=,.@_-`")]
+    BadName { name: String },
+    #[error("a principal has at most {POLICIES_MAX} policies, not {policies}: put several into one document")]
+    TooManyPolicies { policies: usize },
+    #[error("control.sqlite has version {found}, this program knows {}: start the newer program", store::SCHEMA_VERSION)]
+    Schema { found: i64 },
 }
 
 impl Revoked {

@@ -7,13 +7,25 @@ use std::time::{Duration, Instant};
 
 use edgetrail_disk::Medium;
 use edgetrail_disk::database::{self, DatabaseError, Tuning};
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::ControlError;
 
 /// How long somebody else may be at the file; each takes milliseconds.
 const OTHERS_TIME_MAX: Duration = Duration::from_secs(10);
 const OTHERS_PAUSE: Duration = Duration::from_millis(50);
+
+/// Bumped when the tables change; a file of a later version is refused.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+
+/// Before there were principals, every key might do everything in its account: it still may.
+const PRINCIPALS: &str = r#"
+CREATE TABLE principals (                  -- policies: a JSON array
+  account TEXT NOT NULL, name TEXT NOT NULL, policies TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (account, name)
+) STRICT;
+INSERT INTO principals (account, name, policies, created)
+  SELECT account, name, '[{"managed":"Administrator"}]', min(created) FROM access_keys GROUP BY account, name;
+"#;
 
 /// Times are Unix nanoseconds; scopes are JSON arrays of [account, region].
 const SCHEMA: &str = "
@@ -60,8 +72,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, ControlError> {
     }
     drop(file);
 
-    let connection = open_beside_others(path)?;
-    connection.execute_batch(SCHEMA)?;
+    let mut connection = open_beside_others(path)?;
+    // Of two that find an old file at once, the second one waits and finds it new.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(SCHEMA)?;
+    match transaction.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        0 => {
+            transaction.execute_batch(PRINCIPALS)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        }
+        SCHEMA_VERSION => {}
+        found => return Err(ControlError::Schema { found }),
+    }
+    transaction.commit()?;
     Ok(connection)
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use edgetrail_policy::Managed;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 
 use super::*;
@@ -38,7 +39,7 @@ fn the_file_is_readable_to_its_owner_alone() {
     std::fs::write(&path, b"").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let control = Control::open(dir.path()).unwrap();
-    control.create_access_key(scope().0, "ops", 1).unwrap();
+    control.create_access_key(scope().0, "ops", None, 1).unwrap();
     for name in ["control.sqlite", "control.sqlite-wal"] {
         let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -57,7 +58,7 @@ fn what_an_operator_changes_is_noted_in_the_same_transaction_and_kept_until_it_i
     control.upsert_agent(&agent(1)).unwrap();
     assert_eq!(control.acts().unwrap(), [], "what the collector does by itself is recorded elsewhere");
     let by_hand = Control::open(dir.path()).unwrap().operated_by(operator());
-    let key = by_hand.create_access_key(scope().0, "ops", 1).unwrap();
+    let key = by_hand.create_access_key(scope().0, "ops", None, 1).unwrap();
     let token = by_hand.create_token(&token(1), 2).unwrap();
     by_hand.revoke_agent(agent(1).id, 3).unwrap();
     by_hand.delete_access_key(&key.id, 4).unwrap();
@@ -80,13 +81,79 @@ fn what_an_operator_changes_is_noted_in_the_same_transaction_and_kept_until_it_i
 fn an_access_key_is_found_until_it_is_deleted_and_never_shown_by_debug() {
     let dir = tempfile::tempdir().unwrap();
     let control = Control::open(dir.path()).unwrap();
-    let key = control.create_access_key(scope().0, "ops", 1).unwrap();
+    let key = control.create_access_key(scope().0, "ops", None, 1).unwrap();
     assert_eq!((key.id.len(), key.secret.len()), (20, 40));
     assert!(!format!("{key:?}").contains(&key.secret));
     assert_eq!(Control::open(dir.path()).unwrap().access_key(&key.id).unwrap(), Some(key.clone()));
     control.delete_access_key(&key.id, 2).unwrap();
     assert_eq!(control.access_key(&key.id).unwrap(), None);
     assert!(matches!(control.delete_access_key(&key.id, 2), Err(ControlError::NoAccessKey { .. })));
+}
+
+#[test]
+fn a_key_of_before_there_were_principals_goes_on_as_its_accounts_administrator() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let key = control.create_access_key(scope().0, "ops", Some(&[]), 7).unwrap();
+    drop(control);
+    let path = dir.path().join("control.sqlite");
+    let before = Connection::open(&path).unwrap();
+    before.execute_batch("DROP TABLE principals; PRAGMA user_version = 0;").unwrap();
+    drop(before);
+    for _ in 0..2 {
+        let control = Control::open(dir.path()).unwrap();
+        assert_eq!(control.access_key(&key.id).unwrap(), Some(key.clone()));
+        let principal = control.principal(&key.account, "ops").unwrap().unwrap();
+        assert_eq!(principal.attached, [Attached::managed(Managed::Administrator)]);
+        assert_eq!((principal.created_ns, principal.policies.len()), (7, 1));
+    }
+    let later = Connection::open(&path).unwrap();
+    later.pragma_update(None, "user_version", 2).unwrap();
+    drop(later);
+    assert!(matches!(Control::open(dir.path()), Err(ControlError::Schema { found: 2 })));
+}
+
+#[test]
+fn a_principal_keeps_its_policies_until_they_are_changed_on_purpose() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    let account = scope().0;
+    let viewer = [Attached::managed(Managed::Viewer)];
+    let key = control.create_access_key(account, "ops", Some(&viewer), 1).unwrap();
+    assert!(matches!(control.create_access_key(account, "ops", Some(&[]), 2), Err(ControlError::PrincipalExists { .. })));
+    let second = control.create_access_key(account, "ops", None, 2).unwrap();
+    assert_eq!(control.principal(&account, "ops").unwrap().unwrap().attached, viewer);
+    assert_eq!(control.access_keys().unwrap().len(), 2, "a refused one leaves no key");
+
+    let deny = r#"{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}"#;
+    let changed = [viewer[0].clone(), Attached::document("no", deny).unwrap()];
+    control.put_principal(&account, "ops", &changed, 3).unwrap();
+    let principal = Control::open(dir.path()).unwrap().principal(&account, "ops").unwrap().unwrap();
+    assert_eq!((principal.attached.as_slice(), principal.policies.len(), principal.created_ns), (&changed[..], 2, 1));
+    let error = Attached::document("no", &deny.replace("Deny", "Denny")).unwrap_err();
+    assert_eq!(error.place(), "Statement.Effect", "{error}");
+    for (name, attached) in [("a b", &viewer[..]), ("", &viewer[..]), ("ops", &vec![viewer[0].clone(); 11][..])] {
+        assert!(control.put_principal(&account, name, attached, 3).is_err(), "{name}");
+    }
+
+    assert!(matches!(control.delete_principal(&account, "ops", 4), Err(ControlError::PrincipalHasKeys { keys: 2, .. })));
+    control.delete_access_key(&key.id, 4).unwrap();
+    control.delete_access_key(&second.id, 4).unwrap();
+    control.delete_principal(&account, "ops", 5).unwrap();
+    assert_eq!(control.principals().unwrap(), []);
+    assert!(matches!(control.delete_principal(&account, "ops", 5), Err(ControlError::NoPrincipal { .. })));
+}
+
+/// A deny that is not read would allow.
+#[test]
+fn a_policy_that_can_not_be_read_any_more_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control::open(dir.path()).unwrap();
+    control.create_access_key(scope().0, "ops", None, 1).unwrap();
+    for damaged in ["", "[{\"managed\":\"Owner\"}]", "[{\"document\":{\"name\":\"x\",\"text\":\"{\"}}]"] {
+        control.lock().execute("UPDATE principals SET policies = ?1", [damaged]).unwrap();
+        assert!(matches!(control.principal(&scope().0, "ops"), Err(ControlError::Damaged { .. })), "{damaged}");
+    }
 }
 
 #[test]

@@ -9,14 +9,15 @@ mod trails;
 pub(super) use public_keys::all as all_public_keys;
 
 use http::request::Parts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Api;
+use super::authority::Wanted;
 use super::caller::Caller;
 use super::dispatch::{Answered, target};
 use super::event::Event;
-use super::fault::Fault;
-use super::operations::{Built, OPERATIONS, Operation};
+use super::fault::{Fault, Protocol};
+use super::operations::{Built, OPERATIONS, On, Operation};
 use super::reply;
 
 pub(super) const SOURCE: &str = "cloudtrail.amazonaws.com";
@@ -44,6 +45,9 @@ pub(super) async fn answer(api: &Api, head: &Parts, caller: &Caller, body: &[u8]
     };
     event.parameters =
         Some(Value::Object(input.clone())).filter(|input| input.as_object().is_some_and(|members| !members.is_empty()));
+    if let Err(fault) = caller.may(&wanted(operation, &input, caller), Protocol::Json) {
+        return Answered::new(event, Err(fault));
+    }
     let input = Value::Object(input);
     let Some(built) = operation.built else { return Answered::new(event, Err(operation.unsupported())) };
     let result = match built {
@@ -58,6 +62,28 @@ pub(super) async fn answer(api: &Api, head: &Parts, caller: &Caller, body: &[u8]
     Answered::new(event, result.map(|output| reply::json(&output)))
 }
 
+/// What policies are asked about a call, whether there is such a thing or not. A member that is missing, or no text, names
+/// nothing: the operation itself refuses it.
+fn wanted(operation: &Operation, input: &Map<String, Value>, caller: &Caller) -> Wanted {
+    let mut wanted = Wanted::of(format!("cloudtrail:{}", operation.name));
+    let trail = |name: &str| match name.starts_with("arn:") {
+        true => name.to_owned(),
+        false => format!("arn:{}:cloudtrail:{}:{}:trail/{name}", caller.partition, caller.region, caller.account),
+    };
+    let named: Vec<String> = match operation.on {
+        On::Account => Vec::new(),
+        On::Trail(member) => input.get(member).and_then(Value::as_str).map(trail).into_iter().collect(),
+        On::Resource(member) => match input.get(member) {
+            Some(Value::Array(named)) => named.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            one => one.and_then(Value::as_str).map(str::to_owned).into_iter().collect(),
+        },
+    };
+    if !named.is_empty() {
+        wanted.resources = named;
+    }
+    wanted
+}
+
 /// For a call that was refused before anything of it was believed.
 pub(super) fn presumed_event(name: &str) -> Event {
     let read_only = OPERATIONS.iter().find(|operation| operation.name == name).is_none_or(|operation| operation.read_only);
@@ -67,5 +93,5 @@ pub(super) fn presumed_event(name: &str) -> Event {
 /// What a stage below could not do: the cause goes to the log, the caller gets a number to ask about.
 fn failed(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Fault {
     tracing::error!(error, "{what}");
-    Fault::internal(super::fault::Protocol::Json)
+    Fault::internal(Protocol::Json)
 }

@@ -1,13 +1,14 @@
 //! The S3 face: directory trails as read-only buckets, so that `aws cloudtrail validate-logs` and every reader of
 //! CloudTrail files works with no S3 anywhere.
 //!
-//! A bucket is the bucket of a directory trail; only keys of the trail's account read it. Both path style
+//! A bucket is the bucket of a directory trail; its account reads all of it, others what is theirs ([`share`]). Both path style
 //! (`/bucket/key`) and virtual-host style (`bucket.host`) are understood. Nothing is ever written here. Keys are names of
 //! objects, never paths: what the sink does not take as a key does not exist.
 
 mod address;
 mod listing;
 mod object;
+mod share;
 
 use axum::response::Response;
 use edgetrail_proto::record::Resource;
@@ -17,7 +18,9 @@ use http::request::Parts;
 use serde_json::{Map, Value};
 
 use self::address::{Address, addressed};
+use self::share::Share;
 use super::Api;
+use super::authority::Wanted;
 use super::caller::Caller;
 use super::dispatch::Answered;
 use super::event::Event;
@@ -65,6 +68,7 @@ const SUBRESOURCES: [&str; 24] = [
 struct Bucket {
     trail: TrailConfig,
     directory: Directory,
+    share: Share,
 }
 
 /// What S3 calls the operation of a request.
@@ -106,10 +110,19 @@ pub(super) fn read_only() -> Fault {
 }
 
 async fn run(api: &Api, head: &Parts, caller: &Caller, address: &Address, operation: Operation) -> Result<Response, Fault> {
+    caller.may(&operation.wanted(head, address, caller), Protocol::S3)?;
     if operation == Operation::ListBuckets {
         return list_buckets(api, caller);
     }
     let bucket = Bucket::find(api, caller, &address.bucket)?;
+    match operation {
+        Operation::ListObjects | Operation::ListObjectsV2 => {
+            let query = head.uri.query().unwrap_or_default();
+            bucket.share.check(&percent::value_of(query, "prefix").unwrap_or_default())?;
+        }
+        Operation::HeadObject | Operation::GetObject => bucket.share.check(&address.key)?,
+        Operation::ListBuckets | Operation::HeadBucket | Operation::GetBucketLocation | Operation::Unsupported => {}
+    }
     match operation {
         Operation::GetBucketLocation => Ok(location(&bucket)),
         Operation::HeadBucket => Ok(object::region_reply(&bucket.trail.home_region)),
@@ -165,13 +178,12 @@ impl Bucket {
         let mut trails = directory_trails(api)?;
         trails.retain(|trail| trail.bucket == name);
         let missing = || Fault::new(StatusCode::NOT_FOUND, "NoSuchBucket", "no directory trail has this bucket");
-        let denied = || Fault::new(StatusCode::FORBIDDEN, "AccessDenied", "the bucket belongs to another account");
-        if trails.is_empty() {
-            return Err(missing());
-        }
-        let trail = trails.into_iter().find(|trail| trail.account == caller.account.as_str()).ok_or_else(denied)?;
+        // One's own first: of it one sees all.
+        trails.sort_by_key(|trail| trail.account != caller.account.as_str());
+        let trail = trails.into_iter().next().ok_or_else(missing)?;
+        let share = Share::of(&trail, &caller.account);
         match Sink::open(&trail.sink, &trail.bucket, None) {
-            Ok(Sink::Directory(directory)) => Ok(Self { trail, directory }),
+            Ok(Sink::Directory(directory)) => Ok(Self { trail, directory, share }),
             Ok(_) => Err(missing()),
             Err(error) => Err(sink_fault(&error)),
         }
@@ -223,6 +235,23 @@ impl Operation {
             Self::HeadObject => "HeadObject",
             Self::Unsupported => "UnsupportedOperation",
         }
+    }
+
+    /// What policies are asked. Source: Service Authorization Reference, Amazon S3.
+    fn wanted(self, head: &Parts, address: &Address, caller: &Caller) -> Wanted {
+        let bucket = format!("arn:{}:s3:::{}", caller.partition, address.bucket);
+        let (action, resource) = match self {
+            Self::ListBuckets => ("s3:ListAllMyBuckets", "*".to_owned()),
+            Self::HeadBucket | Self::ListObjects | Self::ListObjectsV2 => ("s3:ListBucket", bucket),
+            Self::GetBucketLocation => ("s3:GetBucketLocation", bucket),
+            Self::GetObject | Self::HeadObject => ("s3:GetObject", format!("{bucket}/{}", address.key)),
+            // Whatever it is, it is about the bucket; those who may see it are told that it is not answered.
+            Self::Unsupported => ("s3:ListBucket", bucket),
+        };
+        let query = head.uri.query().unwrap_or_default();
+        let details = [("s3:prefix", "prefix"), ("s3:delimiter", "delimiter"), ("s3:max-keys", "max-keys")];
+        let details = details.into_iter().filter_map(|(key, name)| Some((key, percent::value_of(query, name)?))).collect();
+        Wanted { action: action.to_owned(), resources: vec![resource], details }
     }
 
     fn is_of_objects(self) -> bool {

@@ -33,6 +33,7 @@ pub(super) struct Bench {
     pub address: SocketAddr,
     pub key: AccessKey,
     pub foreign_key: AccessKey,
+    pub control: Control,
     pub internal: Internal,
     pub history: History,
     stop: CancellationToken,
@@ -51,8 +52,8 @@ impl Bench {
         let [mut internal_task, mut ledger_task] = [(); 2].map(|()| JoinSet::new());
         let control = Control::open(dir.path()).unwrap();
         let (account, region): (AccountId, Region) = (ACCOUNT.parse().unwrap(), REGION.parse().unwrap());
-        let key = control.create_access_key(account, "alice", now_ns()).unwrap();
-        let foreign_key = control.create_access_key("444455556666".parse().unwrap(), "eve", now_ns()).unwrap();
+        let key = control.create_access_key(account, "alice", None, now_ns()).unwrap();
+        let foreign_key = control.create_access_key("444455556666".parse().unwrap(), "eve", None, now_ns()).unwrap();
         let trail = control.put_trail(trail(dir.path())).unwrap();
         let pki = Pki::open(&dir.path().join("pki"), TRUST_DOMAIN_DEFAULT.parse().unwrap(), &[], control.revoked()).unwrap();
         let mut options = LedgerOptions::new(Arc::new(pki.receipt_signer()));
@@ -84,7 +85,7 @@ impl Bench {
         };
         let (api, recorder_task) = Api::new(parts);
         let options = EnrollmentOptions { partition: "aws".to_owned(), ingest_endpoints: Vec::new() };
-        let router = api.router(EnrollmentService::new(&pki, control, options).server());
+        let router = api.router(EnrollmentService::new(&pki, control.clone(), options).server());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = serve(listener, pki.api_tls(), router, stop.clone());
@@ -93,6 +94,7 @@ impl Bench {
             address,
             key,
             foreign_key,
+            control,
             internal,
             history,
             stop,

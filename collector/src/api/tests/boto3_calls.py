@@ -45,7 +45,8 @@ refused("TrailNotFoundException", osaka.get_trail, Name="default")
 refused("InvalidHomeRegionException", osaka.stop_logging, Name=ARN)
 eve = client("cloudtrail", **foreign)
 assert eve.describe_trails()["trailList"] == []
-refused("TrailNotFoundException", eve.stop_logging, Name=ARN)
+refused("AccessDeniedException", eve.stop_logging, Name=ARN)
+refused("TrailNotFoundException", eve.stop_logging, Name="default")
 
 # logging
 assert trail.get_trail_status(Name="default")["IsLogging"] is True

@@ -131,7 +131,7 @@ path = \"{}\"
         if let Some(key) = id.map(|id| control.access_key(id)).transpose()?.flatten() {
             return Ok(key);
         }
-        control.create_access_key(config.home.account, "quickstart", now_ns()).context("an access key can't be made")
+        control.create_access_key(config.home.account, "quickstart", None, now_ns()).context("an access key can't be made")
     }
 
     pub(super) fn write_env(&self, config: &Config, key: &AccessKey) -> anyhow::Result<()> {
