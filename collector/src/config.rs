@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use edgetrail_cloudtrail::{BucketName, Prefix, TrailName};
 use edgetrail_proto::identity::{AccountId, Region, TrustDomain};
 use edgetrail_settings::{Document, Layer, LayerError, Parsed, layers, variables};
 
@@ -202,6 +203,15 @@ fn trail_settings(document: &mut Document, state_dir: &Path, warnings: &mut Vec<
     if log_interval < Duration::from_secs(1) {
         document.error("trail.log_interval", "give 1 s or more");
     }
+    if let Err(refusal) = TrailName::parse(&shape.name) {
+        document.error("trail.name", &refusal.message);
+    }
+    if let Err(refusal) = BucketName::parse(&shape.bucket) {
+        document.error("trail.bucket", &refusal.message);
+    }
+    if let Some(Err(refusal)) = shape.prefix.as_deref().map(Prefix::parse) {
+        document.error("trail.prefix", &refusal.message);
+    }
     if shape.log_bytes.0 == 0 {
         document.error("trail.log_bytes", "give 1 or more");
     }
@@ -211,7 +221,7 @@ fn trail_settings(document: &mut Document, state_dir: &Path, warnings: &mut Vec<
     TrailSettings {
         name: shape.name,
         bucket: shape.bucket,
-        prefix: shape.prefix,
+        prefix: shape.prefix.filter(|prefix| !prefix.is_empty()),
         kms_key: shape.kms_key,
         log_interval,
         log_bytes: shape.log_bytes.0,

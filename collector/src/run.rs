@@ -311,6 +311,7 @@ fn default_trail(config: &Config) -> TrailConfig {
         log_bytes: trail.log_bytes,
         digest_interval: trail.digest_interval,
         sink: trail.sink.clone(),
+        tags: Default::default(),
     }
 }
 

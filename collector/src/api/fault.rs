@@ -3,6 +3,7 @@
 //! The one place that decides which error becomes which code in which protocol. Nothing internal gets into a fault: what
 //! the log needs is logged where the fault is made.
 
+use edgetrail_cloudtrail::Refusal;
 use edgetrail_sigv4::SigV4Error;
 use http::StatusCode;
 
@@ -87,6 +88,12 @@ impl Fault {
             Protocol::S3 => s3_code(error),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::client(refusal.code, refusal.message)
     }
 }
 

@@ -29,12 +29,17 @@ pub(crate) enum On {
 /// What this collector answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Built {
+    AddTags,
     DescribeTrails,
+    GetEventSelectors,
+    GetInsightSelectors,
     GetTrail,
     GetTrailStatus,
     ListPublicKeys,
+    ListTags,
     ListTrails,
     LookupEvents,
+    RemoveTags,
     StartLogging,
     StopLogging,
 }
@@ -75,7 +80,7 @@ impl Operation {
 }
 
 pub(crate) const OPERATIONS: [Operation; 60] = [
-    writes("AddTags").on(On::Resource("ResourceId")),
+    writes("AddTags").on(On::Resource("ResourceId")).built(Built::AddTags),
     writes("CancelQuery"),
     writes("CreateChannel"),
     writes("CreateDashboard"),
@@ -96,9 +101,9 @@ pub(crate) const OPERATIONS: [Operation; 60] = [
     reads("GetDashboard").on(On::Resource("DashboardId")),
     reads("GetEventConfiguration"),
     reads("GetEventDataStore").on(On::Resource("EventDataStore")),
-    reads("GetEventSelectors").on(On::Trail("TrailName")),
+    reads("GetEventSelectors").on(On::Trail("TrailName")).built(Built::GetEventSelectors),
     reads("GetImport"),
-    reads("GetInsightSelectors").on(On::Trail("TrailName")),
+    reads("GetInsightSelectors").on(On::Trail("TrailName")).built(Built::GetInsightSelectors),
     reads("GetQueryResults"),
     reads("GetResourcePolicy").on(On::Resource("ResourceArn")),
     reads("GetTrail").on(On::Trail("Name")).built(Built::GetTrail),
@@ -112,7 +117,7 @@ pub(crate) const OPERATIONS: [Operation; 60] = [
     reads("ListInsightsMetricData"),
     reads("ListPublicKeys").built(Built::ListPublicKeys),
     reads("ListQueries"),
-    reads("ListTags").on(On::Resource("ResourceIdList")),
+    reads("ListTags").on(On::Resource("ResourceIdList")).built(Built::ListTags),
     reads("ListTrails").built(Built::ListTrails),
     reads("LookupEvents").built(Built::LookupEvents),
     writes("PutEventConfiguration"),
@@ -120,7 +125,7 @@ pub(crate) const OPERATIONS: [Operation; 60] = [
     writes("PutInsightSelectors").on(On::Trail("TrailName")),
     writes("PutResourcePolicy").on(On::Resource("ResourceArn")),
     writes("RegisterOrganizationDelegatedAdmin"),
-    writes("RemoveTags").on(On::Resource("ResourceId")),
+    writes("RemoveTags").on(On::Resource("ResourceId")).built(Built::RemoveTags),
     writes("RestoreEventDataStore").on(On::Resource("EventDataStore")),
     reads("SearchSampleQueries"),
     writes("StartDashboardRefresh").on(On::Resource("DashboardId")),

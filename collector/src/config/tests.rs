@@ -49,6 +49,21 @@ fn every_error_is_found_at_once_and_names_its_key() {
 }
 
 #[test]
+fn a_trail_that_no_reader_could_name_is_refused_with_its_key() {
+    let errors = errors(&format!("{MINIMAL}[trail]\nname = \"my trail\"\nbucket = \"My_Bucket\"\nprefix = \"/logs/\"\n"));
+    let all = errors.join("\n");
+    for expected in [
+        "trail.name: ",
+        "trail.bucket: `My_Bucket` is not the name of a bucket: it must hold only lower-case letters",
+        "trail.prefix: `/logs/` is not a key prefix: it must neither begin nor end with a slash",
+    ] {
+        assert!(all.contains(expected), "{expected} is missing in\n{all}");
+    }
+    assert_eq!(errors.len(), 3, "{all}");
+    assert_eq!(parse(&format!("{MINIMAL}[trail]\nprefix = \"\"\n")).unwrap().trail.prefix, None);
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let environment = [
         ("EDGETRAIL_COLLECTOR__ACCOUNT", "444455556666"),

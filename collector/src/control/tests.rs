@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use edgetrail_cloudtrail::Tags;
 use edgetrail_policy::Managed;
 use edgetrail_proto::identity::{AccountId, AgentId, Region};
 
@@ -204,7 +205,7 @@ async fn a_revocation_by_another_process_is_noticed() {
 }
 
 #[test]
-fn a_trail_keeps_its_creation_time() {
+fn a_trail_keeps_its_creation_time_and_its_tags() {
     let dir = tempfile::tempdir().unwrap();
     let control = Control::open(dir.path()).unwrap();
     let trail = TrailConfig {
@@ -222,13 +223,20 @@ fn a_trail_keeps_its_creation_time() {
         log_bytes: 15 << 20,
         digest_interval: Duration::from_secs(3600),
         sink: SinkConfig::Directory { path: "trail".into() },
+        tags: Default::default(),
     };
     control.put_trail(trail.clone()).unwrap();
     let changed = control.put_trail(TrailConfig { created_ns: 9, bucket: "other".to_owned(), ..trail.clone() }).unwrap();
     assert_eq!((changed.created_ns, changed.bucket.as_str()), (7, "other"));
     assert_eq!(control.trail("default").unwrap(), Some(changed.clone()));
     assert_eq!(control.trail(&trail.arn).unwrap(), Some(changed.clone()));
-    assert_eq!(control.trails().unwrap(), [changed]);
+    assert_eq!(control.trails().unwrap(), [changed.clone()]);
+    assert_eq!(changed.definition().unwrap().arn.to_string(), trail.arn);
+    let tags: Tags = serde_json::from_str(r#"{"team":"sre"}"#).unwrap();
+    assert_eq!(control.retag(&trail.arn, |_| Ok::<_, ()>(tags.clone())).unwrap(), Some(Ok(())));
+    assert_eq!(control.retag(&trail.arn, |_| Err("refused")).unwrap(), Some(Err("refused")));
+    assert_eq!(control.retag("arn:absent", |_| Ok::<_, ()>(tags.clone())).unwrap(), None);
+    assert_eq!(control.put_trail(trail).unwrap().tags, tags, "a start with the same configuration keeps them");
 }
 
 /// Two change something at one time: whoever is heard last has read last. While nobody may be told, the one that has read

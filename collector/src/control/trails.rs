@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use edgetrail_cloudtrail::{BucketName, Cadence, Coverage, Prefix, Tags, TrailArn, TrailDefinition};
+use edgetrail_proto::selector::Selectors;
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
 use super::{Control, ControlError};
@@ -28,6 +30,39 @@ pub struct TrailConfig {
     pub log_bytes: u64,
     pub digest_interval: Duration,
     pub sink: SinkConfig,
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+impl TrailConfig {
+    /// As the API's operations know it.
+    pub fn definition(&self) -> Result<TrailDefinition, ControlError> {
+        let damaged = |_| ControlError::Damaged { what: "trail" };
+        Ok(TrailDefinition {
+            arn: TrailArn::parse(&self.arn).map_err(damaged)?,
+            created_ns: self.created_ns,
+            bucket: BucketName::parse(&self.bucket).map_err(damaged)?,
+            prefix: self.prefix.as_deref().map(Prefix::parse).transpose().map_err(damaged)?.flatten(),
+            kms_key: self.kms_key.clone(),
+            coverage: Coverage::Everything,
+            multi_region: self.multi_region,
+            include_global: true,
+            recursive: true,
+            validation: self.validation,
+            topic: None,
+            log_group: None,
+            selectors: Selectors::default(),
+            custom_selectors: false,
+            insights: Vec::new(),
+            tags: self.tags.clone(),
+            cadence: Cadence {
+                log_interval: self.log_interval,
+                log_bytes: self.log_bytes,
+                digest_interval: self.digest_interval,
+            },
+            retention: None,
+        })
+    }
 }
 
 impl Control {
@@ -46,10 +81,10 @@ impl Control {
         config.map(|config| read_config(&config)).transpose()
     }
 
-    /// Creates the trail or changes it. A trail keeps the creation time it has; what was written is returned.
+    /// Creates the trail or changes it. A trail keeps the creation time and the tags it has; what was written is returned.
     pub fn put_trail(&self, mut trail: TrailConfig) -> Result<TrailConfig, ControlError> {
         if let Some(known) = self.trail(&trail.arn)? {
-            trail.created_ns = known.created_ns;
+            (trail.created_ns, trail.tags) = (known.created_ns, known.tags);
         }
         let config = serde_json::to_string(&trail).map_err(|_| ControlError::Damaged { what: "trail" })?;
         self.lock().execute(
@@ -58,6 +93,28 @@ impl Control {
             params![trail.arn, trail.name, config],
         )?;
         Ok(trail)
+    }
+
+    /// Gives a trail the tags that `change` makes of those it has, unless that refuses; `None` where there is no such trail.
+    pub fn retag<E>(
+        &self,
+        arn: &str,
+        change: impl FnOnce(&TrailConfig) -> Result<Tags, E>,
+    ) -> Result<Option<Result<(), E>>, ControlError> {
+        let mut connection = self.lock();
+        // Of two that change tags at once, the second one sees what the first one has made.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let config = transaction.query_row("SELECT config FROM trails WHERE arn = ?1", [arn], |row| row.get::<_, String>(0));
+        let Some(config) = config.optional()? else { return Ok(None) };
+        let mut trail = read_config(&config)?;
+        match change(&trail) {
+            Ok(tags) => trail.tags = tags,
+            Err(refused) => return Ok(Some(Err(refused))),
+        }
+        let config = serde_json::to_string(&trail).map_err(|_| ControlError::Damaged { what: "trail" })?;
+        transaction.execute("UPDATE trails SET config = ?2 WHERE arn = ?1", [arn, &config])?;
+        transaction.commit()?;
+        Ok(Some(Ok(())))
     }
 }
 

@@ -1,8 +1,9 @@
 //! StartLogging and StopLogging: event-sourced. The call's own record is the command that the trails obey.
 
+use edgetrail_cloudtrail::trail_named;
 use serde_json::{Value, json};
 
-use super::trails::{is_home, named};
+use super::trails::{find, is_home};
 use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::dispatch::Answered;
@@ -11,11 +12,12 @@ use crate::api::fault::Fault;
 use crate::api::reply;
 
 pub(super) fn answer(api: &Api, caller: &Caller, input: Value, mut event: Event) -> Answered {
-    let trail = named(api, caller, input).and_then(|trail| match is_home(&trail, caller) {
+    let trail = trail_named(input).map_err(Fault::from).and_then(|name| find(api, caller, &name));
+    let trail = trail.and_then(|trail| match is_home(&trail, caller) {
         true => Ok(trail),
         false => Err(Fault::client(
             "InvalidHomeRegionException",
-            format!("the trail {} is changed in its home region {} only", trail.arn, trail.home_region),
+            format!("the trail {} is changed in its home region {} only", trail.arn, trail.home()),
         )),
     });
     match trail {

@@ -4,10 +4,12 @@ mod logging;
 mod lookup;
 mod parameters;
 mod public_keys;
+mod tags;
 mod trails;
 
 pub(super) use public_keys::all as all_public_keys;
 
+use edgetrail_cloudtrail::{add_tags, remove_tags};
 use http::request::Parts;
 use serde_json::{Map, Value};
 
@@ -52,9 +54,14 @@ pub(super) async fn answer(api: &Api, head: &Parts, caller: &Caller, body: &[u8]
     let Some(built) = operation.built else { return Answered::new(event, Err(operation.unsupported())) };
     let result = match built {
         Built::DescribeTrails => trails::describe(api, caller, input),
+        Built::GetEventSelectors => trails::selectors(api, caller, input),
+        Built::GetInsightSelectors => trails::insights(api, caller, input),
         Built::GetTrail => trails::get(api, caller, input),
         Built::ListTrails => trails::list(api, caller, input),
         Built::GetTrailStatus => trails::status(api, caller, input),
+        Built::AddTags => tags::change(api, caller, input, add_tags),
+        Built::RemoveTags => tags::change(api, caller, input, remove_tags),
+        Built::ListTags => tags::list(api, caller, input),
         Built::ListPublicKeys => public_keys::list(api, caller, input).await,
         Built::LookupEvents => lookup::lookup(api, caller, input).await,
         Built::StartLogging | Built::StopLogging => return logging::answer(api, caller, input, event),

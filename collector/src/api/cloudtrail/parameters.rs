@@ -1,22 +1,12 @@
-//! Reading an operation's input: JSON members, times, trail names and ARNs.
+//! Reading an operation's input: JSON members and times.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::api::fault::Fault;
 
-/// Longest and shortest trail name. Source: CloudTrail's naming rules.
-const NAME_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
-
 /// Deepest nesting of an input, in levels: the model's deepest has 5. What is recorded of a call must itself be a record.
 const DEPTH_MAX: usize = 16;
-
-/// How a caller names a trail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TrailName {
-    Name(String),
-    Arn(String),
-}
 
 /// The body as an object; an empty body is an empty one.
 pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, Fault> {
@@ -70,88 +60,9 @@ fn seconds(time: f64) -> u64 {
     time as u64
 }
 
-impl TrailName {
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        if text.starts_with("arn:") {
-            let parts: Vec<&str> = text.splitn(6, ':').collect();
-            let ["arn", _, "cloudtrail", region, account, resource] = parts[..] else { return Err(bad_arn(text)) };
-            let name = resource.strip_prefix("trail/").ok_or_else(|| bad_arn(text))?;
-            let digits = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-            if region.is_empty() || !digits || check_name(name).is_err() {
-                return Err(bad_arn(text));
-            }
-            Ok(Self::Arn(text.to_owned()))
-        } else {
-            check_name(text)?;
-            Ok(Self::Name(text.to_owned()))
-        }
-    }
-
-    pub(super) fn text(&self) -> &str {
-        match self {
-            Self::Name(text) | Self::Arn(text) => text,
-        }
-    }
-}
-
-fn bad_arn(text: &str) -> Fault {
-    let shown: String = text.chars().take(200).collect();
-    Fault::client(
-        "CloudTrailARNInvalidException",
-        format!("`{shown}` is not of the form arn:PARTITION:cloudtrail:REGION:ACCOUNT:trail/NAME"),
-    )
-}
-
-fn check_name(name: &str) -> Result<(), Fault> {
-    let invalid = |why: String| Err(Fault::client("InvalidTrailNameException", why));
-    let length = name.chars().count();
-    if !NAME_CHARACTERS.contains(&length) {
-        return invalid(format!("a trail name has 3 to 128 characters; this one has {length}"));
-    }
-    let separator = |byte: u8| matches!(byte, b'.' | b'_' | b'-');
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || separator(byte)) {
-        return invalid("a trail name or ARN holds letters, numbers, periods, hyphens and underscores only".to_owned());
-    }
-    if name.starts_with(['.', '_', '-']) || name.ends_with(['.', '_', '-']) {
-        return invalid("a trail name starts and ends with a letter or number".to_owned());
-    }
-    if name.as_bytes().windows(2).any(|pair| pair.iter().all(|byte| separator(*byte))) {
-        return invalid("a trail name has no two periods, hyphens or underscores in a row".to_owned());
-    }
-    if name.parse::<std::net::Ipv4Addr>().is_ok() {
-        return invalid("a trail name is not an IP address".to_owned());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_judged_by_cloudtrails_rules() {
-        for good in ["default", "a.b_c-d", "abc", "my-trail", &"a".repeat(128)] {
-            assert_eq!(TrailName::parse(good), Ok(TrailName::Name(good.to_owned())));
-        }
-        for bad in ["", "ab", "-abc", "abc-", "a b c", "a..b", "a-_b", "192.168.5.4", "trail/é", &"a".repeat(129)] {
-            assert_eq!(TrailName::parse(bad).unwrap_err().code, "InvalidTrailNameException", "{bad}");
-        }
-    }
-
-    #[test]
-    fn arns_are_taken_whole_or_refused() {
-        let good = "arn:aws:cloudtrail:dc-local-1:111122223333:trail/default";
-        assert_eq!(TrailName::parse(good), Ok(TrailName::Arn(good.to_owned())));
-        for bad in [
-            "arn:aws:s3:::bucket",
-            "arn:aws:cloudtrail:dc-local-1:1:trail/default",
-            "arn:aws:cloudtrail:dc-local-1:111122223333:default",
-            "arn:aws:cloudtrail::111122223333:trail/default",
-            "arn:",
-        ] {
-            assert_eq!(TrailName::parse(bad).unwrap_err().code, "CloudTrailARNInvalidException", "{bad}");
-        }
-    }
 
     #[test]
     fn a_body_is_a_flat_enough_object() {

@@ -229,5 +229,6 @@ fn trail(dir: &Path) -> TrailConfig {
         log_bytes: 15 * 1024 * 1024,
         digest_interval: Duration::from_secs(2),
         sink: SinkConfig::Directory { path: dir.join("trail") },
+        tags: Default::default(),
     }
 }

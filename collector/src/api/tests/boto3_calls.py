@@ -48,6 +48,27 @@ assert eve.describe_trails()["trailList"] == []
 refused("AccessDeniedException", eve.stop_logging, Name=ARN)
 refused("TrailNotFoundException", eve.stop_logging, Name="default")
 
+
+# selectors, insights, tags
+(selector,) = trail.get_event_selectors(TrailName="default")["EventSelectors"]
+assert selector["ReadWriteType"] == "All" and selector["IncludeManagementEvents"] is True, selector
+assert trail.get_event_selectors(TrailName=ARN)["TrailARN"] == ARN
+refused("TrailNotFoundException", trail.get_event_selectors, TrailName="absent")
+refused("InsightNotEnabledException", trail.get_insight_selectors, TrailName="default")
+listed = lambda: {t["Key"]: t.get("Value") for t in trail.list_tags(ResourceIdList=[ARN])["ResourceTagList"][0]["TagsList"]}
+assert listed() == {}
+trail.add_tags(ResourceId=ARN, TagsList=[{"Key": "team", "Value": "sre"}, {"Key": "bare"}])
+trail.add_tags(ResourceId=ARN, TagsList=[{"Key": "team", "Value": "platform"}])
+assert listed()["team"] == "platform" and set(listed()) == {"team", "bare"}, listed()
+trail.remove_tags(ResourceId=ARN, TagsList=[{"Key": "bare"}, {"Key": "absent"}])
+assert listed() == {"team": "platform"}
+refused("InvalidTagParameterException", trail.add_tags, ResourceId=ARN, TagsList=[{"Key": "aws:x", "Value": "y"}])
+refused("TagsLimitExceededException", trail.add_tags, ResourceId=ARN, TagsList=[{"Key": f"k{n}"} for n in range(50)])
+assert listed() == {"team": "platform"}, "what is refused changes nothing"
+refused("ResourceNotFoundException", trail.list_tags, ResourceIdList=[ARN.replace("default", "absent")])
+refused("ConflictException", osaka.add_tags, ResourceId=ARN, TagsList=[{"Key": "team"}])
+refused("AccessDeniedException", eve.list_tags, ResourceIdList=[ARN])
+
 # logging
 assert trail.get_trail_status(Name="default")["IsLogging"] is True
 trail.stop_logging(Name="default")
@@ -108,11 +129,11 @@ refused("InvalidNextTokenException", trail.lookup_events, NextToken="abcd")
 token = trail.lookup_events(MaxResults=2)["NextToken"]
 assert trail.lookup_events(MaxResults=3, NextToken=token)["Events"]
 refused("InvalidNextTokenException", trail.lookup_events, MaxResults=2, NextToken=token, EndTime=now)
-refused("ValidationException", loose.get_trail)
+refused("InvalidTrailNameException", loose.get_trail)
 refused("SerializationException", loose.lookup_events, MaxResults="many")
 
 # all that is not built: modelled errors, each
-built = {"DescribeTrails", "GetTrail", "ListTrails", "GetTrailStatus", "StartLogging", "StopLogging", "ListPublicKeys", "LookupEvents"}
+built = {"AddTags", "RemoveTags", "ListTags", "GetEventSelectors", "GetInsightSelectors", "DescribeTrails", "GetTrail", "ListTrails", "GetTrailStatus", "StartLogging", "StopLogging", "ListPublicKeys", "LookupEvents"}
 from botocore import xform_name
 for operation in loose.meta.service_model.operation_names:
     if operation not in built:

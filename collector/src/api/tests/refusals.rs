@@ -19,7 +19,7 @@ async fn what_is_not_understood_is_refused_in_its_protocol() {
         ("CloudTrail_20131101.GetTrail", "[]", "SerializationException"),
         ("CloudTrail_20131101.GetTrail", "{", "SerializationException"),
         ("CloudTrail_20131101.GetTrail", r#"{"Name":7}"#, "SerializationException"),
-        ("CloudTrail_20131101.GetTrail", r#"{"Name":null}"#, "ValidationException"),
+        ("CloudTrail_20131101.GetTrail", r#"{"Name":null}"#, "InvalidTrailNameException"),
         ("CloudTrail_20131101.LookupEvents", r#"{"StartTime":"yesterday"}"#, "SerializationException"),
     ] {
         let (status, answer) = Signed::by(&bench.key).call(&bench, target, body).await;

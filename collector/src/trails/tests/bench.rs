@@ -81,6 +81,7 @@ pub(super) fn trail(dir: &Path) -> TrailConfig {
         log_bytes: 15 * 1024 * 1024,
         digest_interval: Duration::from_secs(60),
         sink: SinkConfig::Directory { path: dir.join("trail") },
+        tags: Default::default(),
     }
 }
 
