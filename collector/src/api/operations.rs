@@ -154,6 +154,31 @@ for name, operation in json.load(gzip.open(path))["operations"].items():
     print(name, *[error["shape"] for error in operation.get("errors", [])])
 "#;
 
+    /// The page's table, a line an operation.
+    fn page() -> String {
+        let line = |operation: &Operation| {
+            let on = match operation.on {
+                On::Account => "`*`".to_owned(),
+                On::Trail(member) => format!("the trail in `{member}`"),
+                On::Resource(member) => format!("what `{member}` names"),
+            };
+            let kind = if operation.read_only { "reads" } else { "writes" };
+            let answer = if operation.built.is_some() { "**answered**" } else { "`UnsupportedOperationException`" };
+            format!("| {} | {kind} | {on} | {answer} |\n", operation.name)
+        };
+        OPERATIONS.iter().map(line).collect()
+    }
+
+    /// `boto3_works_on_it_unchanged` calls each of them.
+    #[test]
+    fn the_page_tells_of_every_operation() {
+        let page_text = include_str!("../../../docs/api.md");
+        let (begin, end) = ("<!-- generated from here -->\n", "<!-- to here -->");
+        let table = page_text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map(|(table, _)| table);
+        let table = table.unwrap_or_default().splitn(3, '\n').nth(2).unwrap_or_default();
+        assert_eq!(table, page(), "docs/api.md: put this table there:\n{}", page());
+    }
+
     #[test]
     fn the_table_is_the_service_model() {
         if std::env::var_os("EDGETRAIL_SKIP_AWSCLI").is_some() {
