@@ -87,7 +87,7 @@ pub enum ControlError {
     NoPrincipal { name: String },
     #[error("`{name}` is there and keeps its policies: change them by `edgetrail-collector principal put-policy`")]
     PrincipalExists { name: String },
-    #[error("`{name}` has {keys} access keys: delete them first")]
+    #[error("`{name}` still has access keys, {keys} of them: delete them first")]
     PrincipalHasKeys { name: String, keys: u64 },
     #[error("`{name}` is no name: 1 to 64 letters, digits and `+=,.@_-`")]
     BadName { name: String },
