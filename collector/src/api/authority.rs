@@ -91,7 +91,7 @@ impl Authority {
 
 /// The account in an ARN; `None` where it names none, as a bucket's does.
 fn owner(arn: &str) -> Option<&str> {
-    let account = arn.strip_prefix("arn:")?.splitn(5, ':').nth(3)?;
+    let account = arn.strip_prefix("arn:")?.split(':').nth(3)?;
     (!account.is_empty()).then_some(account)
 }
 

@@ -230,7 +230,7 @@ fn a_trail_keeps_its_creation_time_and_its_tags() {
     assert_eq!((changed.created_ns, changed.bucket.as_str()), (7, "other"));
     assert_eq!(control.trail("default").unwrap(), Some(changed.clone()));
     assert_eq!(control.trail(&trail.arn).unwrap(), Some(changed.clone()));
-    assert_eq!(control.trails().unwrap(), [changed.clone()]);
+    assert_eq!(control.trails().unwrap(), std::slice::from_ref(&changed));
     assert_eq!(changed.definition().unwrap().arn.to_string(), trail.arn);
     let tags: Tags = serde_json::from_str(r#"{"team":"sre"}"#).unwrap();
     assert_eq!(control.retag(&trail.arn, |_| Ok::<_, ()>(tags.clone())).unwrap(), Some(Ok(())));
