@@ -98,7 +98,9 @@ impl Watched {
         drop(tokio::time::timeout(ANSWERED_MAX, heard).await);
     }
 
-    /// A resume as the uplink makes it, then opens and batches by chance: again, and in any order.
+    /// A resume as the uplink makes it, then opens and batches by chance: again, and batches in any order. Opens come oldest
+    /// first, as every process of the agent shows them: one that comes behind its successor's takes nothing any more, and its
+    /// records are sealed again (docs/protocol.md §8), which the oracle would take for a loss.
     fn messages(&self, rng: &mut Rng) -> Vec<Message> {
         let held = self.shelf.held().unwrap();
         let streams = held.iter().map(held_to_wire).collect();
@@ -107,8 +109,8 @@ impl Watched {
         let sent = self.sent.batches.lock().unwrap();
         let mut at = rng.below(sent.len());
         for _ in 0..rng.below(REPEATED_MAX) {
-            if let Some(stream) = held.last().filter(|_| rng.one_in(6)) {
-                messages.push(Message::Opening(opening_to_wire(&stream.opening)));
+            if rng.one_in(6) {
+                messages.extend(held.iter().map(|stream| Message::Opening(opening_to_wire(&stream.opening))));
             }
             messages.extend(sent.get(at).map(|batch| Message::Batch(batch_to_wire(batch))));
             // Mostly the next one: what comes out of order ends the session.
