@@ -98,11 +98,11 @@ impl Names {
 
     /// A user was just made, and may be gone before the file is looked at.
     pub fn learn_user(&mut self, uid: u32, name: &str) {
-        remember(&mut self.users.former, uid, name.to_owned());
+        self.users.learn(uid, name);
     }
 
     pub fn learn_group(&mut self, gid: u32, name: &str) {
-        remember(&mut self.groups.former, gid, name.to_owned());
+        self.groups.learn(gid, name);
     }
 
     /// The files have just been rewritten: looks at them anew, however recently it did.
@@ -125,6 +125,12 @@ impl Names {
 impl Table {
     fn new(path: PathBuf) -> Self {
         Self { path, changed: None, checked: None, names: HashMap::new(), ids: HashMap::new(), former: HashMap::new() }
+    }
+
+    /// What a tool says is newer than the file as it was read last: there the id may be another's, who is gone.
+    fn learn(&mut self, id: u32, name: &str) {
+        remember(&mut self.former, id, name.to_owned());
+        remember(&mut self.names, id, Some(name.to_owned()));
     }
 
     /// By the file as it was read last, then by the ones before; what a change took away is there still.
@@ -322,5 +328,15 @@ mod tests {
         assert_eq!(names.former_user(1000).as_deref(), Some("alice"));
         names.learn_group(1201, "short");
         assert_eq!((names.former_group(1201).as_deref(), names.former_group(1202)), (Some("short"), None));
+
+        // A new group has the id of one that went, and went itself before anybody looked at the file.
+        std::fs::write(etc.path().join("group"), "adm:x:4:alice\nold:x:1300:\n").unwrap();
+        names.look_anew();
+        assert_eq!(names.group(1300).as_deref(), Some("old"));
+        names.learn_group(1300, "new");
+        assert_eq!(names.former_group(1300).as_deref(), Some("new"));
+        std::fs::write(etc.path().join("group"), "adm:x:4:alice\n").unwrap();
+        names.look_anew();
+        assert_eq!((names.group(1300), names.former_group(1300).as_deref()), (None, Some("new")));
     }
 }

@@ -41,7 +41,7 @@ fn collector_config(dir: &Path, ingest_port: u16) -> String {
     format!(
         "[collector]\naccount = \"111122223333\"\nregion = \"dc-local-1\"\nstate_dir = \"{}\"\n\
          [ingest]\nlisten = \"127.0.0.1:{ingest_port}\"\n[api]\nlisten = \"127.0.0.1:{api_port}\"\n\
-         [trail]\nbucket = \"b\"\n[trail.sink]\nkind = \"directory\"\npath = \"{}\"\n",
+         [trail]\nbucket = \"bucket\"\n[trail.sink]\nkind = \"directory\"\npath = \"{}\"\n",
         state.display(),
         trail.display()
     )

@@ -13,7 +13,6 @@ use super::failed;
 use crate::api::Api;
 use crate::api::caller::Caller;
 use crate::api::fault::Fault;
-use crate::control::TrailConfig;
 
 pub(super) fn describe(api: &Api, caller: &Caller, input: Value) -> Result<Value, Fault> {
     let asked = DescribeTrails::parse(input)?;
@@ -98,12 +97,16 @@ fn visible(api: &Api, caller: &Caller) -> Result<Vec<TrailDefinition>, Fault> {
     Ok(trails)
 }
 
+/// One whose settings are damaged is told in the log, and hides no other.
 pub(super) fn of_account(api: &Api, caller: &Caller) -> Result<Vec<TrailDefinition>, Fault> {
-    let trails = api.parts().control.trails().and_then(|trails| {
-        let theirs = trails.iter().filter(|trail| trail.account == caller.account.as_str());
-        theirs.map(TrailConfig::definition).collect::<Result<Vec<_>, _>>()
+    let trails = api.parts().control.trails().map_err(|error| failed("the trails cannot be read", &error))?;
+    let theirs = trails.iter().filter(|trail| trail.account == caller.account.as_str());
+    let definitions = theirs.filter_map(|trail| {
+        let damaged =
+            |error| tracing::error!(trail = trail.arn, error = &error as &dyn std::error::Error, "a trail is not shown");
+        trail.definition().map_err(damaged).ok()
     });
-    trails.map_err(|error| failed("the trails cannot be read", &error))
+    Ok(definitions.collect())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64 for 285,000 years")]

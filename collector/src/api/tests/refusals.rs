@@ -7,6 +7,7 @@ use tokio::net::TcpSocket;
 
 use super::bench::{Bench, REGION};
 use super::raw::{Signed, connect, raw};
+use crate::control::TrailConfig;
 use crate::history::{Attribute, Query};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,6 +36,19 @@ async fn what_is_not_understood_is_refused_in_its_protocol() {
     assert_eq!(answer["__type"], "RequestExpired");
     let (status, answer) = Signed::by(&bench.key).call(&bench, "CloudTrail_20131101.ListTrails", "").await;
     assert_eq!(status, 200, "{answer}");
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trail_whose_settings_are_damaged_hides_no_other() {
+    let bench = Bench::start().await;
+    let good = bench.control.trail("default").unwrap().unwrap();
+    let old = TrailConfig { name: "old one".to_owned(), arn: good.arn.replace("default", "old one"), ..good.clone() };
+    bench.control.put_trail(old).unwrap();
+    let (status, answer) = Signed::by(&bench.key).call(&bench, "CloudTrail_20131101.ListTrails", "{}").await;
+    assert_eq!(status, 200, "{answer}");
+    let listed: Vec<&Value> = answer["Trails"].as_array().unwrap().iter().map(|trail| &trail["TrailARN"]).collect();
+    assert_eq!(listed, [&Value::from(good.arn)]);
     bench.stop().await;
 }
 
